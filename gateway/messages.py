@@ -1,0 +1,69 @@
+"""Messages between a gateway's own processes: the agent process and its data process.
+
+Both sides decode with these types (msgpack over a socket pair made before the fork), so a malformed message is an
+error at the edge. Part bytes never travel this way, only words about them.
+"""
+
+from __future__ import annotations
+
+import msgspec
+
+from skyplane_core.model import GatewayTransfer, Lease, LeaseResult
+
+
+class OpenTransfer(msgspec.Struct, frozen=True, tag=True):
+    """Agent to data: create or update (credentials) the transfer in this process."""
+
+    transfer: GatewayTransfer
+
+
+class CloseTransfer(msgspec.Struct, frozen=True, tag=True):
+    """Agent to data: drop the transfer's keys, stores and queued leases."""
+
+    transfer_id: str
+
+
+class Peer(msgspec.Struct, frozen=True):
+    """Another gateway of this dataplane, as dialled: advertised host and wire port, data connections to open."""
+
+    gateway_id: str
+    host: str
+    port: int
+    connections: int = 4
+
+
+class SetPeers(msgspec.Struct, frozen=True, tag=True):
+    """Agent to data: the gateways that this one may dial."""
+
+    peers: tuple[Peer, ...]
+
+
+class Execute(msgspec.Struct, frozen=True, tag=True):
+    """Agent to data, on a reader: read these parts and send (or write) them."""
+
+    lease: Lease
+
+
+class Executed(msgspec.Struct, frozen=True, tag=True):
+    """Data to agent, on a reader: what became of a lease. Exactly one for each Execute, whatever happens."""
+
+    result: LeaseResult
+
+
+class LinkAccepted(msgspec.Struct, frozen=True, tag=True):
+    """Data to agent: a control link of ``peer`` was authenticated; its socket follows as a file descriptor.
+
+    ``session`` is the keying material that the handshake derived (see gateway.handshake).
+    """
+
+    peer: str
+    send_key: bytes
+    receive_key: bytes
+
+
+class Stop(msgspec.Struct, frozen=True, tag=True):
+    """Agent to data: finish nothing, close everything, end the process."""
+
+
+ToData = OpenTransfer | CloseTransfer | SetPeers | Execute | Stop
+FromData = Executed | LinkAccepted

@@ -1,0 +1,257 @@
+"""The engine's values: frozen, typed, and the same in memory, between processes and on the wire.
+
+They are ``msgspec`` structs, so decoding checks every field's type before any of our code sees it.
+Sizes and offsets are bytes, times are seconds since the epoch (UTC), CRC32C values are unsigned 32-bit integers.
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from skyplane_core.errors import ErrorRecord
+
+
+class ObjectAttributes(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Content headers and user metadata. An empty string means that the store has none."""
+
+    content_type: str = ""
+    cache_control: str = ""
+    content_disposition: str = ""
+    content_encoding: str = ""
+    content_language: str = ""
+    metadata: dict[str, str] = {}
+
+
+class ObjectInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One object as a listing or a HEAD shows it.
+
+    ``version`` is the store's own opaque pin for exactly these bytes (S3 version id or ETag, GCS generation,
+    local device/inode/mtime/size): a read that names it either gets these bytes or fails. ``attributes`` is
+    None where the listing does not carry them.
+    """
+
+    key: str
+    size: int
+    version: str
+    modified: float = 0.0
+    crc32c: int | None = None
+    attributes: ObjectAttributes | None = None
+
+
+class Attestation(enum.Enum):
+    """How strongly a store vouches for what it holds. Never a size alone."""
+
+    WHOLE = "whole"
+    """The store computed a checksum over the whole object, and it equals ours."""
+    PER_PART = "per-part"
+    """The store checked each part's checksum on arrival, and lists exactly the parts that we committed."""
+    READ_BACK = "read-back"
+    """We read the object again from the store and its checksum equals ours."""
+
+
+class Stored(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A store's word that an object is committed and visible."""
+
+    version: str
+    size: int
+    crc32c: int | None = None
+    """The checksum that the *store* reports, not ours."""
+    attestation: Attestation | None = None
+    """None: the store attested nothing yet; the object is not DONE before somebody reads it back."""
+
+
+class StoredPart(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A store's word that it holds one part of an open upload. Part numbers start at 1."""
+
+    number: int
+    part_id: str
+    size: int
+    crc32c: int | None = None
+
+
+class Precondition(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What must be true of the destination key at the moment of the write.
+
+    Neither field: anything goes. ``absent``: no object may exist. ``version``: exactly this version must be current.
+    """
+
+    absent: bool = False
+    version: str = ""
+
+
+class Credentials(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Short-lived credentials of one store, as resolved by the client. Never printed, logged or persisted.
+
+    S3: ``access_key``, ``secret_key``, ``session_token``. GCS: ``token`` (OAuth2 bearer).
+    All empty: anonymous. ``expires_at``: seconds since the epoch, None if they do not expire.
+    """
+
+    access_key: str = ""
+    secret_key: str = ""
+    session_token: str = ""
+    token: str = ""
+    expires_at: float | None = None
+
+    @property
+    def anonymous(self) -> bool:
+        return not (self.access_key or self.token)
+
+    def __repr__(self) -> str:
+        return f"Credentials({'anonymous' if self.anonymous else 'redacted'}, expires_at={self.expires_at})"
+
+    __str__ = __repr__
+
+
+class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
+    """All that is needed to open one store, on any machine.
+
+    ``kind`` is ``s3``, ``gcs`` or ``local``; ``bucket`` the bucket name, or for ``local`` an absolute directory.
+    ``verify`` is True, False, or the path of a CA bundle for the store's own HTTPS.
+    """
+
+    kind: str
+    bucket: str
+    endpoint_url: str = ""
+    region: str = ""
+    project: str = ""
+    path_style: bool = False
+    requester_pays: bool = False
+    verify: bool | str = True
+    credentials: Credentials = Credentials()
+
+    @property
+    def uri(self) -> str:
+        if self.kind == "local":
+            return f"file://{self.bucket}"
+        return f"{'gs' if self.kind == 'gcs' else self.kind}://{self.bucket}"
+
+    def object_uri(self, key: str) -> str:
+        """The URI of one object, for messages and receipts."""
+        return f"{self.uri}/{key}"
+
+
+class Compression(enum.Enum):
+    """``auto`` compresses where a sample shrinks; ``lz4`` does the same whatever the CPU costs; ``none`` never does."""
+
+    AUTO = "auto"
+    LZ4 = "lz4"
+    NONE = "none"
+
+
+class PartTarget(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where one part goes at one destination.
+
+    ``destination`` is the index into the transfer's destinations. Without ``upload_id`` the part is the whole
+    object and is written by a single put under ``precondition``. ``attributes`` of None: those that the
+    source's answer to the read carried.
+    """
+
+    destination: int
+    key: str
+    upload_id: str = ""
+    precondition: Precondition = Precondition()
+    attributes: ObjectAttributes | None = None
+
+
+class PartLease(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One part to be read from the source and written to its targets.
+
+    ``object`` numbers the object within the transfer, ``part`` starts at 1. ``version`` pins the source.
+    ``crc32c`` is the source store's own checksum where this part is the whole object and the store has one.
+    """
+
+    object: int
+    part: int
+    key: str
+    version: str
+    offset: int
+    size: int
+    targets: tuple[PartTarget, ...]
+    crc32c: int | None = None
+
+
+class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A batch of parts handed to one reader: one big part, or many small ones that share a round trip.
+
+    ``route`` lists the gateways from the one after the reader to the writer; empty means that the reader
+    writes as well, and no wire is used. ``attempt`` counts sendings of these parts, from 1.
+    """
+
+    lease_id: int
+    transfer_id: str
+    attempt: int
+    route: tuple[str, ...]
+    parts: tuple[PartLease, ...]
+
+    @property
+    def size(self) -> int:
+        """Payload bytes of all parts together."""
+        return sum(part.size for part in self.parts)
+
+
+class PartAck(msgspec.Struct, frozen=True, omit_defaults=True):
+    """The writer's word that one part is stored at one destination.
+
+    ``crc32c`` is ours, computed over the bytes as they left the source. For a multipart part ``stored_part``
+    is set; for a whole object ``stored`` is.
+    """
+
+    object: int
+    part: int
+    destination: int
+    size: int
+    crc32c: int
+    stored_part: StoredPart | None = None
+    stored: Stored | None = None
+    attributes: ObjectAttributes | None = None
+
+
+class PartFailure(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One part that did not arrive at one destination, and why. ``destination`` -1: it could not be read at all."""
+
+    object: int
+    part: int
+    destination: int
+    error: ErrorRecord
+
+
+class LeaseResult(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of a lease; every part of it is in exactly one of the two lists, per destination.
+
+    ``wire_bytes`` is what was sent after compression (0 without a wire), ``codec`` what was used.
+    """
+
+    lease_id: int
+    transfer_id: str
+    acks: tuple[PartAck, ...] = ()
+    failures: tuple[PartFailure, ...] = ()
+    wire_bytes: int = 0
+
+
+class TransferKeys(msgspec.Struct, frozen=True):
+    """The end-to-end key of one transfer (32 bytes). Readers and writers hold it, relays never do."""
+
+    key: bytes
+
+    def __repr__(self) -> str:
+        return "TransferKeys(redacted)"
+
+    __str__ = __repr__
+
+
+class GatewayTransfer(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What one gateway is told about one transfer: only what its roles need.
+
+    A reader gets ``source``; a writer gets ``destinations`` (by destination index) with their credentials.
+    ``concurrency`` bounds the requests in flight to a store from this gateway for this transfer.
+    """
+
+    transfer_id: str
+    keys: TransferKeys | None = None
+    source: StoreConfig | None = None
+    destinations: dict[int, StoreConfig] = {}
+    compression: Compression = Compression.AUTO
+    concurrency: int = 32
+    keep_attributes: bool = True

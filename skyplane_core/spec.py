@@ -1,0 +1,178 @@
+"""A transfer as a value: what is asked for, how it stands, and what came of it.
+
+No credentials live here: a :class:`TransferSpec` may be logged, journalled and kept. Credentials travel beside it,
+to each gateway only those that its roles need (:class:`skyplane_core.model.GatewayTransfer`).
+"""
+
+from __future__ import annotations
+
+import enum
+
+import msgspec
+
+from skyplane_core.model import Attestation, Compression, StoreConfig
+
+STATE_SEGMENT = ".skyplane"
+"""The reserved key segment under a destination's prefix. Listings and syncs leave it out."""
+
+
+class MappingKind(enum.Enum):
+    """How a source key becomes a destination key; the function itself is :func:`skyplane_core.keys.map_key`."""
+
+    OBJECT = "object"
+    """One object: the destination is a full key, or ends in ``/`` (or is empty) and receives the basename."""
+    PREFIX = "prefix"
+    """A tree: strip the source prefix at a ``/`` boundary, join to the destination prefix with exactly one ``/``."""
+    APPEND = "append"
+    """Destination prefix + the whole source key, as the stock S3ToGCSOperator does by default."""
+    REPLACE = "replace"
+    """The first occurrence of the source prefix, replaced by the destination prefix, as that operator's ``apply_gcs_prefix``."""
+
+
+class KeyMapping(msgspec.Struct, frozen=True):
+    kind: MappingKind
+    source: str
+    destination: str
+
+
+class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which objects of the source take part.
+
+    ``prefix`` is what is listed. ``tree``: only keys under ``prefix`` at a ``/`` boundary (``foo`` selects
+    ``foo/x`` and not ``foobar/x``). ``delimiter`` leaves out keys that contain it after the prefix. ``glob`` is
+    matched against the whole key with ``fnmatch`` rules (``*`` crosses ``/``). ``drop_covered_markers`` leaves out a
+    key that ends in ``/`` and is a prefix of the next key. ``single``: exactly the object named ``prefix``.
+    """
+
+    prefix: str
+    single: bool = False
+    tree: bool = False
+    delimiter: str = ""
+    glob: str = ""
+    drop_covered_markers: bool = False
+
+
+class Compare(enum.Enum):
+    """When an object that exists at the destination counts as unchanged."""
+
+    EXACT = "exact"
+    """It records this very source version, or both stores report the same CRC32C and size."""
+    SIZE = "size"
+    """The sizes are equal."""
+    NAME = "name"
+    """It exists, as the stock operator's ``replace=False``."""
+    ALWAYS = "always"
+    """Never: everything is copied."""
+
+
+class Destination(msgspec.Struct, frozen=True):
+    """One destination of a transfer. ``store`` carries no credentials here."""
+
+    store: StoreConfig
+    mapping: KeyMapping
+
+
+class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How to move the bytes.
+
+    Args:
+        compare: what counts as unchanged. ``cp`` uses ALWAYS, ``sync`` EXACT.
+        compression: see :class:`Compression`.
+        part_size: bytes a part; 0 lets the engine choose. It grows by itself where a store's part limit demands it.
+        multipart_threshold: objects of at least so many bytes are striped; 0 means twice the part size.
+        concurrency: requests in flight to each store, for each gateway.
+        keep_attributes: carry content headers and user metadata over.
+        record_source: write the source version into the destination's metadata, so that later syncs are exact.
+        progress_timeout: seconds without any progress after which the transfer fails.
+        max_attempts: how often one part is tried.
+    """
+
+    compare: Compare = Compare.ALWAYS
+    compression: Compression = Compression.AUTO
+    part_size: int = 0
+    multipart_threshold: int = 0
+    concurrency: int = 32
+    keep_attributes: bool = True
+    record_source: bool = True
+    progress_timeout: float = 300.0
+    max_attempts: int = 5
+
+
+class TransferSpec(msgspec.Struct, frozen=True):
+    """One cp or sync, from one source to one or more destinations.
+
+    ``state`` is the key prefix (ending in ``/``) below which journal and receipt are kept, in the store of destination 0.
+    """
+
+    transfer_id: str
+    source: StoreConfig
+    selection: Selection
+    destinations: tuple[Destination, ...]
+    options: TransferOptions
+    state: str
+    created_at: float
+
+
+class TransferState(enum.Enum):
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        return self in (TransferState.DONE, TransferState.FAILED, TransferState.CANCELLED)
+
+
+class Outcome(enum.Enum):
+    COPIED = "copied"
+    SKIPPED = "skipped"
+    FAILED = "failed"
+
+
+class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What became of one object at one destination.
+
+    ``crc32c`` is ours over the bytes as read, ``destination_crc32c`` the destination store's own.
+    """
+
+    key: str
+    destination: int
+    destination_key: str
+    size: int
+    source_version: str
+    outcome: Outcome
+    reason: str
+    crc32c: int | None = None
+    destination_version: str = ""
+    destination_crc32c: int | None = None
+    attestation: Attestation | None = None
+
+
+class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How a transfer stands. Bytes are of original data; ``wire_bytes`` is what crossed between gateways.
+
+    ``listing_done`` False means that ``objects_selected`` and ``bytes_selected`` still grow. ``failures`` holds the first
+    few as ``(key, reason)``. ``error`` is set when the transfer as a whole failed. ``credentials_expire_at``: the
+    earliest expiry among the credentials in use, which somebody must renew before then.
+    """
+
+    transfer_id: str
+    state: TransferState
+    objects_listed: int = 0
+    objects_selected: int = 0
+    objects_copied: int = 0
+    objects_skipped: int = 0
+    objects_failed: int = 0
+    bytes_selected: int = 0
+    bytes_copied: int = 0
+    bytes_acked: int = 0
+    wire_bytes: int = 0
+    listing_done: bool = False
+    started_at: float = 0.0
+    ended_at: float | None = None
+    failures: tuple[tuple[str, str], ...] = ()
+    error: str = ""
+    receipt: str = ""
+    credentials_expire_at: float | None = None

@@ -1,0 +1,174 @@
+"""What the engine asks of an object store: one small protocol, and capabilities as data.
+
+Code elsewhere never asks which store it has, only what that store can do. A store has two faces:
+
+* :class:`ObjectStore`: control calls, made by a store agent. Thread-safe; may use a cloud SDK.
+* :class:`DataPath`: part bytes, moved by data threads. One per thread, *not* thread-safe, no SDK in the way:
+  a keep-alive HTTP connection (or a file descriptor) and the caller's own buffers.
+
+Every call raises the errors of :mod:`skyplane_core.errors` and nothing else; ``where`` is the object's URI.
+Every call may be repeated: reads are pinned to a version, writes to a part number or a precondition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol, runtime_checkable
+
+import msgspec
+
+from skyplane_core.model import (
+    Attestation,
+    ObjectAttributes,
+    ObjectInfo,
+    Precondition,
+    Stored,
+    StoredPart,
+)
+
+MIB = 1024 * 1024
+
+
+class Capabilities(msgspec.Struct, frozen=True):
+    """What a store can do, as data.
+
+    Sizes are bytes. ``attestation`` is the strongest that this store gives for an object written part by part;
+    ``conditional_put``/``conditional_complete`` say whether a :class:`Precondition` is honoured atomically there;
+    ``listing_has_attributes`` and ``listing_has_crc32c`` say whether a HEAD can be saved.
+    """
+
+    attestation: Attestation
+    min_part_size: int = 5 * MIB
+    max_part_size: int = 5 * 1024 * MIB
+    max_parts: int = 10_000
+    max_single_put: int = 5 * 1024 * MIB
+    max_object_size: int = 5 * 1024 * 1024 * MIB
+    max_key_bytes: int = 1024
+    conditional_put: bool = True
+    conditional_complete: bool = True
+    conditional_delete: bool = False
+    listing_has_attributes: bool = False
+    listing_has_crc32c: bool = False
+
+
+class ReadResult(msgspec.Struct, frozen=True):
+    """What a read's answer says about the object besides its bytes.
+
+    ``crc32c`` is the store's checksum of the *whole* object if the answer carries it, else None.
+    """
+
+    attributes: ObjectAttributes
+    crc32c: int | None = None
+
+
+@runtime_checkable
+class DataPath(Protocol):
+    """Part bytes of one store, for one thread."""
+
+    def read_into(self, key: str, version: str, offset: int, buffer: memoryview) -> ReadResult:
+        """Fill ``buffer`` completely with the object's bytes from ``offset``; an empty buffer reads none.
+
+        Raises:
+            SourceChanged: the object is no longer at ``version`` (or is gone).
+            StoreUnavailable: fewer bytes came than were asked for.
+        """
+        ...
+
+    def put_object(
+        self, key: str, data: memoryview, *, crc32c: int, attributes: ObjectAttributes, precondition: Precondition
+    ) -> Stored:
+        """Write a whole object in one request, with the store's native checksum computed from ``crc32c``.
+
+        Raises:
+            PreconditionFailed: the destination is not what ``precondition`` demands.
+            ChecksumMismatch: the store received other bytes than we sent.
+        """
+        ...
+
+    def put_part(
+        self, key: str, upload_id: str, number: int, offset: int, data: memoryview, *, crc32c: int
+    ) -> StoredPart:
+        """Write part ``number`` (from 1), whose first byte is at ``offset`` of the object. Writing it again replaces it.
+
+        Raises:
+            UploadNotFound: the upload is not open (any more).
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the connection. The object must not be used afterwards."""
+        ...
+
+
+@runtime_checkable
+class ObjectStore(Protocol):
+    """One bucket, container or directory. Thread-safe."""
+
+    @property
+    def uri(self) -> str:
+        """``s3://bucket``, ``gs://bucket`` or ``file:///directory``; for messages."""
+        ...
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def probe(self) -> None:
+        """Raise BucketNotFound, PermissionDenied or Unauthenticated if this store cannot be used at all."""
+        ...
+
+    def list(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
+        """Objects whose key starts with ``prefix``, in ascending order of the key's UTF-8 bytes, as a stream.
+
+        Keys up to and including ``start_after`` are left out. With a ``delimiter``, keys that contain it after the
+        prefix are left out, and nothing stands in for them.
+        """
+        ...
+
+    def head(self, key: str) -> ObjectInfo:
+        """One object, with its attributes. Raises ObjectNotFound."""
+        ...
+
+    def create_upload(self, key: str, attributes: ObjectAttributes) -> str:
+        """Open a multipart upload and return its id. Nothing is visible at ``key`` until it is completed."""
+        ...
+
+    def list_parts(self, key: str, upload_id: str) -> Iterator[StoredPart]:
+        """The parts that the store holds for an open upload, by part number. Raises UploadNotFound."""
+        ...
+
+    def complete_upload(
+        self,
+        key: str,
+        upload_id: str,
+        parts: Iterable[StoredPart],
+        *,
+        size: int,
+        crc32c: int,
+        precondition: Precondition,
+    ) -> Stored:
+        """Make the object visible, whole or not at all; ``crc32c`` is over the whole object.
+
+        Where the store computes a whole-object checksum, it is compared here (ChecksumMismatch) and the result is
+        attested. Repeating a completion that already took effect returns the same Stored.
+        """
+        ...
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        """Drop an open upload and its parts; one that is not open is no error."""
+        ...
+
+    def list_uploads(self, prefix: str = "") -> Iterator[tuple[str, str]]:
+        """``(key, upload id)`` of the open uploads under ``prefix``."""
+        ...
+
+    def delete(self, key: str, precondition: Precondition = Precondition()) -> None:
+        """Delete one object; one that is not there is no error unless ``precondition`` names a version."""
+        ...
+
+    def data(self) -> DataPath:
+        """A new data path for the calling thread."""
+        ...
+
+    def close(self) -> None:
+        """Release connections."""
+        ...
