@@ -1,4 +1,4 @@
-"""Messages between a gateway's own processes: the agent process and its data process.
+"""Messages between a gateway's own processes: control, agent and data.
 
 Both sides decode with these types (msgpack over a socket pair made before the fork), so a malformed message is an
 error at the edge. Part bytes never travel this way, only words about them.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import msgspec
 
+from skyplane_core.errors import ErrorRecord
 from skyplane_core.model import GatewayTransfer, Lease, LeaseResult
+from skyplane_core.spec import Progress
 
 
 class OpenTransfer(msgspec.Struct, frozen=True, tag=True):
@@ -65,5 +67,40 @@ class Stop(msgspec.Struct, frozen=True, tag=True):
     """Agent to data: finish nothing, close everything, end the process."""
 
 
+class Call(msgspec.Struct, frozen=True, tag=True):
+    """Control to agent: one API request. ``body`` is the request's JSON; the agent decodes it with the method's own type."""
+
+    call_id: int
+    method: str
+    transfer_id: str = ""
+    body: bytes = b""
+
+
+class Reply(msgspec.Struct, frozen=True, tag=True):
+    """Agent to control: the answer to a Call. ``body`` is JSON; ``error`` is set instead when it failed."""
+
+    call_id: int
+    body: bytes = b""
+    error: ErrorRecord | None = None
+
+
+class Report(msgspec.Struct, frozen=True, tag=True):
+    """Agent to control: how a transfer stands, pushed a few times a second, so that a status request asks nobody."""
+
+    progress: Progress
+
+
+class Forgotten(msgspec.Struct, frozen=True, tag=True):
+    """Agent to control: this transfer is deleted; drop what was reported of it."""
+
+    transfer_id: str
+
+
+class Renew(msgspec.Struct, frozen=True, tag=True):
+    """Agent to control: a transfer made progress; the gateway's expiry starts anew."""
+
+
+ToAgent = Call
+FromAgent = Reply | Report | Forgotten | Renew
 ToData = OpenTransfer | CloseTransfer | SetPeers | Execute | Stop
 FromData = Executed | LinkAccepted
