@@ -153,6 +153,7 @@ class PartTarget(msgspec.Struct, frozen=True, omit_defaults=True):
     upload_id: str = ""
     precondition: Precondition = Precondition()
     attributes: ObjectAttributes | None = None
+    extra_metadata: dict[str, str] = {}
 
 
 class PartLease(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -209,12 +210,17 @@ class PartAck(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class PartFailure(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One part that did not arrive at one destination, and why. ``destination`` -1: it could not be read at all."""
+    """One part that did not arrive at one destination, and why. ``destination`` -1: it could not be read at all.
+
+    ``crc32c`` is ours over the part where it had been read; it lets the coordinator recognise an earlier attempt of
+    this very write that took effect although its answer was lost.
+    """
 
     object: int
     part: int
     destination: int
     error: ErrorRecord
+    crc32c: int | None = None
 
 
 class LeaseResult(msgspec.Struct, frozen=True, omit_defaults=True):

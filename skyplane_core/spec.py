@@ -15,6 +15,9 @@ from skyplane_core.model import Attestation, Compression, StoreConfig
 STATE_SEGMENT = ".skyplane"
 """The reserved key segment under a destination's prefix. Listings and syncs leave it out."""
 
+SOURCE_VERSION_KEY = "skyplane-source"
+"""The user-metadata key under which a copy records the version of the source object that it was made from."""
+
 
 class MappingKind(enum.Enum):
     """How a source key becomes a destination key; the function itself is :func:`skyplane_core.keys.map_key`."""
@@ -102,6 +105,7 @@ class TransferSpec(msgspec.Struct, frozen=True):
     """One cp or sync, from one source to one or more destinations.
 
     ``state`` is the key prefix (ending in ``/``) below which journal and receipt are kept, in the store of destination 0.
+    ``route``: the gateways after the head up to the writer, as planned; empty where the head writes itself.
     """
 
     transfer_id: str
@@ -111,6 +115,7 @@ class TransferSpec(msgspec.Struct, frozen=True):
     options: TransferOptions
     state: str
     created_at: float
+    route: tuple[str, ...] = ()
 
 
 class TransferState(enum.Enum):

@@ -1,0 +1,234 @@
+"""From listings to parts: lists the source, decides about each object, opens uploads, and admits parts to the machine.
+
+Runs on the head in a thread of its own, a few uploads are opened at a time, and it never runs far ahead of what has been
+sent: memory does not grow with the number of objects.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Protocol
+
+from skyplane_core.coordinator.events import Event
+from skyplane_core.coordinator.journal import Journal, Recovered, UploadRecord
+from skyplane_core.coordinator.machine import TransferMachine
+from skyplane_core.coordinator.store import AgentStore
+from skyplane_core.diff import Action, Decision
+from skyplane_core.errors import SkyplaneError, SourceChanged, StoreRejected, UploadNotFound
+from skyplane_core.model import ObjectAttributes, ObjectInfo, PartAck, PartTarget
+from skyplane_core.planner.parts import cut, part_size
+from skyplane_core.spec import SOURCE_VERSION_KEY, TransferSpec
+
+log = logging.getLogger(__name__)
+
+
+class AdmissionHost(Protocol):
+    """What admission asks of the transfer that it works for."""
+
+    def wait_for_room(self) -> bool:
+        """Block while enough is waiting to be sent; False when nothing more is to be admitted."""
+        ...
+
+    def selected(self, size: int) -> None:
+        """Count an object that takes part."""
+        ...
+
+    def do(self, change: Callable[[], list[Event]]) -> None:
+        """Change the machine under its lock and handle the events."""
+        ...
+
+    def broke(self, bug: Exception) -> None:
+        """Fail the transfer because of a defect of ours."""
+        ...
+
+
+OPENING_AT_ONCE = 16
+PLAIN = ObjectAttributes(content_type="application/octet-stream")
+"""What an object gets when attributes are not kept: the default type of every store, said explicitly."""
+
+
+class Admission:
+    """Admits objects of one transfer.
+
+    Args:
+        spec: the transfer.
+        source, destinations: stores by destination index, as their agents serve them.
+        machine: changed only through ``host.do``.
+        recovered: uploads that an earlier coordinator recorded, by (key, destination).
+        pool_bytes: the smallest buffer pool on the route, which bounds a part.
+    """
+
+    def __init__(
+        self,
+        spec: TransferSpec,
+        source: AgentStore,
+        destinations: dict[int, AgentStore],
+        machine: TransferMachine,
+        journal: Journal,
+        recovered: dict[tuple[str, int], list[Recovered]],
+        pool_bytes: int,
+        host: AdmissionHost,
+    ) -> None:
+        self._spec = spec
+        self._source = source
+        self._destinations = destinations
+        self._machine = machine
+        self._journal = journal
+        self._recovered = recovered
+        self._pool_bytes = pool_bytes
+        self._host = host
+        self._numbers = itertools.count(1)
+        self._opening = threading.BoundedSemaphore(OPENING_AT_ONCE)
+        self._openers = ThreadPoolExecutor(OPENING_AT_ONCE, thread_name_prefix="opener")
+
+    def run(self, decisions: Iterable[Decision]) -> None:
+        """Admit everything that ``decisions`` yields; returns when all of it is in the machine or the host stops."""
+        try:
+            for decision in decisions:
+                if not self._host.wait_for_room():
+                    break
+                self._admit(decision)
+        finally:
+            self._openers.shutdown(wait=True)
+
+    def unused(self) -> Iterator[Recovered]:
+        """Recorded uploads of earlier coordinators that nobody continued; they are to be aborted."""
+        for uploads in self._recovered.values():
+            yield from uploads
+
+    def _admit(self, decision: Decision) -> None:
+        info = decision.source
+        if decision.action is Action.SKIP:
+            self._host.do(lambda: self._machine.skip(info, 0, decision.destination_key, decision.reason))
+            return
+        number = next(self._numbers)
+        self._host.selected(info.size)
+        try:
+            size = self._part_size(decision)
+        except SkyplaneError as refusal:
+            self._reject(decision, refusal)
+            return
+        pieces = [(piece.number, piece.offset, piece.length) for piece in cut(info.size, size)]
+        if len(pieces) > 1:
+            self._opening.acquire()
+            self._openers.submit(self._open, number, decision, pieces, size)
+            return
+        target = self._target(decision, info, upload_id="", attributes=None)
+        self._host.do(lambda: self._machine.admit(number, info, decision.reason, [target], pieces))
+
+    def _part_size(self, decision: Decision) -> int:
+        if decision.action is Action.REFUSE:
+            raise StoreRejected(
+                "the destination cannot hold an object of this name",
+                where=self._spec.destinations[0].store.object_uri(decision.destination_key),
+                why=decision.reason,
+                next_step="Rename the source object or leave it out of the transfer.",
+            )
+        options = self._spec.options
+        return part_size(
+            decision.source.size,
+            options.part_size,
+            [store.capabilities for store in self._destinations.values()],
+            self._pool_bytes // 2,
+            threshold=options.multipart_threshold,
+        )
+
+    def _reject(self, decision: Decision, refusal: SkyplaneError) -> None:
+        record = refusal.record()
+        self._host.do(lambda: self._machine.reject(decision.source, 0, decision.destination_key, record))
+
+    def _target(
+        self, decision: Decision, info: ObjectInfo, upload_id: str, attributes: ObjectAttributes | None
+    ) -> PartTarget:
+        options = self._spec.options
+        return PartTarget(
+            destination=0,
+            key=decision.destination_key,
+            upload_id=upload_id,
+            precondition=decision.precondition,
+            attributes=attributes if options.keep_attributes else PLAIN,
+            extra_metadata={SOURCE_VERSION_KEY: info.version} if options.record_source else {},
+        )
+
+    def _open(self, number: int, decision: Decision, pieces: Sequence[tuple[int, int, int]], size: int) -> None:
+        info = decision.source
+        try:
+            upload_id, already = self._continue(number, decision, size) or (self._begin(decision, size), [])
+            target = self._target(decision, info, upload_id, None)
+            self._host.do(lambda: self._machine.admit(number, info, decision.reason, [target], pieces, already))
+        except SkyplaneError as refusal:
+            self._reject(decision, refusal)
+        except Exception as bug:
+            self._host.broke(bug)
+        finally:
+            self._opening.release()
+
+    def _begin(self, decision: Decision, size: int) -> str:
+        info = decision.source
+        upload_id = self._destinations[0].create_upload(decision.destination_key, self._attributes(info))
+        try:
+            self._journal.record(
+                UploadRecord(info.key, info.version, info.size, 0, decision.destination_key, upload_id, size)
+            )
+        except SkyplaneError:
+            # Without a durable record nobody would ever find this upload again.
+            self._destinations[0].abort_upload(decision.destination_key, upload_id)
+            raise
+        return upload_id
+
+    def _continue(self, number: int, decision: Decision, size: int) -> tuple[str, list[PartAck]] | None:
+        """An upload of an earlier coordinator for these very bytes, with the parts that the store still lists."""
+        for recovered in self._recovered.get((decision.source.key, 0), []):
+            upload = recovered.upload
+            if (upload.source_version, upload.destination_key, upload.part_size) != (
+                decision.source.version,
+                decision.destination_key,
+                size,
+            ):
+                continue
+            try:
+                listed = {
+                    part.number: part
+                    for part in self._destinations[0].list_parts(upload.destination_key, upload.upload_id)
+                }
+            except UploadNotFound:
+                continue
+            self._recovered[(decision.source.key, 0)].remove(recovered)
+            acks = [
+                PartAck(number, ack.part, 0, ack.size, ack.crc32c, ack.stored_part)
+                for ack in recovered.acks.values()
+                if ack.part in listed
+                and ack.stored_part is not None
+                and listed[ack.part].part_id == ack.stored_part.part_id
+            ]
+            log.info("upload continued", extra={"parts": len(acks)})
+            return upload.upload_id, acks
+        return None
+
+    def _attributes(self, info: ObjectInfo) -> ObjectAttributes:
+        options = self._spec.options
+        if not options.keep_attributes:
+            attributes = PLAIN
+        elif info.attributes is not None:
+            attributes = info.attributes
+        else:
+            found = self._source.head(info.key)
+            if found.version != info.version:
+                raise SourceChanged(
+                    "the source object changed after it was listed", where=self._spec.source.object_uri(info.key)
+                )
+            attributes = found.attributes or ObjectAttributes()
+        if not options.record_source:
+            return attributes
+        return ObjectAttributes(
+            attributes.content_type,
+            attributes.cache_control,
+            attributes.content_disposition,
+            attributes.content_encoding,
+            attributes.content_language,
+            {**attributes.metadata, SOURCE_VERSION_KEY: info.version},
+        )

@@ -1,0 +1,208 @@
+"""The agent process of a gateway: store agents, control links, and on the head the coordinators.
+
+Blocking threads around SDK calls. It holds the transfers' credentials for control calls, hands each transfer on to the
+data process, and answers the control process.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Protocol
+
+import msgspec
+
+from gateway.agent_store import CalledStore, DirectStore
+from gateway.head import TransferRun
+from gateway.ipc import Channel
+from gateway.link import RenewExpiry, Request, StoreRequest
+from gateway.links import Links
+from gateway.messages import (
+    Call,
+    CloseTransfer,
+    Execute,
+    Executed,
+    Forgotten,
+    FromData,
+    LinkAccepted,
+    OpenTransfer,
+    Peer,
+    Renew,
+    Reply,
+    Report,
+    SetPeers,
+    Stop,
+)
+from gateway.store_calls import perform
+from gateway.transfers import Transfers
+from skyplane_core.control import PeerAddress
+from skyplane_core.errors import GatewayRefused, SkyplaneError, TransferNotFound
+from skyplane_core.model import GatewayTransfer
+from skyplane_core.provision.bootstrap import Bootstrap
+from skyplane_core.spec import TransferSpec
+
+log = logging.getLogger(__name__)
+
+DATA_CONNECTIONS = 4
+"""Data connections to each peer. On a clean path more only cost; docs/performance.md has the figures."""
+CANCEL_SECONDS = 60.0
+
+
+class Pulse(Protocol):
+    """The gateway's shared counters, as far as liveness needs them."""
+
+    def total(self) -> int: ...
+
+
+class Agent:
+    """Answers calls of the control process and results of the data process until either goes away."""
+
+    def __init__(
+        self, bootstrap: Bootstrap, control: Channel[Call], data: Channel[FromData], pulse: Callable[[], int]
+    ) -> None:
+        self._bootstrap = bootstrap
+        self._control = control
+        self._data = data
+        self._pulse = pulse
+        self._transfers = Transfers()
+        self._links = Links(bootstrap.gateway_id, bootstrap.wire_secret, self._serve_peer)
+        self._workers = ThreadPoolExecutor(16, thread_name_prefix="call")
+        self._runs: dict[str, TransferRun] = {}
+        self._lock = threading.Lock()
+        self._methods: dict[str, Callable[[Call], Any]] = {
+            "peers.put": self._put_peers,
+            "transfer.put": self._put_transfer,
+            "transfer.start": self._start,
+            "transfer.cancel": self._cancel,
+            "transfer.delete": self._delete,
+        }
+
+    def run(self) -> None:
+        """Serve until the control process closes its channel."""
+        threading.Thread(target=self._receive_data, name="from-data", daemon=True).start()
+        while (call := self._control.receive()) is not None:
+            self._workers.submit(self._answer, call)
+        self._data.send(Stop())
+        self._links.close()
+
+    # --- calls of the control process --------------------------------------------------------------------------------
+
+    def _answer(self, call: Call) -> None:
+        try:
+            method = self._methods.get(call.method)
+            if method is None:
+                raise GatewayRefused("no such call", where=call.method)
+            reply = Reply(call.call_id, msgspec.json.encode(method(call)))
+        except SkyplaneError as error:
+            reply = Reply(call.call_id, error=error.record())
+        except msgspec.DecodeError as error:
+            refused = GatewayRefused("the request is malformed", where=call.method, why=str(error))
+            reply = Reply(call.call_id, error=refused.record())
+        except Exception as bug:  # a bug of ours must reach the client as an error, not as silence
+            log.exception("a call failed", extra={"method": call.method})
+            refused = GatewayRefused("internal error in the gateway", where=call.method, why=repr(bug))
+            reply = Reply(call.call_id, error=refused.record())
+        self._control.send(reply)
+
+    def _put_peers(self, call: Call) -> None:
+        addresses = msgspec.json.decode(call.body, type=list[PeerAddress])
+        peers = tuple(
+            Peer(address.gateway_id, address.host, address.port, address.connections or DATA_CONNECTIONS)
+            for address in addresses
+            if address.gateway_id != self._bootstrap.gateway_id
+        )
+        self._links.set_peers(peers)
+        self._data.send(SetPeers(peers))
+
+    def _put_transfer(self, call: Call) -> None:
+        transfer = msgspec.json.decode(call.body, type=GatewayTransfer)
+        if transfer.transfer_id != call.transfer_id:
+            raise GatewayRefused("the transfer id in the address is not the one in the body", where=call.transfer_id)
+        self._transfers.put(transfer)
+        self._data.send(OpenTransfer(transfer))
+
+    def _start(self, call: Call) -> None:
+        spec = msgspec.json.decode(call.body, type=TransferSpec)
+        with self._lock:
+            if call.transfer_id in self._runs:
+                return  # a repeated start, for instance because the first answer was lost
+            run = TransferRun(
+                spec,
+                {self._bootstrap.gateway_id: spec.route},
+                DirectStore(lambda: self._transfers.source(spec.transfer_id)),
+                {index: self._destination(spec.transfer_id, index, spec.route) for index in range(len(spec.destinations))},
+                pool_bytes=self._bootstrap.pool_bytes,
+                execute=lambda lease: self._data.send(Execute(lease)),
+                report=lambda progress: self._control.send(Report(progress)),
+                renew=self._renew,
+                pulse=self._pulse,
+            )
+            self._runs[call.transfer_id] = run
+        run.start()
+
+    def _destination(self, transfer_id: str, index: int, route: tuple[str, ...]) -> CalledStore:
+        if not route:
+            return DirectStore(lambda: self._transfers.destination(transfer_id, index))
+        return CalledStore(self._links.store_caller(route[-1], transfer_id, index))
+
+    def _cancel(self, call: Call) -> None:
+        self._run_of(call.transfer_id).cancel()
+
+    def _delete(self, call: Call) -> None:
+        """Forget a transfer, cancelling it first where it still runs. May be repeated."""
+        with self._lock:
+            run = self._runs.get(call.transfer_id)
+        if run is not None:
+            run.cancel()
+            if not run.join(CANCEL_SECONDS):
+                raise GatewayRefused("the transfer does not end", where=call.transfer_id, next_step="Try again.")
+        with self._lock:
+            self._runs.pop(call.transfer_id, None)
+        self._data.send(CloseTransfer(call.transfer_id))
+        self._transfers.drop(call.transfer_id)
+        self._control.send(Forgotten(call.transfer_id))
+
+    def _run_of(self, transfer_id: str) -> TransferRun:
+        with self._lock:
+            run = self._runs.get(transfer_id)
+        if run is None:
+            raise TransferNotFound("this gateway runs no such transfer", where=transfer_id)
+        return run
+
+    # --- the data process and the peers ------------------------------------------------------------------------------
+
+    def _receive_data(self) -> None:
+        while (message := self._data.receive()) is not None:
+            if isinstance(message, Executed):
+                with self._lock:
+                    run = self._runs.get(message.result.transfer_id)
+                if run is not None:
+                    run.deliver(message.result)
+            elif isinstance(message, LinkAccepted):
+                sock = socket.socket(fileno=self._data.take_fd())
+                self._links.adopt(sock, message.peer, message.send_key, message.receive_key)
+        log.info("the data process is gone")
+        # Without it nothing can move; the control process sees this exit and ends the gateway.
+        os._exit(1)
+
+    def _serve_peer(self, request: Request) -> bytes:
+        if isinstance(request, StoreRequest):
+            store = self._transfers.destination(request.transfer_id, request.destination)
+            return msgspec.msgpack.encode(perform(store, request.call))
+        if isinstance(request, RenewExpiry):
+            self._control.send(Renew())
+        return b""
+
+    def _renew(self) -> None:
+        self._control.send(Renew())
+        self._links.renew()
+
+
+def run(bootstrap: Bootstrap, control: socket.socket, data: socket.socket, counters: Pulse) -> None:
+    """The agent process: serve until the control process goes away."""
+    agent = Agent(bootstrap, Channel(control, Call), Channel(data, FromData), counters.total)
+    agent.run()

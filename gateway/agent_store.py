@@ -1,0 +1,103 @@
+"""The coordinator's view of a store: served in this process, or by the agent of another gateway over a link."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from gateway.store_calls import (
+    AbortUpload,
+    CompleteUpload,
+    CreateUpload,
+    Delete,
+    GetBytes,
+    GetCapabilities,
+    Head,
+    ListPage,
+    ListParts,
+    PutBytes,
+    ReadBack,
+    StoreCall,
+    perform,
+)
+from skyplane_core.model import ObjectAttributes, ObjectInfo, Precondition, Stored, StoredPart
+from skyplane_core.stores.base import Capabilities, ObjectStore
+
+T = TypeVar("T")
+PAGE = 1000
+
+Caller = Callable[[StoreCall, Any], Any]
+"""Performs a call and returns its result as the given type."""
+
+
+class CalledStore:
+    """A store behind a caller. Implements :class:`skyplane_core.coordinator.store.AgentStore`."""
+
+    def __init__(self, call: Caller) -> None:
+        self._call = call
+        self._capabilities: Capabilities | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        if self._capabilities is None:
+            self._capabilities = self._ask(GetCapabilities(), Capabilities)
+        return self._capabilities
+
+    def list(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
+        while True:
+            page = self._ask(ListPage(prefix, start_after, delimiter, PAGE), list[ObjectInfo])
+            yield from page
+            if len(page) < PAGE:
+                return
+            start_after = page[-1].key
+
+    def head(self, key: str) -> ObjectInfo:
+        return self._ask(Head(key), ObjectInfo)
+
+    def create_upload(self, key: str, attributes: ObjectAttributes) -> str:
+        return self._ask(CreateUpload(key, attributes), str)
+
+    def list_parts(self, key: str, upload_id: str) -> Sequence[StoredPart]:
+        return self._ask(ListParts(key, upload_id), list[StoredPart])
+
+    def complete_upload(
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[StoredPart],
+        *,
+        size: int,
+        crc32c: int,
+        precondition: Precondition,
+    ) -> Stored:
+        return self._ask(CompleteUpload(key, upload_id, tuple(parts), size, crc32c, precondition), Stored)
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        self._ask(AbortUpload(key, upload_id), type(None))
+
+    def delete(self, key: str) -> None:
+        self._ask(Delete(key), type(None))
+
+    def read_back(self, key: str, version: str, size: int) -> int:
+        return self._ask(ReadBack(key, version, size), int)
+
+    def put_bytes(self, key: str, data: bytes) -> None:
+        self._ask(PutBytes(key, data), type(None))
+
+    def get_bytes(self, key: str) -> bytes:
+        return self._ask(GetBytes(key), bytes)
+
+    def _ask(self, call: StoreCall, result: type[T]) -> T:
+        value: T = self._call(call, result)
+        return value
+
+
+class DirectStore(CalledStore):
+    """A store whose agent is this process: calls are made at once, and a listing streams without pages of ours."""
+
+    def __init__(self, store: Callable[[], ObjectStore]) -> None:
+        super().__init__(lambda call, _result: perform(store(), call))
+        self._store = store
+
+    def list(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
+        return self._store().list(prefix, start_after=start_after, delimiter=delimiter)

@@ -1,0 +1,193 @@
+"""The transfers that are open in a data process, and their stores' data paths."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from gateway.threads import log_unexpected
+from gateway.wire import transfer_tag
+from skyplane_core.errors import GatewayRefused, TransferNotFound
+from skyplane_core.model import GatewayTransfer, StoreConfig
+from skyplane_core.stores.base import DataPath, ObjectStore
+from skyplane_core.stores.registry import open_store
+
+
+class DataPaths:
+    """The data paths of one store under one set of credentials: opened on demand, kept, each used by one thread at once."""
+
+    def __init__(self, config: StoreConfig) -> None:
+        self.config = config
+        self._lock = threading.Lock()
+        self._store: ObjectStore | None = None
+        self._idle: list[DataPath] = []
+        self._in_use = 0
+        self._closed = False
+
+    @contextlib.contextmanager
+    def use(self) -> Iterator[DataPath]:
+        """A data path for the calling thread, for as long as the block lasts.
+
+        Raises:
+            SkyplaneError: the store cannot be opened.
+            TransferNotFound: the transfer, or these credentials, are closed.
+        """
+        path = self._take()
+        try:
+            yield path
+        finally:
+            self._put(path)
+
+    def close(self) -> None:
+        """Close what is idle now, and what is in use when it comes back."""
+        with self._lock:
+            self._closed = True
+        self._drain()
+
+    def _take(self) -> DataPath:
+        with self._lock:
+            if self._closed:
+                raise TransferNotFound("the transfer was closed on this gateway", where=self.config.uri)
+            # Held while a store opens: its SDK is imported once, and the other threads need it anyway.
+            if self._store is None:
+                self._store = open_store(self.config)
+            path = self._idle.pop() if self._idle else self._store.data()
+            self._in_use += 1
+            return path
+
+    def _put(self, path: DataPath) -> None:
+        with self._lock:
+            self._in_use -= 1
+            self._idle.append(path)
+            closed = self._closed
+        if closed:
+            self._drain()
+
+    def _drain(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+            store = None
+            if not self._in_use:
+                store, self._store = self._store, None
+        for thing in (*idle, *([store] if store else [])):
+            try:
+                thing.close()
+            except Exception as error:
+                # Nothing depends on how a connection ends that nobody uses any more.
+                log_unexpected(error)
+
+
+class Transfer:
+    """One open transfer. ``config`` is replaced when credentials are renewed."""
+
+    def __init__(self, config: GatewayTransfer) -> None:
+        self._lock = threading.Lock()
+        self._stores: dict[int, DataPaths] = {}
+        self.config = config
+        self.closed = False
+
+    def update(self, config: GatewayTransfer) -> None:
+        """Take a new config; stores whose config changed are opened anew, by whoever needs them next."""
+        with self._lock:
+            self.config = config
+            stale = [index for index, paths in self._stores.items() if self._config_of(index) != paths.config]
+            closing = [self._stores.pop(index) for index in stale]
+        for paths in closing:
+            paths.close()
+
+    def close(self) -> None:
+        with self._lock:
+            self.closed = True
+            closing, self._stores = list(self._stores.values()), {}
+        for paths in closing:
+            paths.close()
+
+    def key(self) -> bytes:
+        """The transfer's key.
+
+        Raises:
+            GatewayRefused: this gateway holds none: it is a relay.
+        """
+        keys = self.config.keys
+        if keys is None:
+            raise GatewayRefused("this gateway holds no key of the transfer", where=self.config.transfer_id)
+        return keys.key
+
+    @contextlib.contextmanager
+    def source(self) -> Iterator[DataPath]:
+        """A data path of the source. Raises GatewayRefused if this gateway is no reader."""
+        with self._paths(_SOURCE).use() as path:
+            yield path
+
+    @contextlib.contextmanager
+    def destination(self, index: int) -> Iterator[DataPath]:
+        """A data path of a destination. Raises GatewayRefused if this gateway does not write there."""
+        with self._paths(index).use() as path:
+            yield path
+
+    def _paths(self, index: int) -> DataPaths:
+        with self._lock:
+            if self.closed:
+                raise TransferNotFound("the transfer was closed on this gateway", where=self.config.transfer_id)
+            paths = self._stores.get(index)
+            if paths is None:
+                config = self._config_of(index)
+                if config is None:
+                    role = "read the source" if index == _SOURCE else f"write destination {index}"
+                    raise GatewayRefused(f"this gateway was not asked to {role}", where=self.config.transfer_id)
+                paths = self._stores[index] = DataPaths(config)
+            return paths
+
+    def _config_of(self, index: int) -> StoreConfig | None:
+        return self.config.source if index == _SOURCE else self.config.destinations.get(index)
+
+
+_SOURCE = -1
+
+
+class Transfers:
+    """Open transfers by id and by the tag that stands for it on the wire. Thread-safe."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._by_id: dict[str, Transfer] = {}
+        self._by_tag: dict[bytes, Transfer] = {}
+
+    def open(self, config: GatewayTransfer) -> None:
+        """Open a transfer, or renew the config of one that is open."""
+        with self._lock:
+            known = self._by_id.get(config.transfer_id)
+            if known is None:
+                known = self._by_id[config.transfer_id] = Transfer(config)
+                self._by_tag[transfer_tag(config.transfer_id)] = known
+                return
+        known.update(config)
+
+    def close(self, transfer_id: str) -> None:
+        """Close a transfer; one that is not open is no error."""
+        with self._lock:
+            known = self._by_id.pop(transfer_id, None)
+            self._by_tag.pop(transfer_tag(transfer_id), None)
+        if known is not None:
+            known.close()
+
+    def get(self, transfer_id: str) -> Transfer:
+        """Raises TransferNotFound."""
+        with self._lock:
+            known = self._by_id.get(transfer_id)
+        if known is None:
+            raise TransferNotFound("this transfer is not open on this gateway", where=transfer_id)
+        return known
+
+    def by_tag(self, tag: bytes) -> Transfer:
+        """Raises TransferNotFound."""
+        with self._lock:
+            known = self._by_tag.get(tag)
+        if known is None:
+            raise TransferNotFound("the batch is of a transfer that is not open on this gateway", where=tag.hex())
+        return known
+
+    def all(self) -> list[Transfer]:
+        with self._lock:
+            return list(self._by_id.values())

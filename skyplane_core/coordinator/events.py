@@ -1,0 +1,66 @@
+"""What the transfer machine asks its host to do. Values; the host does the I/O and reports back."""
+
+from __future__ import annotations
+
+import msgspec
+
+from skyplane_core.model import PartAck, PartLease, Precondition, Stored, StoredPart
+from skyplane_core.spec import ReceiptLine
+
+
+class Commit(msgspec.Struct, frozen=True):
+    """All parts are acknowledged: complete the upload. ``crc32c`` is over the whole object."""
+
+    object: int
+    destination: int
+    key: str
+    upload_id: str
+    parts: tuple[StoredPart, ...]
+    size: int
+    crc32c: int
+    precondition: Precondition
+
+
+class Verify(msgspec.Struct, frozen=True):
+    """The object is visible and the store attested nothing: read it back and compare."""
+
+    object: int
+    destination: int
+    key: str
+    stored: Stored
+    crc32c: int
+
+
+class Recognise(msgspec.Struct, frozen=True):
+    """A repeated conditional put found an object: is it the one that an earlier attempt wrote? Compare checksums."""
+
+    object: int
+    destination: int
+    key: str
+    part: PartLease
+    crc32c: int
+    reason: str
+
+
+class Abort(msgspec.Struct, frozen=True):
+    """The object has failed at this destination: drop its upload."""
+
+    destination: int
+    key: str
+    upload_id: str
+
+
+class Acked(msgspec.Struct, frozen=True):
+    """A multipart part is stored; to be journalled."""
+
+    upload_id: str
+    ack: PartAck
+
+
+class Finished(msgspec.Struct, frozen=True):
+    """One object is settled at one destination; the line goes into the receipt."""
+
+    line: ReceiptLine
+
+
+Event = Commit | Verify | Recognise | Abort | Acked | Finished

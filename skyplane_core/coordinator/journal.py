@@ -1,0 +1,158 @@
+"""The journal: what must be known to continue after every process of ours is gone.
+
+Object stores cannot append, so the journal is a series of small immutable objects below the transfer's state prefix,
+``journal-<incarnation>-<n>.jsonl``, each with one record a line. A record is durable when the object that holds it is
+stored. Records that wait at the same time share one object (group commit).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
+
+import msgspec
+
+from skyplane_core.coordinator.store import AgentStore
+from skyplane_core.errors import SkyplaneError
+from skyplane_core.model import PartAck
+
+GROUP_SECONDS = 0.01
+ACK_SECONDS = 2.0
+
+
+class UploadRecord(msgspec.Struct, frozen=True, tag="upload"):
+    """A multipart upload of this transfer, recorded before its first part is sent."""
+
+    key: str
+    source_version: str
+    size: int
+    destination: int
+    destination_key: str
+    upload_id: str
+    part_size: int
+
+
+class AckRecord(msgspec.Struct, frozen=True, tag="ack"):
+    """A part that is stored. Losing one costs sending that part again."""
+
+    upload_id: str
+    ack: PartAck
+
+
+Record = UploadRecord | AckRecord
+_encoder = msgspec.json.Encoder()
+_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(UploadRecord | AckRecord)
+
+
+class Journal:
+    """Writes records in groups from one thread of its own.
+
+    Args:
+        store: where the state lives.
+        state: key prefix of this transfer's state, ending in ``/``.
+        incarnation: distinguishes the coordinators that have worked on this transfer.
+    """
+
+    def __init__(self, store: AgentStore, state: str, incarnation: str) -> None:
+        self._store = store
+        self._prefix = f"{state}journal-{incarnation}-"
+        self._lock = threading.Condition()
+        self._urgent: list[tuple[Record, Future[None]]] = []
+        self._lazy: list[Record] = []
+        self._closed = False
+        self._written: list[str] = []
+        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._thread.start()
+
+    def record(self, record: UploadRecord) -> None:
+        """Return when the record is durable.
+
+        Raises:
+            StoreError: it could not be stored; the caller must not send a part.
+        """
+        done: Future[None] = Future()
+        with self._lock:
+            self._urgent.append((record, done))
+            self._lock.notify()
+        done.result()
+
+    def note(self, record: AckRecord) -> None:
+        """Store the record some time soon; it only saves work."""
+        with self._lock:
+            self._lazy.append(record)
+
+    def close(self, *, discard: bool) -> None:
+        """Stop writing; with ``discard`` delete the journal, because the receipt now tells everything."""
+        with self._lock:
+            self._closed = True
+            self._lock.notify()
+        self._thread.join()
+        if discard:
+            for key in self._written:
+                self._store.delete(key)
+
+    def _run(self) -> None:
+        while True:
+            with self._lock:
+                if not self._urgent and not self._closed:
+                    self._lock.wait(ACK_SECONDS)
+                if self._urgent and not self._closed:
+                    self._lock.wait(GROUP_SECONDS)
+                urgent, self._urgent = self._urgent, []
+                lazy, self._lazy = self._lazy, []
+                closed = self._closed
+            if urgent or (lazy and not closed):
+                self._write(urgent, lazy)
+            if closed and not urgent:
+                return
+
+    def _write(self, urgent: list[tuple[Record, Future[None]]], lazy: list[Record]) -> None:
+        records = [record for record, _ in urgent] + lazy
+        key = f"{self._prefix}{len(self._written):06d}.jsonl"
+        try:
+            self._store.put_bytes(key, b"".join(_encoder.encode(record) + b"\n" for record in records))
+        except SkyplaneError as error:
+            for _, done in urgent:
+                done.set_exception(error)
+            return
+        self._written.append(key)
+        for _, done in urgent:
+            done.set_result(None)
+
+
+def journal_keys(store: AgentStore, state: str) -> list[str]:
+    """The journal objects that earlier coordinators of this transfer left, oldest first."""
+    return [info.key for info in store.list(f"{state}journal-")]
+
+
+def decode(data: bytes) -> Iterator[Record]:
+    """The records of one journal object."""
+    for line in data.splitlines():
+        if line:
+            yield _decoder.decode(line)
+
+
+class Recovered(msgspec.Struct):
+    """One recorded upload of an earlier coordinator, and the acks that were noted for it."""
+
+    upload: UploadRecord
+    acks: dict[int, PartAck] = {}
+
+
+def replay(records: Iterable[Record]) -> dict[tuple[str, int], list[Recovered]]:
+    """Recorded uploads by ``(source key, destination)``; an upload may have been begun more than once."""
+    uploads: dict[str, Recovered] = {}
+    late: list[AckRecord] = []
+    for record in records:
+        if isinstance(record, UploadRecord):
+            uploads[record.upload_id] = Recovered(record, {})
+        else:
+            late.append(record)
+    for record in late:
+        if record.upload_id in uploads:
+            uploads[record.upload_id].acks[record.ack.part] = record.ack
+    found: dict[tuple[str, int], list[Recovered]] = {}
+    for recovered in uploads.values():
+        found.setdefault((recovered.upload.key, recovered.upload.destination), []).append(recovered)
+    return found

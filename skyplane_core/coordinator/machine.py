@@ -1,0 +1,268 @@
+"""The transfer state machine: leases out, results in, events for the host. Pure: no sockets, no clock, no threads.
+
+An object is DONE at a destination only in :meth:`TransferMachine.committed` with an attestation, or after
+:meth:`TransferMachine.verified`. Every other way to settle it is a failure with its reason.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from skyplane_core.coordinator.events import Abort, Acked, Commit, Event, Finished, Recognise, Verify
+from skyplane_core.coordinator.leases import LeaseTable
+from skyplane_core.coordinator.objects import ObjectState, TargetState
+from skyplane_core.coordinator.retry import retry_delay
+from skyplane_core.coordinator.tally import Tally
+from skyplane_core.errors import ChecksumMismatch, ErrorRecord, SkyplaneError, from_record
+from skyplane_core.model import (
+    Attestation,
+    LeaseResult,
+    ObjectInfo,
+    PartAck,
+    PartFailure,
+    PartLease,
+    PartTarget,
+    Stored,
+)
+from skyplane_core.spec import Outcome, ReceiptLine
+
+
+class TransferMachine:
+    """All that a coordinator decides about one transfer. Not thread-safe: its host serialises calls.
+
+    Args:
+        table: builds the lease table around this machine's own ``wanted``.
+        max_attempts: how often one part is tried when failures are passing.
+        uniform: ``random.uniform`` or a deterministic stand-in.
+    """
+
+    def __init__(
+        self,
+        table: Callable[[Callable[[PartLease], bool]], LeaseTable],
+        *,
+        max_attempts: int,
+        uniform: Callable[[float, float], float],
+    ) -> None:
+        self.table = table(self._wanted)
+        self.tally = Tally()
+        self._objects: dict[int, ObjectState] = {}
+        self._max_attempts = max_attempts
+        self._uniform = uniform
+
+    @property
+    def in_flight(self) -> int:
+        """Objects admitted and not yet settled."""
+        return len(self._objects)
+
+    def in_flight_keys(self) -> list[str]:
+        return [state.info.key for state in self._objects.values()]
+
+    def admit(
+        self,
+        number: int,
+        info: ObjectInfo,
+        reason: str,
+        targets: Sequence[PartTarget],
+        cut: Sequence[tuple[int, int, int]],
+        already: Sequence[PartAck] = (),
+    ) -> list[Event]:
+        """Take an object in: its parts wait to be leased from now on.
+
+        Args:
+            number: unique within the transfer.
+            targets: with upload ids where the object is striped.
+            cut: ``(part number, offset, size)``, covering the object exactly.
+            already: parts that an earlier coordinator's readers stored, and the store still lists.
+        """
+        whole = len(cut) == 1 and not targets[0].upload_id
+        parts = {
+            part: PartLease(
+                object=number,
+                part=part,
+                key=info.key,
+                version=info.version,
+                offset=offset,
+                size=size,
+                targets=tuple(targets),
+                crc32c=info.crc32c if whole else None,
+            )
+            for part, offset, size in cut
+        }
+        state = ObjectState(number, info, reason, parts, {t.destination: TargetState(t) for t in targets})
+        self._objects[number] = state
+        events: list[Event] = []
+        for ack in already:
+            events += self._on_ack(ack)
+        for part in parts.values():
+            if state.wants(part.part):
+                self.table.add(part)
+        return events
+
+    def skip(self, info: ObjectInfo, destination: int, destination_key: str, reason: str) -> list[Event]:
+        """Record that an object is left alone."""
+        self.tally.skipped += 1
+        return [
+            Finished(
+                ReceiptLine(info.key, destination, destination_key, info.size, info.version, Outcome.SKIPPED, reason)
+            )
+        ]
+
+    def reject(self, info: ObjectInfo, destination: int, destination_key: str, error: ErrorRecord) -> list[Event]:
+        """Record that an object cannot be transferred, before any part of it was leased."""
+        return [self._failed(info, destination, destination_key, error)]
+
+    def on_result(self, result: LeaseResult, now: float) -> list[Event]:
+        """A reader reports on a lease. Late and repeated reports are harmless: the first ack of a part counts."""
+        lease = self.table.settle(result.lease_id)
+        self.tally.wire_bytes += result.wire_bytes
+        events: list[Event] = []
+        for ack in result.acks:
+            events += self._on_ack(ack)
+        attempt = lease.attempt if lease else 1
+        by_part = {(part.object, part.part): part for part in lease.parts} if lease else {}
+        for failure in result.failures:
+            part = by_part.get((failure.object, failure.part))
+            if part is not None:
+                events += self._on_failure(failure, part, attempt, now)
+        return events
+
+    def committed(self, number: int, destination: int, stored: Stored, crc32c: int) -> list[Event]:
+        """The object is visible at the destination. Without an attestation it must be read back first."""
+        state = self._objects.get(number)
+        if state is None or state.targets[destination].settled:
+            return []
+        key = state.targets[destination].target.key
+        if stored.size != state.info.size or (stored.crc32c is not None and stored.crc32c != crc32c):
+            why = f"sent {state.info.size} bytes with CRC32C {crc32c:08x}, it reports {stored.size} bytes"
+            if stored.crc32c is not None:
+                why += f" with CRC32C {stored.crc32c:08x}"
+            error = ChecksumMismatch("the destination holds other bytes than were sent", where=key, why=why)
+            return self.failed(number, destination, error.record())
+        if stored.attestation is None:
+            return [Verify(number, destination, key, stored, crc32c)]
+        return self._done(state, destination, stored, crc32c)
+
+    def verified(self, number: int, destination: int, stored: Stored, crc32c: int, read_back: int) -> list[Event]:
+        """The object was read back; ``read_back`` is the CRC32C of what came."""
+        state = self._objects.get(number)
+        if state is None or state.targets[destination].settled:
+            return []
+        if read_back != crc32c:
+            error = ChecksumMismatch(
+                "reading the object back gave other bytes than were sent",
+                where=state.targets[destination].target.key,
+                why=f"CRC32C {read_back:08x} instead of {crc32c:08x}",
+            )
+            return self.failed(number, destination, error.record())
+        attested = Stored(stored.version, stored.size, read_back, Attestation.READ_BACK)
+        return self._done(state, destination, attested, crc32c)
+
+    def failed(self, number: int, destination: int, error: ErrorRecord) -> list[Event]:
+        """Give an object up at one destination; its other destinations go on."""
+        state = self._objects.get(number)
+        if state is None or state.targets[destination].settled:
+            return []
+        target = state.targets[destination].target
+        events: list[Event] = []
+        if target.upload_id:
+            events.append(Abort(destination, target.key, target.upload_id))
+        self._settle(state, destination)
+        events.append(self._failed(state.info, destination, target.key, error))
+        return events
+
+    def give_up(self, error: SkyplaneError) -> list[Event]:
+        """Fail everything that is in flight, for instance because the transfer was cancelled."""
+        events: list[Event] = []
+        for number, state in list(self._objects.items()):
+            for destination in list(state.targets):
+                events += self.failed(number, destination, error.record())
+        return events
+
+    def _wanted(self, part: PartLease) -> bool:
+        state = self._objects.get(part.object)
+        return state is not None and state.wants(part.part)
+
+    def _on_ack(self, ack: PartAck) -> list[Event]:
+        state = self._objects.get(ack.object)
+        if state is None:
+            return []
+        target = state.targets[ack.destination]
+        if target.settled or ack.part in target.acks:
+            return []
+        target.acks[ack.part] = ack
+        self.tally.bytes_acked += ack.size
+        events: list[Event] = []
+        if target.target.upload_id:
+            events.append(Acked(target.target.upload_id, ack))
+            if state.complete(ack.destination):
+                crc = state.crc32c(ack.destination)
+                events.append(
+                    Commit(
+                        ack.object,
+                        ack.destination,
+                        target.target.key,
+                        target.target.upload_id,
+                        state.stored_parts(ack.destination),
+                        state.info.size,
+                        crc,
+                        target.target.precondition,
+                    )
+                )
+        elif ack.stored is not None:
+            events += self.committed(ack.object, ack.destination, ack.stored, ack.crc32c)
+        return events
+
+    def _on_failure(self, failure: PartFailure, part: PartLease, attempt: int, now: float) -> list[Event]:
+        state = self._objects.get(part.object)
+        remaining = state.remaining(part) if state is not None else None
+        if state is None or remaining is None:
+            return []
+        failed = [t for t in remaining.targets if failure.destination in (-1, t.destination)]
+        delay = retry_delay(failure.error, attempt, self._max_attempts, self._uniform)
+        events: list[Event] = []
+        for target in failed:
+            if failure.error.kind == "PreconditionFailed" and attempt > 1 and failure.crc32c is not None:
+                events.append(
+                    Recognise(
+                        part.object, target.destination, target.key, part, failure.crc32c, from_record(failure.error).what
+                    )
+                )
+            elif delay is None:
+                events += self.failed(part.object, target.destination, failure.error)
+        if delay is not None and failed:
+            self.tally.retries += 1
+            again = state.remaining(part)
+            if again is not None:
+                self.table.add(again, attempt + 1, now + delay, now)
+        return events
+
+    def _done(self, state: ObjectState, destination: int, stored: Stored, crc32c: int) -> list[Event]:
+        self._settle(state, destination)
+        self.tally.copied += 1
+        self.tally.bytes_copied += state.info.size
+        line = ReceiptLine(
+            key=state.info.key,
+            destination=destination,
+            destination_key=state.targets[destination].target.key,
+            size=state.info.size,
+            source_version=state.info.version,
+            outcome=Outcome.COPIED,
+            reason=state.reason,
+            crc32c=crc32c,
+            destination_version=stored.version,
+            destination_crc32c=stored.crc32c,
+            attestation=stored.attestation,
+        )
+        return [Finished(line)]
+
+    def _failed(self, info: ObjectInfo, destination: int, destination_key: str, error: ErrorRecord) -> Finished:
+        reason = str(from_record(error))
+        self.tally.fail(info.key, reason)
+        return Finished(
+            ReceiptLine(info.key, destination, destination_key, info.size, info.version, Outcome.FAILED, reason)
+        )
+
+    def _settle(self, state: ObjectState, destination: int) -> None:
+        state.targets[destination].settled = True
+        if state.settled:
+            del self._objects[state.number]

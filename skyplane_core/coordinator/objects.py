@@ -1,0 +1,64 @@
+"""What is known of one object while it is in flight. Memory is held for objects in flight only, never for all."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from skyplane_core.checksum import combined_crc32c
+from skyplane_core.model import ObjectInfo, PartAck, PartLease, PartTarget, StoredPart
+
+
+@dataclasses.dataclass(slots=True)
+class TargetState:
+    """One object at one destination: which parts are acknowledged, and whether it is settled."""
+
+    target: PartTarget
+    acks: dict[int, PartAck] = dataclasses.field(default_factory=dict)
+    settled: bool = False
+
+
+@dataclasses.dataclass(slots=True)
+class ObjectState:
+    """One object in flight. ``parts`` maps the part number to its lease description."""
+
+    number: int
+    info: ObjectInfo
+    reason: str
+    parts: dict[int, PartLease]
+    targets: dict[int, TargetState]
+
+    @property
+    def settled(self) -> bool:
+        return all(target.settled for target in self.targets.values())
+
+    def wants(self, part: int) -> bool:
+        """Whether some destination still needs this part."""
+        return any(not state.settled and part not in state.acks for state in self.targets.values())
+
+    def remaining(self, part: PartLease) -> PartLease | None:
+        """``part`` with only the targets that still need it; None when none does."""
+        wanting = tuple(
+            target
+            for target in self.parts[part.part].targets
+            if not self.targets[target.destination].settled and part.part not in self.targets[target.destination].acks
+        )
+        if not wanting:
+            return None
+        return PartLease(part.object, part.part, part.key, part.version, part.offset, part.size, wanting, part.crc32c)
+
+    def complete(self, destination: int) -> bool:
+        return len(self.targets[destination].acks) == len(self.parts)
+
+    def crc32c(self, destination: int) -> int:
+        """The whole object's CRC32C, combined from those of its acknowledged parts."""
+        acks = self.targets[destination].acks
+        return combined_crc32c((acks[number].crc32c, self.parts[number].size) for number in sorted(self.parts))
+
+    def stored_parts(self, destination: int) -> tuple[StoredPart, ...]:
+        acks = self.targets[destination].acks
+        parts = []
+        for number in sorted(self.parts):
+            stored = acks[number].stored_part
+            if stored is not None:
+                parts.append(stored)
+        return tuple(parts)

@@ -1,0 +1,58 @@
+"""What a coordinator needs of a store: control calls and small state objects, wherever the store's agent runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from skyplane_core.model import ObjectAttributes, ObjectInfo, Precondition, Stored, StoredPart
+from skyplane_core.stores.base import Capabilities
+
+
+class ListedStore(Protocol):
+    """What deciding about objects needs of a store. The calls mean what they mean in :class:`ObjectStore`."""
+
+    @property
+    def capabilities(self) -> Capabilities: ...
+
+    def list(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]: ...
+
+    def head(self, key: str) -> ObjectInfo: ...
+
+
+class AgentStore(ListedStore, Protocol):
+    """One store as its agent serves it. Thread-safe; errors are those of :mod:`skyplane_core.errors`.
+
+    The calls mean what they mean in :class:`skyplane_core.stores.base.ObjectStore`.
+    """
+
+    def create_upload(self, key: str, attributes: ObjectAttributes) -> str: ...
+
+    def list_parts(self, key: str, upload_id: str) -> Sequence[StoredPart]: ...
+
+    def complete_upload(
+        self,
+        key: str,
+        upload_id: str,
+        parts: Sequence[StoredPart],
+        *,
+        size: int,
+        crc32c: int,
+        precondition: Precondition,
+    ) -> Stored: ...
+
+    def abort_upload(self, key: str, upload_id: str) -> None: ...
+
+    def delete(self, key: str) -> None: ...
+
+    def read_back(self, key: str, version: str, size: int) -> int:
+        """Read the whole object again at ``version`` and return the CRC32C of what came."""
+        ...
+
+    def put_bytes(self, key: str, data: bytes) -> None:
+        """Write a small object of the coordinator's own (journal, receipt), replacing what was there."""
+        ...
+
+    def get_bytes(self, key: str) -> bytes:
+        """Read a small object of the coordinator's own. Raises ObjectNotFound."""
+        ...

@@ -1,0 +1,56 @@
+"""The running counts of a transfer."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from skyplane_core.spec import Progress, TransferState
+
+SHOWN_FAILURES = 20
+"""How many failures a progress report names; the receipt names all."""
+
+
+@dataclasses.dataclass(slots=True)
+class Tally:
+    """Counts of objects and bytes. ``listed``/``selected`` grow while the listing runs."""
+
+    listed: int = 0
+    selected: int = 0
+    bytes_selected: int = 0
+    copied: int = 0
+    skipped: int = 0
+    failed: int = 0
+    bytes_copied: int = 0
+    bytes_acked: int = 0
+    wire_bytes: int = 0
+    retries: int = 0
+    listing_done: bool = False
+    failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+
+    def fail(self, key: str, reason: str) -> None:
+        self.failed += 1
+        if len(self.failures) < SHOWN_FAILURES:
+            self.failures.append((key, reason))
+
+    def movement(self) -> tuple[int, ...]:
+        """A value that changes whenever anything happened; a transfer whose movement stays equal stands still."""
+        return (self.listed, self.copied, self.skipped, self.failed, self.bytes_acked, self.retries)
+
+    def progress(self, transfer_id: str, state: TransferState, **more: object) -> Progress:
+        """A report of how the transfer stands; ``more`` are further fields of :class:`Progress`."""
+        return Progress(
+            transfer_id=transfer_id,
+            state=state,
+            objects_listed=self.listed,
+            objects_selected=self.selected,
+            objects_copied=self.copied,
+            objects_skipped=self.skipped,
+            objects_failed=self.failed,
+            bytes_selected=self.bytes_selected,
+            bytes_copied=self.bytes_copied,
+            bytes_acked=self.bytes_acked,
+            wire_bytes=self.wire_bytes,
+            listing_done=self.listing_done,
+            failures=tuple(self.failures),
+            **more,  # type: ignore[arg-type]  # the fields are checked by msgspec's caller, the head
+        )
