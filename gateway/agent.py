@@ -12,11 +12,13 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
 from gateway.agent_store import CalledStore, DirectStore
+from gateway.agent_transfers import AgentTransfers
+from gateway.counters import Counter, Counters
 from gateway.head import TransferRun
 from gateway.ipc import Channel
 from gateway.link import RenewExpiry, Request, StoreRequest
@@ -38,7 +40,7 @@ from gateway.messages import (
     Stop,
 )
 from gateway.store_calls import perform
-from gateway.transfers import Transfers
+
 from skyplane_core.control import PeerAddress
 from skyplane_core.errors import GatewayRefused, SkyplaneError, TransferNotFound
 from skyplane_core.model import GatewayTransfer
@@ -52,12 +54,6 @@ DATA_CONNECTIONS = 4
 CANCEL_SECONDS = 60.0
 
 
-class Pulse(Protocol):
-    """The gateway's shared counters, as far as liveness needs them."""
-
-    def total(self) -> int: ...
-
-
 class Agent:
     """Answers calls of the control process and results of the data process until either goes away."""
 
@@ -68,11 +64,12 @@ class Agent:
         self._control = control
         self._data = data
         self._pulse = pulse
-        self._transfers = Transfers()
+        self._transfers = AgentTransfers()
         self._links = Links(bootstrap.gateway_id, bootstrap.wire_secret, self._serve_peer)
         self._workers = ThreadPoolExecutor(16, thread_name_prefix="call")
         self._runs: dict[str, TransferRun] = {}
         self._lock = threading.Lock()
+        self._ending = False
         self._methods: dict[str, Callable[[Call], Any]] = {
             "peers.put": self._put_peers,
             "transfer.put": self._put_transfer,
@@ -86,6 +83,7 @@ class Agent:
         threading.Thread(target=self._receive_data, name="from-data", daemon=True).start()
         while (call := self._control.receive()) is not None:
             self._workers.submit(self._answer, call)
+        self._ending = True
         self._data.send(Stop())
         self._links.close()
 
@@ -103,7 +101,7 @@ class Agent:
             refused = GatewayRefused("the request is malformed", where=call.method, why=str(error))
             reply = Reply(call.call_id, error=refused.record())
         except Exception as bug:  # a bug of ours must reach the client as an error, not as silence
-            log.exception("a call failed", extra={"method": call.method})
+            log.exception("a call failed", extra={"fields": {"method": call.method}})
             refused = GatewayRefused("internal error in the gateway", where=call.method, why=repr(bug))
             reply = Reply(call.call_id, error=refused.record())
         self._control.send(reply)
@@ -122,8 +120,7 @@ class Agent:
         transfer = msgspec.json.decode(call.body, type=GatewayTransfer)
         if transfer.transfer_id != call.transfer_id:
             raise GatewayRefused("the transfer id in the address is not the one in the body", where=call.transfer_id)
-        self._transfers.put(transfer)
-        self._data.send(OpenTransfer(transfer))
+        self._data.send(OpenTransfer(self._transfers.put(transfer)))
 
     def _start(self, call: Call) -> None:
         spec = msgspec.json.decode(call.body, type=TransferSpec)
@@ -185,7 +182,9 @@ class Agent:
             elif isinstance(message, LinkAccepted):
                 sock = socket.socket(fileno=self._data.take_fd())
                 self._links.adopt(sock, message.peer, message.send_key, message.receive_key)
-        log.info("the data process is gone")
+        if self._ending:
+            return
+        log.error("the data process is gone")
         # Without it nothing can move; the control process sees this exit and ends the gateway.
         os._exit(1)
 
@@ -202,7 +201,14 @@ class Agent:
         self._links.renew()
 
 
-def run(bootstrap: Bootstrap, control: socket.socket, data: socket.socket, counters: Pulse) -> None:
+def run(bootstrap: Bootstrap, control: socket.socket, data: socket.socket, counters: Counters) -> None:
     """The agent process: serve until the control process goes away."""
-    agent = Agent(bootstrap, Channel(control, Call), Channel(data, FromData), counters.total)
+    agent = Agent(bootstrap, Channel(control, Call), Channel(data, FromData), lambda: _moved(counters))
     agent.run()
+
+
+def _moved(counters: Counters) -> int:
+    return sum(
+        counters[counter]
+        for counter in (Counter.BYTES_READ, Counter.BYTES_SENT, Counter.BYTES_RECEIVED, Counter.BYTES_WRITTEN)
+    )

@@ -280,7 +280,7 @@ class TransferRun:
         with self._changed:
             self._state = state
         self._report(self.progress())
-        log.info("transfer ended", extra={"transfer": self.spec.transfer_id, "state": state.value})
+        log.info("transfer ended", extra={"fields": {"transfer": self.spec.transfer_id, "state": state.value}})
 
     # --- shared ------------------------------------------------------------------------------------------------------
 
@@ -325,7 +325,7 @@ class TransferRun:
             self._changed.notify_all()
 
     def _broke(self, bug: Exception) -> None:
-        log.error("the coordinator failed", exc_info=bug, extra={"transfer": self.spec.transfer_id})
+        log.error("the coordinator failed", exc_info=bug, extra={"fields": {"transfer": self.spec.transfer_id}})
         self._fail(SkyplaneError("internal error in the coordinator", where=self.spec.transfer_id, why=repr(bug)))
 
 

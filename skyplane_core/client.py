@@ -1,0 +1,176 @@
+"""The Python API: ``SkyplaneClient().copy("s3://a/x", "gs://b/y", recursive=True)``, and dataplanes that are kept.
+
+The names are those that users of the reference engine know; unlike there, a call that returns has succeeded, and one that
+fails raises.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from skyplane_core.control_secret import control_secret
+from skyplane_core.coordinator.decide import decisions
+from skyplane_core.coordinator.preview import PreviewStore
+from skyplane_core.dataplane import Dataplane
+from skyplane_core.diff import Decision
+from skyplane_core.errors import UsageError
+from skyplane_core.locations import Location, resolve
+from skyplane_core.planner.plan import Plan
+from skyplane_core.prepare import Prepared, Refresh, check, prepare
+from skyplane_core.provision.base import DataplaneReference
+from skyplane_core.spec import Compare, KeyMapping, Progress, Selection, TransferOptions
+from skyplane_core.stores.registry import open_store
+from skyplane_core.tracker import Result, Tracker
+
+__all__ = ["ClientConfig", "Dataplane", "Location", "Prepared", "Result", "SkyplaneClient", "Tracker"]
+
+MIB = 1024 * 1024
+MODES = ("copy", "sync")
+
+
+@dataclasses.dataclass(frozen=True)
+class ClientConfig:
+    """What a client uses unless a call says otherwise.
+
+    Args:
+        gateways: 1 reads and writes in one process; 2 puts a reader and a writer on either side of an encrypted wire.
+        pool_bytes: buffer pool of each gateway; its memory limit is this plus about 150 MB.
+        expiry_seconds: an idle gateway ends itself after so long.
+        control_secret: from which dataplanes' identities are derived; None uses the owner-only file of the command line.
+    """
+
+    gateways: int = 1
+    pool_bytes: int = 512 * MIB
+    expiry_seconds: float = 900.0
+    control_secret: bytes | None = dataclasses.field(default=None, repr=False)
+
+    def secret(self) -> bytes:
+        return self.control_secret if self.control_secret is not None else control_secret()
+
+
+class SkyplaneClient:
+    """Prepares transfers, provisions dataplanes and finds them again. Holds no connection of its own."""
+
+    def __init__(self, config: ClientConfig | None = None) -> None:
+        self.config = config or ClientConfig()
+
+    def prepare(
+        self,
+        source: str | Location,
+        destination: str | Location,
+        *,
+        mode: str = "copy",
+        recursive: bool = False,
+        options: TransferOptions | None = None,
+        selection: Selection | None = None,
+        mapping: KeyMapping | None = None,
+        state: str | None = None,
+        transfer_id: str | None = None,
+        refresh: Refresh | None = None,
+    ) -> Prepared:
+        """A transfer as a value; no store is asked anything yet. For the arguments see :func:`prepare.prepare`.
+
+        ``mode="sync"`` is recursive and leaves unchanged objects alone (Compare.EXACT unless ``options`` says otherwise).
+
+        Raises:
+            UsageError, InvalidURI: the request makes no sense.
+        """
+        if mode not in MODES:
+            raise UsageError(f"no mode {mode!r}", next_step=f"Use one of: {', '.join(MODES)}.")
+        recursive = recursive or mode == "sync"
+        if options is None:
+            options = TransferOptions(compare=Compare.EXACT if mode == "sync" else Compare.ALWAYS)
+        directory = recursive or selection is not None
+        return prepare(
+            source if isinstance(source, Location) else resolve(source),
+            destination if isinstance(destination, Location) else resolve(destination, directory=directory),
+            options=options,
+            recursive=recursive,
+            selection=selection,
+            mapping=mapping,
+            state=state,
+            transfer_id=transfer_id,
+            refresh=refresh or _refresh_of(source, destination, directory),
+        )
+
+    def dry_run(self, prepared: Prepared) -> tuple[Plan, Iterator[Decision]]:
+        """The plan, and what would become of each object, as a stream. Provisions nothing and writes nothing."""
+        check(prepared)
+        source, destination = open_store(prepared.source), open_store(prepared.destinations[0])
+        stream = decisions(prepared.spec, lambda listing: listing, PreviewStore(source), PreviewStore(destination))
+        return self.dataplane().plan(prepared), stream
+
+    def copy(self, src: str | Location, dst: str | Location, recursive: bool = False, **how: Any) -> Result:
+        """Copy an object, or with ``recursive`` all objects under a prefix, and return when they have arrived.
+
+        Args:
+            how: as for :meth:`prepare`, and ``on_progress``.
+
+        Raises:
+            UsageError, StoreError: refused before anything was provisioned or written.
+            TransferFailed: some objects did not arrive; they are named.
+        """
+        return self._run(src, dst, recursive=recursive, **how)
+
+    def sync(self, src: str | Location, dst: str | Location, **how: Any) -> Result:
+        """As :meth:`copy` of a tree, leaving alone what is unchanged at the destination."""
+        return self._run(src, dst, mode="sync", **how)
+
+    def dataplane(
+        self,
+        src_cloud_provider: str = "local",
+        src_region: str = "",
+        dst_cloud_provider: str = "local",
+        dst_region: str = "",
+        solver_type: str = "direct",
+        n_vms: int = 1,
+        **_unused: Any,
+    ) -> Dataplane:
+        """A dataplane that is not provisioned yet. The providers must be ``local`` for now.
+
+        Raises:
+            UsageError: a provider or solver that does not exist yet; nothing is silently replaced by another.
+        """
+        if _unused:
+            raise UsageError(f"unknown arguments: {', '.join(_unused)}")
+        for provider in (src_cloud_provider, dst_cloud_provider):
+            if provider != "local":
+                raise UsageError(
+                    f"no provisioner for {provider!r} yet", next_step='Use "local": gateways on this machine.'
+                )
+        if solver_type != "direct" or n_vms != 1:
+            raise UsageError(
+                "local gateways are planned as 'direct' with one gateway a side",
+                next_step="Leave solver_type and n_vms at their defaults.",
+            )
+        return Dataplane(self.config)
+
+    def attach(self, reference: DataplaneReference) -> Dataplane:
+        """The dataplane that ``reference`` names, provisioned earlier by anybody with the same control secret."""
+        return Dataplane(self.config, reference)
+
+    def _run(
+        self,
+        src: str | Location,
+        dst: str | Location,
+        *,
+        on_progress: Callable[[Progress], None] | None = None,
+        **how: Any,
+    ) -> Result:
+        prepared = self.prepare(src, dst, **how)
+        check(prepared, create_directory=True)
+        dataplane = self.dataplane()
+        with dataplane.auto_deprovision():
+            dataplane.provision()
+            result = dataplane.submit(prepared).wait(on_progress)
+        result.raise_for_state()
+        return result
+
+
+def _refresh_of(source: str | Location, destination: str | Location, directory: bool) -> Refresh | None:
+    """Environment credentials can be resolved again; those that a caller gave are the caller's to renew."""
+    if isinstance(source, Location) or isinstance(destination, Location):
+        return None
+    return lambda: (resolve(source).store, resolve(destination, directory=directory).store)

@@ -1,0 +1,271 @@
+"""A dataplane: the provisioned gateways, several transfers on them, and finding them again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import secrets
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from skyplane_core.control import ControlChannel, PeerAddress
+from skyplane_core.control_tls import connect
+from skyplane_core.errors import GatewayRefused, GatewayUnreachable, SkyplaneError, UsageError
+from skyplane_core.identity import DataplaneIdentity, new_dataplane_id
+from skyplane_core.locations import Location
+from skyplane_core.model import GatewayTransfer, TransferKeys
+from skyplane_core.planner.plan import Plan, Site, plan
+from skyplane_core.prepare import Prepared, check
+from skyplane_core.coordinator.receipt import read_receipt
+from skyplane_core.provision.base import DataplaneReference, GatewayAddress
+from skyplane_core.provision.local import LocalProvisioner
+from skyplane_core.spec import Progress, ReceiptLine
+from skyplane_core.stores.registry import open_store
+from skyplane_core.stores.whole import get_bytes
+from skyplane_core.tracker import Result, Tracker
+
+if TYPE_CHECKING:
+    from skyplane_core.client import ClientConfig
+
+
+class Dataplane:
+    """Local gateways that carry transfers, several at once and one after the other.
+
+    Made by :meth:`SkyplaneClient.dataplane` (then :meth:`provision` it) or :meth:`SkyplaneClient.attach`.
+    """
+
+    def __init__(self, config: ClientConfig, reference: DataplaneReference | None = None) -> None:
+        self._config = config
+        self._reference = reference
+        self._identity: DataplaneIdentity | None = None
+        self._channels: dict[str, ControlChannel] = {}
+        self._keys: dict[str, TransferKeys] = {}
+        self._queue: list[Prepared] = []
+        if reference is not None:
+            self._adopt(DataplaneIdentity(config.secret(), reference.dataplane_id), reference)
+
+    # --- gateways ----------------------------------------------------------------------------------------------------
+
+    @property
+    def reference(self) -> DataplaneReference:
+        """How to find this dataplane again: addresses and a fingerprint, no secret.
+
+        Raises:
+            UsageError: it is not provisioned.
+        """
+        if self._reference is None:
+            raise UsageError("the dataplane is not provisioned", next_step="Call provision() first.")
+        return self._reference
+
+    @property
+    def head(self) -> ControlChannel:
+        """The channel to the gateway that coordinates."""
+        return self._channels[self.reference.gateways[0].gateway_id]
+
+    def provision(self) -> None:
+        """Start the gateways; repeated calls change nothing.
+
+        Raises:
+            ProvisionFailed: they could not be started; nothing is left behind.
+        """
+        if self._reference is not None:
+            return
+        identity = DataplaneIdentity(self._config.secret(), new_dataplane_id())
+        provisioner = LocalProvisioner(
+            identity, pool_bytes=self._config.pool_bytes, expiry_seconds=self._config.expiry_seconds
+        )
+        addresses = provisioner.start(self._config.gateways)
+        self._adopt(identity, provisioner.reference(addresses))
+        try:
+            peers = tuple(
+                PeerAddress(address.gateway_id, address.host, address.wire_port) for address in self.reference.gateways
+            )
+            if len(peers) > 1:
+                for channel in self._channels.values():
+                    channel.set_peers(peers)
+        except SkyplaneError:
+            self.deprovision()
+            raise
+
+    def deprovision(self) -> None:
+        """End the gateways, and with them whatever still runs there. May be repeated."""
+        if self._reference is None or self._identity is None:
+            return
+        for channel in self._channels.values():
+            channel.close()
+        self._channels = {}
+        LocalProvisioner(self._identity).stop(self._reference.gateways)
+        self._reference = None
+
+    @contextlib.contextmanager
+    def auto_deprovision(self) -> Iterator[Dataplane]:
+        """Deprovision at the end of the ``with`` block, whatever happens in it."""
+        try:
+            yield self
+        finally:
+            self.deprovision()
+
+    def alive(self) -> bool:
+        """Whether the head answers."""
+        try:
+            self.head.status()
+        except (GatewayUnreachable, GatewayRefused):
+            return False
+        return True
+
+    # --- transfers ---------------------------------------------------------------------------------------------------
+
+    def plan(self, prepared: Prepared) -> Plan:
+        """The plan that :meth:`submit` executes."""
+        count = self._config.gateways if self._reference is None else len(self._reference.gateways)
+        names = (
+            [f"gateway-{number}" for number in range(count)]
+            if self._reference is None
+            else [address.gateway_id for address in self._reference.gateways]
+        )
+        return plan(prepared.spec, [Site(name) for name in names])
+
+    def submit(self, prepared: Prepared) -> Tracker:
+        """Start a transfer and return at once. Submitting the same one again changes nothing.
+
+        Raises:
+            GatewayUnreachable, GatewayRefused: a gateway did not take it.
+        """
+        route = self.plan(prepared).routes[0]
+        spec = msgspec.structs.replace(prepared.spec, route=route.path)
+        self._keys.setdefault(spec.transfer_id, TransferKeys(secrets.token_bytes(32)))
+        self._hand_out(prepared, route.path)
+        self.head.start(spec)
+        return Tracker(self, spec.transfer_id, dataclasses.replace(prepared, spec=spec))
+
+    def renew(self, prepared: Prepared) -> Prepared:
+        """Give the gateways fresh credentials for a running transfer; returns it with them."""
+        if prepared.refresh is None:
+            return prepared
+        source, destination = prepared.refresh()
+        renewed = dataclasses.replace(prepared, source=source, destinations=(destination,))
+        self._hand_out(renewed, prepared.spec.route)
+        return renewed
+
+    def tracker(self, transfer_id: str, prepared: Prepared | None = None) -> Tracker:
+        """A tracker for a transfer that was started earlier, by this or another client."""
+        return Tracker(self, transfer_id, prepared)
+
+    def queue_copy(self, src: str | Location, dst: str | Location, recursive: bool = False, **how: Any) -> str:
+        """Remember a copy for the next :meth:`run`; returns its transfer id. Arguments as for ``SkyplaneClient.prepare``.
+
+        Raises:
+            UsageError, StoreError: it could not succeed; nothing was queued.
+        """
+        return self._enqueue(src, dst, recursive=recursive, **how)
+
+    def queue_sync(self, src: str | Location, dst: str | Location, **how: Any) -> str:
+        """As :meth:`queue_copy` for a sync."""
+        return self._enqueue(src, dst, mode="sync", **how)
+
+    def run_async(self) -> Trackers:
+        """Start everything that is queued, all at once, and return at once."""
+        queued, self._queue = self._queue, []
+        if not queued:
+            raise UsageError("nothing is queued", next_step="Call queue_copy() or queue_sync() first.")
+        return Trackers([self.submit(prepared) for prepared in queued])
+
+    def run(self, on_progress: Callable[[Progress], None] | None = None) -> list[Result]:
+        """Run everything that is queued to its end.
+
+        Raises:
+            TransferFailed, TransferCancelled: the first that did not end well, after all have ended.
+        """
+        return self.run_async().wait(on_progress)
+
+    # --- receipts ----------------------------------------------------------------------------------------------------
+
+    def receipt_lines(self, prepared: Prepared) -> Iterator[ReceiptLine]:
+        """The durable receipt of an ended transfer, read from the destination and not from a gateway."""
+        store = open_store(prepared.destinations[0])
+        try:
+            yield from read_receipt(lambda key: get_bytes(store, key), prepared.spec.state)[1]
+        finally:
+            store.close()
+
+    def discard_state(self, prepared: Prepared) -> None:
+        """Delete an ended transfer's journal and receipt at the destination. May be repeated."""
+        store = open_store(prepared.destinations[0])
+        try:
+            for key in [info.key for info in store.list(prepared.spec.state)]:
+                store.delete(key)
+        finally:
+            store.close()
+
+    def _enqueue(self, src: str | Location, dst: str | Location, **how: Any) -> str:
+        from skyplane_core.client import SkyplaneClient
+
+        prepared = SkyplaneClient(self._config).prepare(src, dst, **how)
+        check(prepared, create_directory=True)
+        self._queue.append(prepared)
+        return prepared.spec.transfer_id
+
+    def _adopt(self, identity: DataplaneIdentity, reference: DataplaneReference) -> None:
+        self._identity = identity
+        self._reference = reference
+        self._channels = {a.gateway_id: self._channel(identity, a) for a in reference.gateways}
+
+    @staticmethod
+    def _channel(identity: DataplaneIdentity, address: GatewayAddress) -> ControlChannel:
+        return connect(identity, address.gateway_id, address.host, address.control_port)
+
+    def _hand_out(self, prepared: Prepared, path: tuple[str, ...]) -> None:
+        """Give each gateway what its roles need, and nothing else: only the writer learns the destination's credentials."""
+        spec = prepared.spec
+        head = self.reference.gateways[0].gateway_id
+        writer = path[-1] if path else head
+        for gateway_id, channel in self._channels.items():
+            if gateway_id not in {head, *path}:
+                continue
+            channel.put_transfer(
+                GatewayTransfer(
+                    transfer_id=spec.transfer_id,
+                    keys=self._keys.get(spec.transfer_id) if gateway_id in {head, writer} else None,
+                    source=prepared.source if gateway_id == head else None,
+                    destinations=dict(enumerate(prepared.destinations)) if gateway_id == writer else {},
+                    compression=spec.options.compression,
+                    concurrency=spec.options.concurrency,
+                    keep_attributes=spec.options.keep_attributes,
+                )
+            )
+
+
+class Trackers:
+    """The trackers of one :meth:`Dataplane.run_async`, watched together."""
+
+    def __init__(self, trackers: list[Tracker]) -> None:
+        self.trackers = trackers
+
+    def query_bytes_remaining(self) -> int:
+        """Bytes selected and not yet acknowledged, over all transfers."""
+        return sum(tracker.query_bytes_remaining() for tracker in self.trackers)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all have ended, well or not."""
+        return all(tracker.is_complete for tracker in self.trackers)
+
+    def cancel(self) -> None:
+        """Cancel all."""
+        for tracker in self.trackers:
+            tracker.cancel()
+
+    def wait(self, on_progress: Callable[[Progress], None] | None = None) -> list[Result]:
+        """Wait for all to end, then raise for the first that did not end well.
+
+        Raises:
+            TransferFailed, TransferCancelled: see :meth:`Result.raise_for_state`.
+        """
+        results = [tracker.wait(on_progress) for tracker in self.trackers]
+        for result in results:
+            result.raise_for_state()
+        return results
+
+    join = wait

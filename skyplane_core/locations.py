@@ -1,0 +1,96 @@
+"""Where a transfer begins and ends: a store with its credentials, and a key or prefix in it."""
+
+from __future__ import annotations
+
+import os
+
+import msgspec
+
+from skyplane_core.errors import UsageError
+from skyplane_core.model import StoreConfig
+from skyplane_core.selection import tree_root
+from skyplane_core.uri import Endpoint, locate, parse
+
+
+class Location(msgspec.Struct, frozen=True):
+    """One end of a transfer: an open-able store, and an object's key or a prefix."""
+
+    store: StoreConfig
+    key: str
+
+    @property
+    def uri(self) -> str:
+        return self.store.object_uri(self.key)
+
+
+def resolve(text: str, *, endpoint_url: str = "", directory: bool = False) -> Location:
+    """The location that ``text`` names, with the environment's credentials for it.
+
+    Args:
+        text: a URI or a local path, see :func:`skyplane_core.uri.parse`.
+        endpoint_url: of an S3-compatible server or an emulator; empty for the environment's or the cloud's own.
+        directory: a local path that does not exist is to be a directory.
+
+    Raises:
+        InvalidURI: not a URI of ours.
+        UsageError: the store's SDK is not installed.
+    """
+    endpoint = parse(text, cwd=os.getcwd())
+    if endpoint.kind == "local":
+        endpoint = locate(endpoint, directory=directory or os.path.isdir(endpoint.key))
+        return Location(StoreConfig("local", os.path.realpath(endpoint.bucket)), endpoint.key)
+    return Location(_config(endpoint, endpoint_url), endpoint.key)
+
+
+def _config(endpoint: Endpoint, endpoint_url: str) -> StoreConfig:
+    try:
+        if endpoint.kind == "s3":
+            from skyplane_core.stores import s3
+
+            return s3.resolve(endpoint.bucket, endpoint_url=endpoint_url)
+        from skyplane_core.stores import gcs
+
+        return gcs.resolve(endpoint.bucket, endpoint_url=endpoint_url)
+    except ModuleNotFoundError as error:
+        extra = {"s3": "amazon", "gcs": "google"}[endpoint.kind]
+        raise UsageError(
+            f"the library {error.name!r} is not installed",
+            where=endpoint.uri,
+            next_step=f"Install it with: pip install 'airflow-provider-skyplane[{extra}]'",
+        ) from error
+
+
+def same_store(one: StoreConfig, other: StoreConfig) -> bool:
+    """Whether both configs name the same bucket of the same service, whatever the credentials."""
+    return (one.kind, one.bucket, one.endpoint_url.rstrip("/")) == (
+        other.kind,
+        other.bucket,
+        other.endpoint_url.rstrip("/"),
+    )
+
+
+def check_apart(source: Location, destination: Location, *, recursive: bool, destination_key: str = "") -> None:
+    """Refuse a transfer onto itself, or of a tree into itself, which would copy its own copies.
+
+    Raises:
+        UsageError: naming both ends.
+    """
+    if source.store.kind == "local" == destination.store.kind:
+        here = os.path.join(source.store.bucket, source.key)
+        there = os.path.join(destination.store.bucket, destination_key or destination.key)
+    elif same_store(source.store, destination.store):
+        here, there = source.key, destination_key or destination.key
+    else:
+        return
+    if recursive:
+        here, there = tree_root(here), tree_root(there)
+    if here == there:
+        raise UsageError(
+            "source and destination are the same", where=source.uri, next_step="Name another destination."
+        )
+    if recursive and there.startswith(here):
+        raise UsageError(
+            "the destination lies inside the source",
+            where=f"{source.uri} -> {destination.uri}",
+            next_step="Name a destination outside of the source's prefix.",
+        )

@@ -1,0 +1,170 @@
+"""From what a user asks for to a transfer that can run: rules, checks, and the credentials beside the spec.
+
+Everything that can be refused is refused here, before anything is provisioned or written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import os
+import secrets
+import time
+from collections.abc import Callable
+
+import msgspec
+
+from skyplane_core.errors import BucketNotFound, NothingToTransfer, ObjectNotFound, UsageError
+from skyplane_core.keys import map_key, rule, select, source_prefix
+from skyplane_core.locations import Location, check_apart
+from skyplane_core.model import Credentials, StoreConfig
+from skyplane_core.selection import tree_root
+from skyplane_core.spec import (
+    STATE_SEGMENT,
+    Destination,
+    KeyMapping,
+    MappingKind,
+    Selection,
+    TransferOptions,
+    TransferSpec,
+)
+from skyplane_core.stores.base import ObjectStore
+from skyplane_core.stores.registry import open_store
+
+Refresh = Callable[[], tuple[StoreConfig, StoreConfig]]
+"""Fresh configs of source and destination, when the credentials in use are about to expire. May be called often."""
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Prepared:
+    """A transfer that can run: the spec, and the credentials that it must not hold."""
+
+    spec: TransferSpec
+    source: StoreConfig
+    destinations: tuple[StoreConfig, ...]
+    refresh: Refresh | None = None
+
+    def __repr__(self) -> str:
+        return f"Prepared({self.spec.transfer_id}, {self.source.uri} -> {self.destinations[0].uri})"
+
+
+def prepare(
+    source: Location,
+    destination: Location,
+    *,
+    options: TransferOptions,
+    recursive: bool = False,
+    selection: Selection | None = None,
+    mapping: KeyMapping | None = None,
+    state: str | None = None,
+    transfer_id: str | None = None,
+    refresh: Refresh | None = None,
+) -> Prepared:
+    """A transfer from ``source`` to ``destination``. Asks no store anything; see :func:`check`.
+
+    Args:
+        recursive: all objects under the source's key, otherwise the one object of that name.
+        selection, mapping: say exactly what is meant instead of the rules of ``cp [-r]``; both or neither.
+        state: key prefix for journal and receipt in the destination's store; default ``.skyplane/<id>/`` under the
+            destination's prefix.
+        transfer_id: continue a transfer of this id (32 hexadecimal digits) if its state is there.
+
+    Raises:
+        UsageError: the request contradicts itself.
+    """
+    if (selection is None) != (mapping is None):
+        raise UsageError("a selection needs a mapping, and a mapping a selection", where=source.uri)
+    if selection is None or mapping is None:
+        selection, mapping = rule(source.key, destination.key, recursive=recursive)
+        landing = map_key(mapping, mapping.source) if selection.single else destination.key
+        check_apart(source, destination, recursive=not selection.single, destination_key=landing)
+    transfer_id = transfer_id or secrets.token_hex(16)
+    if state is None:
+        state = f"{_directory(mapping)}{STATE_SEGMENT}/{transfer_id}/"
+    spec = TransferSpec(
+        transfer_id=transfer_id,
+        source=_public(source.store),
+        selection=selection,
+        destinations=(Destination(_public(destination.store), mapping),),
+        options=options,
+        state=state,
+        created_at=time.time(),
+    )
+    return Prepared(spec, source.store, (destination.store,), refresh)
+
+
+def check(prepared: Prepared, *, allow_empty: bool = False, create_directory: bool = False) -> None:
+    """Ask both stores what would make the transfer fail at once. Reads only, but for ``create_directory``.
+
+    Args:
+        allow_empty: a source with nothing under its prefix is fine.
+        create_directory: make the root directory of a local destination.
+
+    Raises:
+        BucketNotFound, PermissionDenied, Unauthenticated: from either store.
+        ObjectNotFound, NothingToTransfer, UsageError: there is nothing to move, or not what was meant.
+    """
+    source = open_store(prepared.source)
+    try:
+        source.probe()
+        _check_source(source, prepared.spec, allow_empty)
+    finally:
+        source.close()
+    for config in prepared.destinations:
+        if config.kind == "local" and create_directory:
+            os.makedirs(config.bucket, exist_ok=True)
+        destination = open_store(config)
+        try:
+            destination.probe()
+        except BucketNotFound:
+            if config.kind != "local" or create_directory:
+                raise
+        finally:
+            destination.close()
+
+
+def _check_source(source: ObjectStore, spec: TransferSpec, allow_empty: bool) -> None:
+    selection = spec.selection
+    uri = spec.source.object_uri(selection.prefix)
+    if selection.single:
+        try:
+            source.head(selection.prefix)
+        except ObjectNotFound as error:
+            if next(iter(source.list(tree_root(selection.prefix))), None) is not None:
+                raise UsageError(
+                    "the source is a prefix with objects under it, not an object",
+                    where=uri,
+                    next_step="Copy all that is under it with recursive=True (skyplane cp -r).",
+                ) from error
+            raise
+        return
+    if allow_empty:
+        return
+    listed = select(selection, itertools.islice(source.list(source_prefix(selection)), 10_000))
+    if next(listed, None) is not None:
+        return
+    if selection.tree and selection.prefix and not selection.prefix.endswith("/"):
+        try:
+            source.head(selection.prefix)
+        except ObjectNotFound:
+            pass  # neither a prefix nor an object: the error below says so
+        else:
+            raise UsageError(
+                "the source is one object, not a prefix", where=uri, next_step="Copy it without recursive (without -r)."
+            )
+    raise NothingToTransfer(
+        "there is nothing under the source", where=uri, next_step="Check the prefix; keys are case-sensitive."
+    )
+
+
+def _directory(mapping: KeyMapping) -> str:
+    """The destination prefix under which a transfer may keep state of its own."""
+    if mapping.kind is MappingKind.OBJECT:
+        return mapping.destination[: mapping.destination.rfind("/") + 1]
+    if mapping.kind is MappingKind.PREFIX:
+        return tree_root(mapping.destination)
+    return mapping.destination[: mapping.destination.rfind("/") + 1]
+
+
+def _public(config: StoreConfig) -> StoreConfig:
+    return msgspec.structs.replace(config, credentials=Credentials())

@@ -1,0 +1,159 @@
+"""Watching one transfer from outside: progress, the end, and the receipt."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from skyplane_core.errors import GatewayUnreachable, TransferCancelled, TransferFailed
+from skyplane_core.spec import Progress, ReceiptLine, TransferState
+
+if TYPE_CHECKING:
+    from skyplane_core.dataplane import Dataplane
+    from skyplane_core.prepare import Prepared
+
+RENEW_MARGIN_SECONDS = 600.0
+"""Credentials are renewed when less than this is left of them."""
+FIRST_POLL_SECONDS = 0.05
+LAST_POLL_SECONDS = 1.0
+UNREACHABLE_SECONDS = 60.0
+"""How long a head may be silent before its transfer counts as lost."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """How a transfer ended. ``receipt`` is the URI of its durable summary at the destination, or where it was moved to."""
+
+    progress: Progress
+    receipt: str
+    _read: Callable[[], Iterator[ReceiptLine]] = dataclasses.field(repr=False)
+
+    @property
+    def ok(self) -> bool:
+        return self.progress.state is TransferState.DONE
+
+    def lines(self) -> Iterator[ReceiptLine]:
+        """The durable receipt, line by line; raises ObjectNotFound after :meth:`Dataplane.discard_state`."""
+        return self._read()
+
+    def save(self, path: str | Path) -> None:
+        """Write the receipt to a local file as JSON lines: the totals first, then one line an object."""
+        with open(path, "wb") as file:
+            file.write(msgspec.json.encode({"totals": self.progress}) + b"\n")
+            for line in self.lines():
+                file.write(msgspec.json.encode(line) + b"\n")
+
+    def raise_for_state(self) -> None:
+        """Raise if the transfer did not end well.
+
+        Raises:
+            TransferFailed: with the first causes in the message and in ``failures``.
+            TransferCancelled: it was cancelled.
+        """
+        if self.ok:
+            return
+        progress = self.progress
+        if progress.state is TransferState.CANCELLED:
+            raise TransferCancelled("the transfer was cancelled", where=progress.transfer_id)
+        named = "; ".join(f"{json.dumps(key)}: {reason}" for key, reason in progress.failures[:5])
+        what = progress.error or f"{progress.objects_failed} of {progress.objects_selected} objects did not arrive"
+        error = TransferFailed(
+            what,
+            where=progress.transfer_id,
+            why=named,
+            next_step=f"{progress.objects_copied} objects arrived; the receipt names all: {self.receipt}",
+        )
+        error.failures = progress.failures
+        raise error
+
+
+class Tracker:
+    """One transfer on a dataplane. Made by :meth:`Dataplane.run_async` and :meth:`Dataplane.tracker`.
+
+    Args:
+        prepared: with it the tracker can renew credentials and read the receipt; a tracker of a transfer that somebody
+            else started can only watch and cancel.
+    """
+
+    def __init__(self, dataplane: Dataplane, transfer_id: str, prepared: Prepared | None = None) -> None:
+        self.transfer_id = transfer_id
+        self._dataplane = dataplane
+        self._prepared = prepared
+        self._last: Progress | None = None
+
+    def progress(self) -> Progress:
+        """How the transfer stands. Raises TransferNotFound, GatewayUnreachable."""
+        self._last = self._dataplane.head.progress(self.transfer_id)
+        return self._last
+
+    def query_bytes_remaining(self) -> int:
+        """Bytes selected and not yet acknowledged at the destination. Grows while the source is still being listed."""
+        progress = self.progress()
+        return max(0, progress.bytes_selected - progress.bytes_acked)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the transfer has ended, well or not."""
+        return self.progress().state.ended
+
+    def cancel(self) -> None:
+        """Stop the transfer; :meth:`wait` then returns its CANCELLED result. May be repeated."""
+        self._dataplane.head.cancel(self.transfer_id)
+
+    def wait(self, on_progress: Callable[[Progress], None] | None = None, timeout: float | None = None) -> Result:
+        """Block until the transfer has ended, well or not (see :meth:`Result.raise_for_state`).
+
+        Args:
+            on_progress: called with each report, at most every 50 ms and at least every second.
+            timeout: seconds; the transfer goes on when it passes.
+
+        Raises:
+            TimeoutError: it has not ended in time.
+            GatewayUnreachable: the head did not answer for a minute.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        heard = time.monotonic()
+        pause = FIRST_POLL_SECONDS
+        while True:
+            try:
+                progress = self.progress()
+                heard = time.monotonic()
+            except GatewayUnreachable:
+                if time.monotonic() - heard > UNREACHABLE_SECONDS or not self._dataplane.alive():
+                    raise
+            else:
+                if on_progress is not None:
+                    on_progress(progress)
+                if progress.state.ended:
+                    return self._result(progress)
+                self._renew_if_due()
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"transfer {self.transfer_id} has not ended; it goes on")
+            time.sleep(pause)
+            pause = min(pause * 1.5, LAST_POLL_SECONDS)
+
+    def _result(self, progress: Progress) -> Result:
+        return Result(progress, progress.receipt, lambda: self._dataplane.receipt_lines(self._known()))
+
+    def _known(self) -> Prepared:
+        if self._prepared is None:
+            raise LookupError("the receipt of a transfer that another client started is read with its own credentials")
+        return self._prepared
+
+    def _renew_if_due(self) -> None:
+        prepared = self._prepared
+        if prepared is None or prepared.refresh is None:
+            return
+        expiries = [
+            config.credentials.expires_at
+            for config in (prepared.source, *prepared.destinations)
+            if config.credentials.expires_at is not None
+        ]
+        if expiries and min(expiries) - time.time() < RENEW_MARGIN_SECONDS:
+            self._prepared = self._dataplane.renew(prepared)
