@@ -205,7 +205,7 @@ class Admission:
                 and ack.stored_part is not None
                 and listed[ack.part].part_id == ack.stored_part.part_id
             ]
-            log.info("upload continued", extra={"parts": len(acks)})
+            log.info("upload continued", extra={"fields": {"parts": len(acks)}})
             return upload.upload_id, acks
         return None
 

@@ -99,7 +99,7 @@ class Committer:
             self._persist(lambda: store.abort_upload(event.key, event.upload_id))
         except SkyplaneError as error:
             # The journal still names it, so the next run of this transfer aborts it.
-            log.warning("an upload could not be aborted", extra={"why": str(error)})
+            log.warning("an upload could not be aborted", extra={"fields": {"why": str(error)}})
 
     def _persist(self, call: Callable[[], T]) -> T:
         attempt = 1

@@ -126,7 +126,7 @@ class Link:
         try:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError as error:
-            log.debug("link was already down", extra={"peer": self.peer, "why": str(error)})
+            log.debug("link was already down", extra={"fields": {"peer": self.peer, "why": str(error)}})
 
     def _gone(self, why: str = "the connection is closed") -> LinkLost:
         return LinkLost("the control link to a gateway is down", where=self.peer, why=why)
@@ -148,7 +148,7 @@ class Link:
                     self._resolve(message)
         except (OSError, InvalidTag, msgspec.DecodeError, RuntimeError) as error:
             why = f"{type(error).__name__}: {error}"
-        log.info("link closed", extra={"peer": self.peer, "why": why})
+        log.info("link closed", extra={"fields": {"peer": self.peer, "why": why}})
         self._sock.close()
         with self._calls_lock:
             self._closed = True
@@ -196,9 +196,9 @@ class Link:
         except SkyplaneError as error:
             answer = Answered(asked.call_id, error=error.record())
         except Exception as error:  # a bug of ours must reach the head as an error, not as silence
-            log.exception("a request of a peer failed", extra={"peer": self.peer})
+            log.exception("a request of a peer failed", extra={"fields": {"peer": self.peer}})
             answer = Answered(asked.call_id, error=ErrorRecord("GatewayRefused", "internal error", why=repr(error)))
         try:
             self._send(answer)
         except OSError as error:
-            log.info("an answer could not be sent", extra={"peer": self.peer, "why": str(error)})
+            log.info("an answer could not be sent", extra={"fields": {"peer": self.peer, "why": str(error)}})

@@ -94,7 +94,7 @@ class Links:
         try:
             link.call(RenewExpiry(), timeout=DIAL_SECONDS)
         except SkyplaneError as error:
-            log.info("a peer could not be told to stay", extra={"peer": link.peer, "why": str(error)})
+            log.info("a peer could not be told to stay", extra={"fields": {"peer": link.peer, "why": str(error)}})
 
     def _link(self, peer_id: str) -> Link:
         with self._lock:

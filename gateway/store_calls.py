@@ -7,13 +7,9 @@ from typing import Any
 
 import msgspec
 
-from skyplane_core.checksum import crc32c
-from skyplane_core.errors import ObjectNotFound
-from skyplane_core.model import ObjectAttributes, ObjectInfo, Precondition, StoredPart
+from skyplane_core.model import ObjectAttributes, Precondition, StoredPart
 from skyplane_core.stores.base import ObjectStore
-
-READ_BACK_BYTES = 8 * 1024 * 1024
-MAX_STATE_OBJECT = 32 * 1024 * 1024
+from skyplane_core.stores.whole import get_bytes, put_bytes, read_back
 
 
 class GetCapabilities(msgspec.Struct, frozen=True, tag=True):
@@ -117,51 +113,8 @@ def perform(store: ObjectStore, call: StoreCall) -> Any:
         case Delete():
             return store.delete(call.key)
         case ReadBack():
-            return _read_back(store, call)
+            return read_back(store, call.key, call.version, call.size)
         case PutBytes():
-            return _put_bytes(store, call)
+            return put_bytes(store, call.key, call.data)
         case GetBytes():
-            return _get_bytes(store, call.key)
-
-
-def _read_back(store: ObjectStore, call: ReadBack) -> int:
-    scratch = memoryview(bytearray(min(READ_BACK_BYTES, max(call.size, 1))))
-    data = store.data()
-    try:
-        crc = 0
-        for offset in range(0, call.size, READ_BACK_BYTES):
-            piece = scratch[: min(READ_BACK_BYTES, call.size - offset)]
-            data.read_into(call.key, call.version, offset, piece)
-            crc = crc32c(piece, crc)
-        return crc
-    finally:
-        data.close()
-
-
-def _put_bytes(store: ObjectStore, call: PutBytes) -> None:
-    data = store.data()
-    try:
-        data.put_object(
-            call.key,
-            memoryview(call.data),
-            crc32c=crc32c(call.data),
-            attributes=ObjectAttributes(content_type="application/json"),
-            precondition=Precondition(),
-        )
-    finally:
-        data.close()
-
-
-def _get_bytes(store: ObjectStore, key: str) -> bytes:
-    info: ObjectInfo = store.head(key)
-    if info.size > MAX_STATE_OBJECT:
-        raise ObjectNotFound(
-            f"an object of {info.size} bytes stands where a small one of ours was expected", where=f"{store.uri}/{key}"
-        )
-    buffer = bytearray(info.size)
-    data = store.data()
-    try:
-        data.read_into(key, info.version, 0, memoryview(buffer))
-    finally:
-        data.close()
-    return bytes(buffer)
+            return get_bytes(store, call.key)

@@ -32,7 +32,7 @@ class Verify(msgspec.Struct, frozen=True):
 
 
 class Recognise(msgspec.Struct, frozen=True):
-    """A repeated conditional put found an object: is it the one that an earlier attempt wrote? Compare checksums."""
+    """A conditional put found an object: an earlier sending whose answer was lost may have written it. Compare checksums."""
 
     object: int
     destination: int

@@ -221,7 +221,7 @@ class TransferMachine:
         delay = retry_delay(failure.error, attempt, self._max_attempts, self._uniform)
         events: list[Event] = []
         for target in failed:
-            if failure.error.kind == "PreconditionFailed" and attempt > 1 and failure.crc32c is not None:
+            if failure.error.kind == "PreconditionFailed" and failure.crc32c is not None:
                 events.append(
                     Recognise(
                         part.object, target.destination, target.key, part, failure.crc32c, from_record(failure.error).what

@@ -15,7 +15,7 @@ from skyplane_core.stores.registry import open_store
 
 
 class DataPaths:
-    """The data paths of one store under one set of credentials: opened on demand, kept, each used by one thread at once."""
+    """The data paths of one store under one set of credentials: opened on demand, kept, each with one user at once."""
 
     def __init__(self, config: StoreConfig) -> None:
         self.config = config
@@ -25,30 +25,21 @@ class DataPaths:
         self._in_use = 0
         self._closed = False
 
-    @contextlib.contextmanager
-    def use(self) -> Iterator[DataPath]:
-        """A data path for the calling thread, for as long as the block lasts.
-
-        Raises:
-            SkyplaneError: the store cannot be opened.
-            TransferNotFound: the transfer, or these credentials, are closed.
-        """
-        path = self._take()
-        try:
-            yield path
-        finally:
-            self._put(path)
-
     def close(self) -> None:
         """Close what is idle now, and what is in use when it comes back."""
         with self._lock:
             self._closed = True
         self._drain()
 
-    def _take(self) -> DataPath:
+    def take(self) -> DataPath | None:
+        """A data path for the calling thread until it calls :meth:`put`; None if these credentials are closed.
+
+        Raises:
+            SkyplaneError: the store cannot be opened.
+        """
         with self._lock:
             if self._closed:
-                raise TransferNotFound("the transfer was closed on this gateway", where=self.config.uri)
+                return None
             # Held while a store opens: its SDK is imported once, and the other threads need it anyway.
             if self._store is None:
                 self._store = open_store(self.config)
@@ -56,7 +47,8 @@ class DataPaths:
             self._in_use += 1
             return path
 
-    def _put(self, path: DataPath) -> None:
+    def put(self, path: DataPath) -> None:
+        """Give back what :meth:`take` returned."""
         with self._lock:
             self._in_use -= 1
             self._idle.append(path)
@@ -70,10 +62,13 @@ class DataPaths:
             store = None
             if not self._in_use:
                 store, self._store = self._store, None
-        for thing in (*idle, *([store] if store else [])):
+        things: list[DataPath | ObjectStore] = [*idle]
+        if store is not None:
+            things.append(store)
+        for thing in things:
             try:
                 thing.close()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it is logged, and nothing depends on it
                 # Nothing depends on how a connection ends that nobody uses any more.
                 log_unexpected(error)
 
@@ -117,14 +112,24 @@ class Transfer:
     @contextlib.contextmanager
     def source(self) -> Iterator[DataPath]:
         """A data path of the source. Raises GatewayRefused if this gateway is no reader."""
-        with self._paths(_SOURCE).use() as path:
+        with self._use(_SOURCE) as path:
             yield path
 
     @contextlib.contextmanager
     def destination(self, index: int) -> Iterator[DataPath]:
         """A data path of a destination. Raises GatewayRefused if this gateway does not write there."""
-        with self._paths(index).use() as path:
+        with self._use(index) as path:
             yield path
+
+    @contextlib.contextmanager
+    def _use(self, index: int) -> Iterator[DataPath]:
+        # Credentials renewed between the two calls: the next round finds the new ones, or that all is closed.
+        while (path := (paths := self._paths(index)).take()) is None:
+            continue
+        try:
+            yield path
+        finally:
+            paths.put(path)
 
     def _paths(self, index: int) -> DataPaths:
         with self._lock:

@@ -1,0 +1,114 @@
+"""Accepting connections of other gateways: data connections are served here, control links go to the agent."""
+
+from __future__ import annotations
+
+import logging
+import select
+import socket
+import threading
+from typing import Any, Final
+
+from gateway import handshake
+from gateway.ipc import Channel
+from gateway.messages import LinkAccepted
+from gateway.sockets import prepare, shut, transport_for
+from gateway.threads import Threads
+from gateway.writer import Inbound, Writer
+from skyplane_core.errors import LinkLost, WireError
+from skyplane_core.provision.bootstrap import Bootstrap
+
+_log = logging.getLogger(__name__)
+
+MOST_STRANGERS: Final = 64
+"""Connections that have not authenticated yet; more are closed at once, so that strangers cost a bounded amount."""
+
+
+class Listener:
+    """Accepts until closed.
+
+    Args:
+        wire: the listening socket; closed at the end.
+        channel: to the agent, for control links.
+    """
+
+    def __init__(
+        self, wire: socket.socket, bootstrap: Bootstrap, writer: Writer, threads: Threads, channel: Channel[Any]
+    ) -> None:
+        self._wire = wire
+        self._secret = bootstrap.wire_secret
+        self._me = bootstrap.gateway_id
+        self._writer = writer
+        self._threads = threads
+        self._channel = channel
+        self._wake, self._woken = socket.socketpair()
+        self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
+        self._strangers = 0
+        self._closed = False
+
+    def run(self) -> None:
+        """Accept connections; returns after :meth:`close`."""
+        poll = select.poll()
+        poll.register(self._wire, select.POLLIN)
+        poll.register(self._woken, select.POLLIN)
+        # Several processes may listen on this socket, and another one may be faster.
+        self._wire.settimeout(0)
+        while not self._closed:
+            poll.poll()
+            if self._closed:
+                break
+            try:
+                sock, address = self._wire.accept()
+            except (BlockingIOError, ConnectionAbortedError):
+                continue
+            self._greet(sock, str(address[0]))
+        self._wire.close()
+        self._woken.close()
+
+    def close(self) -> None:
+        """Stop accepting and end all connections."""
+        with self._lock:
+            self._closed = True
+            connections = list(self._open)
+        for sock in connections:
+            shut(sock)
+        self._wake.close()
+
+    def _greet(self, sock: socket.socket, host: str) -> None:
+        sock.settimeout(None)
+        with self._lock:
+            welcome = not self._closed and self._strangers < MOST_STRANGERS
+            if welcome:
+                self._open.add(sock)
+                self._strangers += 1
+        if welcome:
+            self._threads.start(f"inbound-{host}", self._serve, sock, host)
+        else:
+            _log.warning("connection refused", extra={"host": host, "reason": "too many unauthenticated"})
+            sock.close()
+
+    def _serve(self, sock: socket.socket, host: str) -> None:
+        peer = host
+        try:
+            try:
+                prepare(sock, transport_for(host))
+                session = handshake.accept(sock, self._secret, self._me)
+            finally:
+                with self._lock:
+                    self._strangers -= 1
+            peer = session.peer
+            _log.info("connection accepted", extra={"peer": peer, "kind": session.kind})
+            if session.kind == "link":
+                self._channel.send(LinkAccepted(peer, session.send_key, session.receive_key), sock.fileno())
+            else:
+                Inbound(sock, session, self._writer).serve()
+        except LinkLost as error:
+            _log.info("connection ended", extra={"peer": peer, "reason": error.why or error.what})
+        except WireError as error:
+            _log.warning("connection refused", extra={"peer": peer, "reason": str(error)})
+        except OSError as error:
+            _log.warning("connection broke", extra={"peer": peer, "reason": str(error)})
+        finally:
+            with self._lock:
+                self._open.discard(sock)
+            sock.close()

@@ -1,0 +1,140 @@
+"""Reading leases from the source store into pool buffers, and passing them on: to a peer or to the local puts."""
+
+from __future__ import annotations
+
+import functools
+
+from gateway.arena import Kind
+from gateway.batch import Batch, Report, describe, refused
+from gateway.connections import Connections
+from gateway.counters import Counter, Counters
+from gateway.opened import Transfers
+from gateway.pool import Pool
+from gateway.puts import Puts
+from gateway.threads import Workers, as_record
+from gateway.wire import Answer
+from skyplane_core.checksum import crc32c
+from skyplane_core.errors import ChecksumMismatch, GatewayRefused, SkyplaneError
+from skyplane_core.model import Lease, PartLease
+from skyplane_core.stores.base import ReadResult
+
+
+class Reader:
+    """Executes leases on the fetch threads.
+
+    Args:
+        workers: the fetch threads; each transfer gets at most its ``concurrency`` of them.
+        report: called exactly once for each lease, from any thread.
+    """
+
+    def __init__(
+        self,
+        transfers: Transfers,
+        pool: Pool,
+        workers: Workers,
+        connections: Connections,
+        puts: Puts,
+        counters: Counters,
+        report: Report,
+    ) -> None:
+        self._transfers = transfers
+        self._pool = pool
+        self._workers = workers
+        self._connections = connections
+        self._puts = puts
+        self._counters = counters
+        self._report = report
+
+    def execute(self, lease: Lease) -> None:
+        """Start a lease; does not block."""
+        try:
+            transfer = self._transfers.get(lease.transfer_id)
+            if len(lease.route) > 1:
+                raise GatewayRefused(
+                    f"a route over {len(lease.route)} gateways", next_step="This version sends straight to the writer."
+                )
+            if lease.route:
+                self._connections.check(lease.route[0])
+        except SkyplaneError as error:
+            self._report(refused(lease, error.record()))
+            return
+        if not lease.parts:
+            self._report(refused(lease, GatewayRefused("a lease without parts").record()))
+            return
+        batch = Batch(lease, transfer, self._report)
+        self._workers.submit(lease.transfer_id, transfer.config.concurrency, [functools.partial(self._begin, batch)])
+
+    def _begin(self, batch: Batch) -> None:
+        """The first task of a batch: get its buffer, then read the one part, or have many read side by side."""
+        lease = batch.lease
+        try:
+            # A closed transfer has no use for a buffer that others wait for.
+            self._transfers.get(lease.transfer_id)
+            kind = Kind.WIRE if lease.route else Kind.STORE
+            batch.hold(self._pool.acquire(lease.size, lease.transfer_id, kind))
+        except Exception as error:  # noqa: BLE001 - becomes the result of the part that it happened to
+            batch.fail(as_record(error))
+            return
+        tasks = [functools.partial(self._read, batch, index) for index in range(1, len(lease.parts))]
+        if tasks:
+            # First: a batch that has begun holds memory, one that has not holds none.
+            self._workers.submit(lease.transfer_id, batch.transfer.config.concurrency, tasks, first=True)
+        self._read(batch, 0)
+
+    def _read(self, batch: Batch, index: int) -> None:
+        part = batch.lease.parts[index]
+        slot = batch.slot(index)
+        try:
+            with batch.transfer.source() as path:
+                result = path.read_into(part.key, part.version, part.offset, slot)
+            crc = _checked(batch, part, slot, result)
+        except Exception as error:  # noqa: BLE001 - becomes the result of the part that it happened to
+            last = batch.part_failed(index, as_record(error))
+        else:
+            self._counters.add(Counter.BYTES_READ, part.size)
+            self._counters.add(Counter.PARTS_READ)
+            described = describe(part, crc, result.attributes, keep_attributes=batch.transfer.config.keep_attributes)
+            last = batch.part_read(index, described, result.attributes)
+        if last:
+            self._pass_on(batch)
+
+    def _pass_on(self, batch: Batch) -> None:
+        try:
+            batch.settle()
+            if not batch.parts:
+                batch.release()
+                batch.answered(Answer((), ()))
+            elif batch.lease.route:
+                self._connections.send(batch.lease.route[0], batch)
+            else:
+                self._puts.write(
+                    batch.transfer, batch.parts, batch.payload, _always, functools.partial(_written, batch)
+                )
+        except Exception as error:  # noqa: BLE001 - becomes the result of the part that it happened to
+            batch.release()
+            batch.fail(as_record(error))
+
+
+def _checked(batch: Batch, part: PartLease, data: memoryview, result: ReadResult) -> int:
+    """Our crc32c of a part, after comparing it with what the source says."""
+    ours = crc32c(data)
+    theirs = part.crc32c
+    # A read's answer carries the whole object's checksum, so it says nothing about a part of one.
+    if theirs is None and any(not target.upload_id for target in part.targets):
+        theirs = result.crc32c
+    if theirs is not None and theirs != ours:
+        source = batch.transfer.config.source
+        raise ChecksumMismatch(
+            f"the source vouches for crc32c {theirs:08x}, what came has {ours:08x}",
+            where=source.object_uri(part.key) if source else "",
+        )
+    return ours
+
+
+def _written(batch: Batch, answer: Answer) -> None:
+    batch.release()
+    batch.answered(answer)
+
+
+def _always() -> bool:
+    return True

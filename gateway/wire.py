@@ -1,0 +1,303 @@
+"""Frames, pure: bytes <-> values. The layout is drawn byte by byte in ``docs/wire.md``.
+
+A *batch* is one sending of a lease. It travels whole on one connection: MANIFEST frames (a msgpack list of
+:class:`ManifestPart`), then DATA frames that cut the concatenated payload of its parts. The answer, on the same
+connection in the other direction, is the batch's ACK frames (msgpack :class:`Answer`) or one REFUSE frame.
+Every frame starts with a clear header of fixed size, which is also the associated data of its AEAD seal. Nothing in
+this module allocates by a number that a peer chose; a header that parses has every length within its bound.
+"""
+
+from __future__ import annotations
+
+import enum
+import hashlib
+import struct
+from collections.abc import Iterable, Sequence
+from typing import Annotated, NamedTuple
+
+import msgspec
+
+from skyplane_core.errors import ErrorRecord, ProtocolError
+from skyplane_core.model import PartAck, PartFailure, PartTarget
+
+VERSION = 1
+MAGIC = b"SKYW"
+MAX_RAW = 2 * 1024 * 1024
+"""Raw bytes of one frame. measurements.md section 7: 1, 2 and 8 MiB are equal, 256-512 KiB cost a fifth more."""
+TAG_SIZE = 16
+"""AES-GCM's authentication tag, at the end of every frame's body."""
+ANSWER_SALT_SIZE = 32
+"""An ACK's body starts with so many fresh random bytes, in clear (see gateway.crypto)."""
+MAX_BODY = MAX_RAW + TAG_SIZE + ANSWER_SALT_SIZE
+MAX_MESSAGE = 16 * 1024 * 1024
+"""Bytes of one whole manifest or answer: 1,000 objects with 10 KB of headers and metadata each, and half again."""
+MAX_PARTS = 65_536
+"""Parts of one batch; keeps what one decoded manifest may cost within tens of megabytes."""
+MAX_DESTINATIONS = 64
+
+_LAYOUT = struct.Struct(">4sBBBB16sQIHHQ8sIQII32s")
+HEADER_SIZE = _LAYOUT.size
+_COUNT_LIMIT = 2**32 - 1
+_SIZE_LIMIT = 2**53
+
+
+class FrameType(enum.IntEnum):
+    """What a frame carries; MANIFEST and DATA go from reader to writer, ACK and REFUSE back."""
+
+    MANIFEST = 1
+    DATA = 2
+    ACK = 3
+    REFUSE = 4
+
+
+class Codec(enum.IntEnum):
+    """How a frame's body was compressed."""
+
+    RAW = 0
+    LZ4 = 1
+    """One raw LZ4 block; its output length is the header's raw length."""
+
+
+LAST = 1
+"""The only flag: the last frame of the batch, or of the answer."""
+
+
+class Header(NamedTuple):
+    """The clear header of a frame. Lengths and offsets in bytes.
+
+    ``transfer``, ``object``, ``part``, ``attempt``, ``destinations`` (a bit per destination), ``version_tag`` and
+    ``salt`` identify the batch and are equal in all of its frames and in its answer; ``object`` and ``part`` are those
+    of its first part. ``frame`` counts from 0 and ``offset`` is into the manifest, the payload or the answer.
+    """
+
+    type: FrameType
+    codec: Codec
+    last: bool
+    transfer: bytes
+    object: int
+    part: int
+    attempt: int
+    destinations: int
+    version_tag: bytes
+    frame: int
+    offset: int
+    raw_length: int
+    wire_length: int
+    salt: bytes
+
+    @property
+    def batch(self) -> tuple[bytes, int, int, int, int, bytes, bytes]:
+        """What is equal in all frames of one batch."""
+        return (
+            self.transfer, self.object, self.part, self.attempt, self.destinations, self.version_tag, self.salt,
+        )  # fmt: skip
+
+
+_Count = Annotated[int, msgspec.Meta(ge=0, le=_COUNT_LIMIT)]
+_Size = Annotated[int, msgspec.Meta(ge=0, le=_SIZE_LIMIT)]
+
+
+class ManifestPart(msgspec.Struct, frozen=True, array_like=True):
+    """One part of a batch as the reader describes it to the writer.
+
+    ``payload_offset`` is where it starts in the batch's payload, ``object_offset`` where it starts in its object.
+    ``targets`` carry their final attributes. ``crc32c`` is over the part's bytes as they came from the source.
+    """
+
+    object: _Size
+    part: _Count
+    payload_offset: _Size
+    size: _Size
+    object_offset: _Size
+    crc32c: _Count
+    targets: tuple[PartTarget, ...]
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True):
+    """The writer's word about a batch: every part and destination of it in exactly one of the two."""
+
+    acks: tuple[PartAck, ...]
+    failures: tuple[PartFailure, ...]
+
+
+_encoder = msgspec.msgpack.Encoder()
+_manifest_decoder = msgspec.msgpack.Decoder(list[ManifestPart])
+_answer_decoder = msgspec.msgpack.Decoder(Answer)
+_refusal_decoder = msgspec.msgpack.Decoder(ErrorRecord)
+
+
+def transfer_tag(transfer_id: str) -> bytes:
+    """The 16 bytes that stand for a transfer id in headers; ids may have any form."""
+    return hashlib.blake2s(transfer_id.encode(), digest_size=16, person=b"skytrans").digest()
+
+
+def version_tag(versions: Iterable[str]) -> bytes:
+    """The 8 bytes that stand for the source versions of a batch's parts, in order."""
+    digest = hashlib.blake2s(digest_size=8, person=b"skyversn")
+    for version in versions:
+        data = version.encode()
+        digest.update(len(data).to_bytes(4, "big") + data)
+    return digest.digest()
+
+
+def destination_set(destinations: Iterable[int]) -> int:
+    """A bit per destination.
+
+    Raises:
+        ProtocolError: an index does not fit the header.
+    """
+    bits = 0
+    for destination in destinations:
+        if not 0 <= destination < MAX_DESTINATIONS:
+            raise ProtocolError(f"destination {destination} is not in 0..{MAX_DESTINATIONS - 1}")
+        bits |= 1 << destination
+    return bits
+
+
+def pack_header(buffer: memoryview, header: Header) -> None:
+    """Write ``header`` over the first ``HEADER_SIZE`` bytes of ``buffer``."""
+    _LAYOUT.pack_into(
+        buffer, 0, MAGIC, VERSION, header.type, header.codec, LAST if header.last else 0, header.transfer,
+        header.object, header.part, header.attempt, 0, header.destinations, header.version_tag, header.frame,
+        header.offset, header.raw_length, header.wire_length, header.salt,
+    )  # fmt: skip
+
+
+def parse_header(buffer: bytes | bytearray | memoryview) -> Header:
+    """The header that ``buffer`` starts with, every field within its bounds.
+
+    Raises:
+        ProtocolError: it is not a header of this version.
+    """
+    if len(buffer) < HEADER_SIZE:
+        raise ProtocolError(f"{len(buffer)} bytes are not a header")
+    (
+        magic, version, type_, codec, flags, transfer, object_, part, attempt, reserved, destinations, tag, frame,
+        offset, raw_length, wire_length, salt,
+    ) = _LAYOUT.unpack_from(buffer)  # fmt: skip
+    if magic != MAGIC:
+        raise ProtocolError("the stream has no frame where one must start")
+    if version != VERSION:
+        raise ProtocolError(f"the peer speaks wire version {version}, this gateway {VERSION}")
+    if flags & ~LAST or reserved:
+        raise ProtocolError("a header has unknown flags")
+    try:
+        kind, packing = FrameType(type_), Codec(codec)
+    except ValueError as error:
+        raise ProtocolError(f"a header has an unknown type or codec: {error}") from error
+    header = Header(
+        kind, packing, flags == LAST, transfer, object_, part, attempt, destinations, tag, frame, offset, raw_length,
+        wire_length, salt,
+    )  # fmt: skip
+    _check_lengths(header)
+    return header
+
+
+def _check_lengths(header: Header) -> None:
+    overhead = TAG_SIZE + (ANSWER_SALT_SIZE if header.type is FrameType.ACK else 0)
+    if not 0 < header.raw_length <= MAX_RAW:
+        raise ProtocolError(f"a frame of {header.raw_length} raw bytes, not of 1..{MAX_RAW}")
+    # A block that did not shrink is sent raw, so a longer LZ4 body is a lie.
+    longest = header.raw_length - (header.codec is Codec.LZ4) + overhead
+    shortest = longest if header.codec is Codec.RAW else 1 + overhead
+    if not shortest <= header.wire_length <= longest:
+        raise ProtocolError(f"a frame of {header.raw_length} raw bytes has {header.wire_length} bytes on the wire")
+    limit = _SIZE_LIMIT if header.type is FrameType.DATA else MAX_MESSAGE
+    if header.offset + header.raw_length > limit:
+        raise ProtocolError(f"a frame reaches byte {header.offset + header.raw_length}, beyond {limit}")
+
+
+def empty(template: Header, kind: FrameType, frame: int = 0) -> Header:
+    """A header of the same batch as ``template`` whose lengths are still to be filled in."""
+    return template._replace(type=kind, codec=Codec.RAW, last=False, frame=frame, offset=0, raw_length=0, wire_length=0)
+
+
+class FrameOrder:
+    """Checks that the headers of one batch, or of one answer, follow each other as they must.
+
+    Args:
+        first: the type of frame 0: MANIFEST (which DATA may follow), ACK or REFUSE.
+    """
+
+    def __init__(self, first: FrameType) -> None:
+        self._type = first
+        self._frame = 0
+        self._offset = 0
+        self._batch: tuple[bytes, int, int, int, int, bytes, bytes] | None = None
+        self.complete = False
+
+    def check(self, header: Header) -> None:
+        """Accept the next header.
+
+        Raises:
+            ProtocolError: it is not the next one.
+        """
+        if self.complete:
+            raise ProtocolError("a frame after the last of its batch")
+        if self._batch is None:
+            self._batch = header.batch
+        if header.batch != self._batch:
+            raise ProtocolError("a frame of another batch in the middle of one")
+        if header.type is FrameType.DATA and self._type is FrameType.MANIFEST and self._frame:
+            self._type, self._offset = FrameType.DATA, 0
+        if (header.type, header.frame, header.offset) != (self._type, self._frame, self._offset):
+            raise ProtocolError(
+                f"frame {header.frame} of type {header.type.name} at {header.offset}, "
+                f"expected {self._frame} of type {self._type.name} at {self._offset}"
+            )
+        self._frame += 1
+        self._offset += header.raw_length
+        self.complete = header.last
+
+
+def encode_manifest(parts: Sequence[ManifestPart]) -> bytes:
+    """See :func:`decode_manifest`."""
+    return _encoder.encode(parts)
+
+
+def decode_manifest(data: bytes | bytearray | memoryview) -> list[ManifestPart]:
+    """The parts of a batch: at least one, and their payloads follow each other without gap or overlap.
+
+    Raises:
+        ProtocolError: it is anything else.
+    """
+    try:
+        parts = _manifest_decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise ProtocolError("a manifest does not decode", why=str(error)) from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError("a manifest does not decode", why=type(error).__name__) from error
+    if not 0 < len(parts) <= MAX_PARTS:
+        raise ProtocolError(f"a manifest of {len(parts)} parts, not of 1..{MAX_PARTS}")
+    expected = 0
+    for part in parts:
+        if part.payload_offset != expected or not part.targets or expected + part.size > _SIZE_LIMIT:
+            raise ProtocolError(f"a manifest puts part {part.part} of object {part.object} where it cannot be")
+        expected += part.size
+    return parts
+
+
+def encode_answer(answer: Answer) -> bytes:
+    """See :func:`decode_answer`."""
+    return _encoder.encode(answer)
+
+
+def decode_answer(data: bytes | bytearray | memoryview) -> Answer:
+    """Raises ProtocolError if it is none."""
+    try:
+        return _answer_decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError("an answer does not decode", why=type(error).__name__) from error
+
+
+def encode_refusal(error: ErrorRecord) -> bytes:
+    """See :func:`decode_refusal`."""
+    return _encoder.encode(error)
+
+
+def decode_refusal(data: bytes | bytearray | memoryview) -> ErrorRecord:
+    """Raises ProtocolError if it is none."""
+    try:
+        return _refusal_decoder.decode(data)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolError("a refusal does not decode", why=type(error).__name__) from error

@@ -1,0 +1,51 @@
+"""What commands share: how to make a client, and where their words go. Tests put their own in its place."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from skyplane_core.cli.show import JsonShow, Show, TextShow
+
+if TYPE_CHECKING:
+    from skyplane_core.client import SkyplaneClient
+
+
+def make_client(gateways: int) -> SkyplaneClient:
+    """The client, imported late: ``skyplane --help`` needs none of it."""
+    from skyplane_core.client import ClientConfig, SkyplaneClient
+
+    return SkyplaneClient(ClientConfig(gateways=gateways))
+
+
+def make_show(*, json: bool) -> Show:
+    """JSON lines, a bar on a terminal, or plain text."""
+    if json:
+        return JsonShow()
+    if sys.stderr.isatty():
+        from skyplane_core.cli.bar import BarShow
+
+        return BarShow()
+    return TextShow()
+
+
+@dataclasses.dataclass(frozen=True)
+class Context:
+    """Click's ``obj``."""
+
+    make_client: Callable[[int], SkyplaneClient] = make_client
+
+    def client(self, *, gateways: int = 1) -> SkyplaneClient:
+        """A client that plans with so many gateways."""
+        return self.make_client(gateways)
+
+    def show(self, *, json: bool | None) -> Show:
+        """Where words go; None chooses by whether stdout is a terminal."""
+        return make_show(json=not sys.stdout.isatty() if json is None else json)
+
+
+pass_context = click.make_pass_decorator(Context, ensure=True)

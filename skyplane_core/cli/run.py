@@ -1,0 +1,156 @@
+"""One cp or sync, from parsed options to an exit code."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import dataclasses
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from skyplane_core.cli.exits import Exit
+from skyplane_core.cli.records import provisioned
+from skyplane_core.cli.show import Show
+from skyplane_core.diff import Action
+from skyplane_core.errors import SkyplaneError, TransferCancelled, UsageError
+from skyplane_core.locations import Location, resolve
+from skyplane_core.prepare import check
+from skyplane_core.spec import TransferOptions
+
+if TYPE_CHECKING:
+    from skyplane_core.client import Prepared, Result, SkyplaneClient, Tracker
+
+CANCEL_SECONDS = 60.0
+"""How long a cancelled transfer may take to abort its uploads before the gateways are stopped anyway."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What the user asked for."""
+
+    source: str
+    destination: str
+    mode: str
+    recursive: bool
+    options: TransferOptions
+    source_endpoint_url: str = ""
+    destination_endpoint_url: str = ""
+    dry_run: bool = False
+    receipt: Path | None = None
+    resume: str | None = None
+
+
+def run(client: SkyplaneClient, request: Request, show: Show) -> Exit:
+    """Run ``request``. Everything that can be refused is refused before anything is provisioned or written.
+
+    Raises:
+        SkyplaneError: it did not work; see :func:`skyplane_core.cli.exits.exit_of`.
+        KeyboardInterrupt: interrupted before the transfer was running, or a second time.
+    """
+    _check_receipt(request.receipt)
+    prepared = _prepare(client, request)
+    if request.dry_run:
+        return _preview(client, prepared, show)
+    check(prepared, create_directory=True)
+    dataplane = client.dataplane()
+    show.plan(dataplane.plan(prepared))
+    with interrupted_by_sigterm(), provisioned(dataplane):
+        result = _watch(dataplane.submit(prepared), show)
+    show.result(result.progress)
+    _save_receipt(result, request.receipt, show)
+    result.raise_for_state()
+    return Exit.OK
+
+
+def _prepare(client: SkyplaneClient, request: Request) -> Prepared:
+    tree = request.recursive or request.mode == "sync"
+
+    def source() -> Location:
+        return resolve(request.source, endpoint_url=request.source_endpoint_url)
+
+    def destination() -> Location:
+        return resolve(request.destination, endpoint_url=request.destination_endpoint_url, directory=tree)
+
+    return client.prepare(
+        source(),
+        destination(),
+        mode=request.mode,
+        recursive=request.recursive,
+        options=request.options,
+        transfer_id=request.resume,
+        refresh=lambda: (source().store, destination().store),
+    )
+
+
+def _preview(client: SkyplaneClient, prepared: Prepared, show: Show) -> Exit:
+    plan, decisions = client.dry_run(prepared)
+    show.plan(plan)
+    counts = collections.Counter({action.value: 0 for action in Action})
+    size = 0
+    for decision in decisions:
+        show.decision(prepared.spec, decision)
+        counts[decision.action.value] += 1
+        size += decision.source.size if decision.action is Action.COPY else 0
+    show.counted(dict(counts), size)
+    return Exit.FAILED if counts[Action.REFUSE.value] else Exit.OK
+
+
+def _watch(tracker: Tracker, show: Show) -> Result:
+    """Wait for the end. Ctrl-C cancels the transfer and waits until its uploads are aborted."""
+    with show.watching():
+        try:
+            return tracker.wait(show.progress)
+        except KeyboardInterrupt:
+            show.note("Cancelling: open uploads are aborted, then the gateways are stopped. What has arrived stays.")
+        tracker.cancel()
+        try:
+            return tracker.wait(show.progress, timeout=CANCEL_SECONDS)
+        except (TimeoutError, KeyboardInterrupt):
+            raise TransferCancelled(
+                "cancelled, but not all open uploads could be aborted in time",
+                where=tracker.transfer_id,
+                next_step="Expiry rules of the destination remove what is left of them.",
+            ) from None
+
+
+def _save_receipt(result: Result, path: Path | None, show: Show) -> None:
+    if path is None:
+        return
+    try:
+        result.save(path)
+    except SkyplaneError as error:
+        if result.ok:
+            raise
+        # Why the transfer failed matters more than that it left no receipt.
+        show.note(f"The receipt could not be read: {error}")
+
+
+def _check_receipt(path: Path | None) -> None:
+    if path is None:
+        return
+    if path.is_dir() or not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise UsageError(
+            "the receipt cannot be written there", where=str(path), next_step="Name a file in a writable directory."
+        )
+
+
+@contextlib.contextmanager
+def interrupted_by_sigterm() -> Iterator[None]:
+    """SIGTERM does what Ctrl-C does, so that a supervisor's stop tears the gateways down as well."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before: Callable[[int, FrameType | None], object] | int | None = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,181 @@
+"""What a command says while it runs: JSON lines for programs, text for people.
+
+JSON goes to stdout, one object a line, each with an ``event``. Text: the result to stdout, the way to it to stderr.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+import click
+import msgspec
+
+from skyplane_core.cli.exits import exit_of
+from skyplane_core.cli.values import clean, human
+from skyplane_core.diff import Decision
+from skyplane_core.errors import SkyplaneError
+from skyplane_core.planner.plan import Plan
+from skyplane_core.spec import Progress, TransferSpec, TransferState
+
+
+class Show(Protocol):
+    """Where a command's words go."""
+
+    def plan(self, plan: Plan) -> None:
+        """Say what will be done, before it is."""
+        ...
+
+    def decision(self, spec: TransferSpec, decision: Decision) -> None:
+        """Say what would become of one object."""
+        ...
+
+    def counted(self, counts: dict[str, int], size: int) -> None:
+        """Sum a dry run up; ``size`` is what would be copied."""
+        ...
+
+    def watching(self) -> contextlib.AbstractContextManager[None]:
+        """Surrounds the calls of :meth:`progress`."""
+        ...
+
+    def progress(self, progress: Progress) -> None:
+        """Say how the transfer stands."""
+        ...
+
+    def result(self, progress: Progress) -> None:
+        """Say how the transfer ended."""
+        ...
+
+    def note(self, text: str) -> None:
+        """Say something on the way."""
+        ...
+
+    def item(self, event: str, values: dict[str, Any], text: str) -> None:
+        """Say one line of a list."""
+        ...
+
+    def error(self, error: SkyplaneError) -> None:
+        """Say why it did not work."""
+        ...
+
+
+class JsonShow:
+    """One JSON object a line."""
+
+    def __init__(self) -> None:
+        self._last: Progress | None = None
+
+    def plan(self, plan: Plan) -> None:
+        """``{"event": "plan", "plan": ...}``."""
+        self._say("plan", plan=plan)
+
+    def decision(self, spec: TransferSpec, decision: Decision) -> None:
+        """``{"event": "decision", "action": ..., "reason": ..., ...}``."""
+        source = decision.source
+        self._say(
+            "decision",
+            action=decision.action,
+            reason=decision.reason,
+            source=spec.source.object_uri(source.key),
+            destination=spec.destinations[0].store.object_uri(decision.destination_key),
+            size=source.size,
+            source_version=source.version,
+        )
+
+    def counted(self, counts: dict[str, int], size: int) -> None:
+        """``{"event": "dry-run", "copy": ..., "skip": ..., "refuse": ..., "bytes": ...}``."""
+        self._say("dry-run", **counts, bytes=size)
+
+    def watching(self) -> contextlib.AbstractContextManager[None]:
+        """Nothing surrounds them."""
+        return contextlib.nullcontext()
+
+    def progress(self, progress: Progress) -> None:
+        """``{"event": "progress", "progress": ...}``, when something has changed."""
+        if progress != self._last:
+            self._last = progress
+            self._say("progress", progress=progress)
+
+    def result(self, progress: Progress) -> None:
+        """``{"event": "result", "progress": ...}``."""
+        self._say("result", progress=progress)
+
+    def note(self, text: str) -> None:
+        """``{"event": "note", "text": ...}``, and the text to whoever watches stderr."""
+        self._say("note", text=text)
+        click.echo(text, err=True)
+
+    def item(self, event: str, values: dict[str, Any], text: str) -> None:
+        """``{"event": event, **values}``."""
+        del text
+        self._say(event, **values)
+
+    def error(self, error: SkyplaneError) -> None:
+        """``{"event": "error", ...}``, and the text to stderr."""
+        self._say("error", exit_code=int(exit_of(error)), **msgspec.to_builtins(error.record()))
+        click.echo(f"Error: {clean(str(error))}", err=True)
+
+    def _say(self, event: str, **values: Any) -> None:
+        click.echo(msgspec.json.encode({"event": event, **values}))
+
+
+class TextShow:
+    """Lines for people; :class:`skyplane_core.cli.bar.BarShow` adds a bar where there is a terminal."""
+
+    def plan(self, plan: Plan) -> None:
+        """The plan's own lines."""
+        for line in plan.render():
+            click.echo(clean(line), err=True)
+
+    def decision(self, spec: TransferSpec, decision: Decision) -> None:
+        """One line an object."""
+        source = spec.source.object_uri(decision.source.key)
+        destination = spec.destinations[0].store.object_uri(decision.destination_key)
+        what = f"{decision.reason}, {human(decision.source.size)}"
+        click.echo(clean(f"{decision.action.value:<6} {source} -> {destination} ({what})"))
+
+    def counted(self, counts: dict[str, int], size: int) -> None:
+        """One line."""
+        said = ", ".join(f"{number} to {action}" for action, number in counts.items())
+        click.echo(f"Dry run: {said}; {human(size)} to copy. Nothing was provisioned or written.")
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Nothing surrounds them."""
+        yield
+
+    def progress(self, progress: Progress) -> None:
+        """Nothing, without a terminal."""
+
+    def result(self, progress: Progress) -> None:
+        """The totals, and the first failures by name."""
+        for key, reason in progress.failures:
+            click.echo(clean(f"failed {key}: {reason}"), err=True)
+        word = {TransferState.DONE: "Done", TransferState.CANCELLED: "Cancelled"}.get(progress.state, "Failed")
+        counts = (
+            f"{progress.objects_copied} copied, {progress.objects_skipped} skipped, {progress.objects_failed} failed"
+        )
+        click.echo(f"{word}: {counts}; {human(progress.bytes_copied)} {_pace(progress)}".rstrip())
+        if progress.receipt:
+            click.echo(clean(f"Receipt: {progress.receipt}"))
+
+    def note(self, text: str) -> None:
+        """On stderr."""
+        click.echo(clean(text), err=True)
+
+    def item(self, event: str, values: dict[str, Any], text: str) -> None:
+        """The text."""
+        del event, values
+        click.echo(clean(text))
+
+    def error(self, error: SkyplaneError) -> None:
+        """On stderr."""
+        click.echo(f"Error: {clean(str(error))}", err=True)
+
+
+def _pace(progress: Progress) -> str:
+    seconds = (progress.ended_at or 0.0) - progress.started_at
+    if not progress.started_at or seconds <= 0:
+        return ""
+    return f"in {seconds:.1f} s ({human(progress.bytes_copied / seconds)}/s)"

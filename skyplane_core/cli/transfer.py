@@ -1,0 +1,120 @@
+"""``skyplane cp`` and ``skyplane sync``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from skyplane_core.cli.context import Context, pass_context
+from skyplane_core.cli.values import endpoint_url, size, transfer_id
+from skyplane_core.model import Compression
+from skyplane_core.spec import Compare, TransferOptions
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_OPTIONS = [
+    click.argument("source"),
+    click.argument("destination"),
+    click.option("--dry-run", is_flag=True, help="Say what would be done to each object, and do nothing."),
+    click.option("--json/--no-json", default=None, help="JSON lines on stdout. Default: when it is not a terminal."),
+    click.option(
+        "--gateways", type=click.IntRange(1, 2), default=1, show_default=True, help="1 reads and writes in one."
+    ),
+    click.option("--part-size", type=size, metavar="SIZE", help="Bytes a part, such as 16MiB. Default: chosen."),
+    click.option(
+        "--concurrency", type=click.IntRange(1, 1024), default=32, show_default=True, help="Requests at once."
+    ),
+    click.option(
+        "--compression",
+        type=click.Choice([kind.value for kind in Compression]),
+        default=Compression.AUTO.value,
+        show_default=True,
+        help="Between gateways.",
+    ),
+    click.option("--compare", type=click.Choice([how.value for how in Compare]), help="When an object is unchanged."),
+    click.option(
+        "--endpoint-url-source",
+        type=endpoint_url,
+        metavar="URL",
+        default="",
+        help="An S3-compatible server or emulator.",
+    ),
+    click.option("--endpoint-url-destination", type=endpoint_url, metavar="URL", default="", help="As for the source."),
+    click.option("--receipt", type=click.Path(path_type=Path), help="Write the receipt to this file as JSON lines."),
+    click.option("--resume", type=transfer_id, metavar="TRANSFER_ID", help="Continue a transfer that was broken off."),
+]
+
+
+def _options(function: F) -> F:
+    for option in reversed(_OPTIONS):
+        function = option(function)
+    return function
+
+
+@click.command()
+@click.option("-r", "--recursive", is_flag=True, help="All objects under SOURCE, not the one of that name.")
+@_options
+@pass_context
+def cp(context: Context, /, *, recursive: bool, **options: Any) -> int:
+    """Copy SOURCE to DESTINATION: an object, or with -r all objects under a prefix.
+
+    Both are s3://bucket/key, gs://bucket/key, file:///path or a local path. What is at the destination is replaced,
+    unless --compare says what counts as unchanged.
+    """
+    return _transfer(context, "copy", Compare.ALWAYS, recursive=recursive, **options)
+
+
+@click.command()
+@_options
+@pass_context
+def sync(context: Context, /, **options: Any) -> int:
+    """Copy what is new or changed under SOURCE to DESTINATION. Nothing is deleted.
+
+    Unchanged is, by default, what was copied from the same version of the source, or has the same size and checksum.
+    """
+    return _transfer(context, "sync", Compare.EXACT, recursive=True, **options)
+
+
+def _transfer(
+    context: Context,
+    mode: str,
+    default_compare: Compare,
+    *,
+    source: str,
+    destination: str,
+    recursive: bool,
+    dry_run: bool,
+    json: bool | None,
+    gateways: int,
+    part_size: int | None,
+    concurrency: int,
+    compression: str,
+    compare: str | None,
+    endpoint_url_source: str,
+    endpoint_url_destination: str,
+    receipt: Path | None,
+    resume: str | None,
+) -> int:
+    from skyplane_core.cli.run import Request, run
+
+    request = Request(
+        source=source,
+        destination=destination,
+        mode=mode,
+        recursive=recursive,
+        options=TransferOptions(
+            compare=Compare(compare) if compare else default_compare,
+            compression=Compression(compression),
+            part_size=part_size or 0,
+            concurrency=concurrency,
+        ),
+        source_endpoint_url=endpoint_url_source,
+        destination_endpoint_url=endpoint_url_destination,
+        dry_run=dry_run,
+        receipt=receipt,
+        resume=resume,
+    )
+    return run(context.client(gateways=gateways), request, context.show(json=json))

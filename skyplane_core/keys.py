@@ -1,0 +1,123 @@
+"""Source key -> destination key, as one pure function for everybody, and what follows from it. See docs/keys.md.
+
+A key is compared and cut as text, never unquoted or normalised. For valid Unicode, the order of Python strings is
+the order of their UTF-8 bytes, which is the order that stores list in.
+"""
+
+from __future__ import annotations
+
+from skyplane_core.errors import UsageError
+from skyplane_core.selection import root, select, selects, tree_root
+from skyplane_core.spec import KeyMapping, MappingKind, Selection
+from skyplane_core.stores.base import Capabilities
+
+__all__ = [
+    "check_key",
+    "listing_prefix",
+    "map_key",
+    "preserves_order",
+    "rule",
+    "select",
+    "selects",
+    "source_prefix",
+]
+
+
+def rule(source_key: str, destination_key: str, *, recursive: bool) -> tuple[Selection, KeyMapping]:
+    """The selection and the mapping that ``cp [-r] SRC DST`` (and ``sync``, which is always recursive) mean.
+
+    A recursive rule selects what lies under ``source_key`` and never an object of exactly that name.
+
+    Raises:
+        UsageError: not recursive, and the source names no object.
+    """
+    if recursive:
+        source = root(source_key)
+        return Selection(source, tree=True), KeyMapping(MappingKind.PREFIX, source, destination_key)
+    if not source_key:
+        raise UsageError(
+            "the source names a bucket or directory, not an object", next_step="Add -r to copy all that is in it."
+        )
+    return Selection(source_key, single=True), KeyMapping(MappingKind.OBJECT, source_key, destination_key)
+
+
+def map_key(mapping: KeyMapping, key: str) -> str:
+    """The destination key of a selected source key.
+
+    Different keys of one selection get different destination keys, with one exception: REPLACE, where the
+    selection's prefix does not start with the mapping's source (see :func:`preserves_order`). The result is empty
+    only for the folder marker of the copied root itself, which has no counterpart at a destination's root.
+
+    Raises:
+        UsageError: ``key`` is not one that this mapping is for.
+    """
+    if mapping.kind is MappingKind.APPEND:
+        return mapping.destination + key
+    if mapping.kind is MappingKind.REPLACE:
+        return key.replace(mapping.source, mapping.destination, 1)
+    if mapping.kind is MappingKind.PREFIX:
+        source = tree_root(mapping.source)
+        if not key.startswith(source):
+            raise _foreign(mapping, key)
+        return tree_root(mapping.destination) + key[len(source) :]
+    if key != mapping.source:
+        raise _foreign(mapping, key)
+    destination = root(mapping.destination)
+    return destination + _basename(key) if not destination or destination.endswith("/") else destination
+
+
+def listing_prefix(mapping: KeyMapping, selection: Selection | None = None) -> str:
+    """The longest prefix that the destination keys of all selected source keys are known to share.
+
+    Without a ``selection`` only the mapping is relied on, so APPEND and REPLACE share less.
+    """
+    if mapping.kind is MappingKind.OBJECT:
+        return map_key(mapping, mapping.source)
+    shared = source_prefix(selection) if selection is not None else ""
+    if mapping.kind is MappingKind.PREFIX:
+        source = tree_root(mapping.source)
+        inside = shared[len(source) :] if shared.startswith(source) else ""
+        return tree_root(mapping.destination) + inside
+    if mapping.kind is MappingKind.APPEND:
+        return mapping.destination + shared
+    if selection is None or not preserves_order(mapping, selection):
+        return ""
+    return map_key(mapping, shared)
+
+
+def source_prefix(selection: Selection) -> str:
+    """What to list the source with: as narrow as the selection allows."""
+    return tree_root(selection.prefix) if selection.tree else selection.prefix
+
+
+def preserves_order(mapping: KeyMapping, selection: Selection) -> bool:
+    """Whether ascending source keys get strictly ascending destination keys, as a streaming merge needs.
+
+    False only for REPLACE where the mapping's source may occur elsewhere than at the start of a key. There two
+    source keys may also get the same destination key.
+    """
+    return mapping.kind is not MappingKind.REPLACE or selection.single or selection.prefix.startswith(mapping.source)
+
+
+def check_key(key: str, capabilities: Capabilities) -> str | None:
+    """Why no object with this key can exist in a store with these capabilities, or None if it can."""
+    if not key:
+        return "the key is empty"
+    if "\0" in key:
+        return "the key contains a NUL character"
+    try:
+        length = len(key.encode())
+    except UnicodeEncodeError:
+        return "the key is not valid UTF-8"
+    if length > capabilities.max_key_bytes:
+        return f"the key has {length} bytes and the store allows {capabilities.max_key_bytes}"
+    return None
+
+
+def _basename(key: str) -> str:
+    """What follows the last ``/``; a folder marker keeps its own final one."""
+    return key[key.rstrip("/").rfind("/") + 1 :] if key.strip("/") else key
+
+
+def _foreign(mapping: KeyMapping, key: str) -> UsageError:
+    return UsageError(f"the key {key!r} is not under {mapping.source!r}, so it has no destination")

@@ -1,0 +1,53 @@
+"""What a provisioner makes, and how a dataplane is found again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+
+class GatewayAddress(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Where one gateway runs. ``pid`` and its start time (clock ticks since boot) are 0 where it is another machine."""
+
+    gateway_id: str
+    host: str
+    control_port: int
+    wire_port: int
+    pid: int = 0
+    pid_start_time: int = 0
+
+
+class DataplaneReference(msgspec.Struct, frozen=True):
+    """How a dataplane is found again, as kept in a trigger's row or the command line's state. Holds no secret.
+
+    ``provisioner`` names the kind that can stop it. The first gateway is the head. ``ca_fingerprint`` is what the right
+    control secret leads to (:meth:`skyplane_core.identity.DataplaneIdentity.ca_fingerprint`).
+    """
+
+    dataplane_id: str
+    provisioner: str
+    gateways: tuple[GatewayAddress, ...]
+    ca_fingerprint: str
+
+
+class Provisioner(Protocol):
+    """Makes and destroys the gateways of one dataplane. Made with the dataplane's identity and holds nothing else."""
+
+    def start(self, count: int) -> tuple[GatewayAddress, ...]:
+        """Start ``count`` gateways and return when all of them answer.
+
+        Raises:
+            ProvisionFailed: one did not start; the others are stopped again.
+        """
+
+    def stop(self, gateways: Sequence[GatewayAddress]) -> None:
+        """End these gateways. Those that have ended already are left alone; may be repeated.
+
+        Raises:
+            GatewayError: one could not be ended; the others were.
+        """
+
+    def reference(self, gateways: Sequence[GatewayAddress]) -> DataplaneReference:
+        """How these gateways are found again."""

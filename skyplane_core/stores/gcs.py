@@ -1,0 +1,150 @@
+"""Google Cloud Storage.
+
+Part bytes and multipart uploads use the XML API (the JSON API has no parallel upload into one object), everything
+else the JSON API, both over :mod:`~skyplane_core.stores.http_data`. A version is a generation.
+
+GCS takes no precondition on any request of a multipart upload (``400 NotImplemented``), so
+``capabilities.conditional_complete`` is False: :meth:`GcsStore.complete_upload` looks first, and a write by somebody
+else between the look and the completion is overwritten. Who needs it to be atomic completes the upload under a key
+of its own and then moves the object (JSON ``moveTo`` with ``ifGenerationMatch``), or uses a single put.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from skyplane_core.errors import (
+    BucketNotFound,
+    ObjectNotFound,
+    PreconditionFailed,
+    UsageError,
+)
+from skyplane_core.model import (
+    Attestation,
+    ObjectAttributes,
+    ObjectInfo,
+    Precondition,
+    StoreConfig,
+    Stored,
+    StoredPart,
+)
+from skyplane_core.stores import gcs_wire as wire
+from skyplane_core.stores.base import Capabilities, DataPath
+from skyplane_core.stores.gcs_auth import from_google_credentials, resolve
+from skyplane_core.stores.gcs_calls import ConnectionPool, GcsCalls
+from skyplane_core.stores.gcs_data import GcsData
+from skyplane_core.stores.gcs_upload import GcsUploads
+from skyplane_core.stores.http_data import ANSWER_LIMIT
+
+__all__ = ["GcsStore", "from_google_credentials", "open_store", "resolve"]
+
+CAPABILITIES = Capabilities(
+    attestation=Attestation.WHOLE,
+    max_single_put=5 * 1024 * 1024 * 1024 * 1024,
+    conditional_complete=False,
+    conditional_delete=True,
+    listing_has_attributes=True,
+    listing_has_crc32c=True,
+)
+
+_PAGE = 1000
+
+
+def open_store(config: StoreConfig) -> GcsStore:
+    """The store that ``config`` describes. Sends nothing yet."""
+    return GcsStore(config)
+
+
+class GcsStore:
+    """An :class:`~skyplane_core.stores.base.ObjectStore` on one bucket."""
+
+    def __init__(self, config: StoreConfig) -> None:
+        if not config.bucket:
+            raise UsageError("no bucket is named", where=config.uri, next_step="Write gs://bucket.")
+        self._calls = GcsCalls(config)
+        self._bucket = config.bucket
+        self._pool = ConnectionPool(config)
+        self._uploads = GcsUploads(self._calls, self._pool)
+
+    @property
+    def uri(self) -> str:
+        return self._calls.config.uri
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return CAPABILITIES
+
+    def probe(self) -> None:
+        """Lists at most one object: what every transfer needs from either side, and no right on the bucket itself."""
+        with self._pool.connection() as http:
+            target = wire.json_target(self._bucket, maxResults=1, fields="items(name)")
+            self._calls.send(http, "GET", target, "cannot use the bucket", missing=BucketNotFound)
+
+    def list(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
+        token, size = "", _PAGE
+        while True:
+            target = wire.json_target(
+                self._bucket,
+                prefix=prefix,
+                startOffset=start_after,
+                delimiter=delimiter,
+                maxResults=size,
+                pageToken=token,
+                fields=f"nextPageToken,items({wire.OBJECT_FIELDS})",
+            )
+            with self._pool.connection() as http:
+                answer = self._calls.send(http, "GET", target, "cannot list the bucket", missing=BucketNotFound)
+            if len(answer.body) >= ANSWER_LIMIT and size > 1:
+                size //= 4
+                continue
+            page = self._calls.decode(answer.body, wire.JsonPage)
+            for item in page.items:
+                # startOffset is inclusive.
+                if item.name != start_after or not start_after:
+                    yield item.info()
+            if not page.next_page_token:
+                return
+            token, size = page.next_page_token, min(_PAGE, size * 2)
+
+    def head(self, key: str) -> ObjectInfo:
+        with self._pool.connection() as http:
+            return self._calls.head(http, key).info()
+
+    def create_upload(self, key: str, attributes: ObjectAttributes) -> str:
+        return self._uploads.create(key, attributes)
+
+    def list_parts(self, key: str, upload_id: str) -> Iterator[StoredPart]:
+        return self._uploads.parts(key, upload_id)
+
+    def complete_upload(
+        self,
+        key: str,
+        upload_id: str,
+        parts: Iterable[StoredPart],
+        *,
+        size: int,
+        crc32c: int,
+        precondition: Precondition,
+    ) -> Stored:
+        return self._uploads.complete(key, upload_id, list(parts), size, crc32c, precondition)
+
+    def abort_upload(self, key: str, upload_id: str) -> None:
+        self._uploads.abort(key, upload_id)
+
+    def list_uploads(self, prefix: str = "") -> Iterator[tuple[str, str]]:
+        return self._uploads.open_uploads(prefix)
+
+    def delete(self, key: str, precondition: Precondition = Precondition()) -> None:
+        target = wire.json_target(self._bucket, key, ifGenerationMatch=wire.generation_match(precondition))
+        with self._pool.connection() as http:
+            try:
+                self._calls.send(http, "DELETE", target, "cannot delete the object", key=key)
+            except ObjectNotFound as error:
+                if precondition.version:
+                    raise PreconditionFailed("the object is gone", where=error.where, why=error.why) from error
+
+    def data(self) -> DataPath:
+        return GcsData(self._calls)
+
+    def close(self) -> None:
+        self._pool.close()

@@ -1,0 +1,122 @@
+"""From Google's credentials to a :class:`StoreConfig` that any machine can open.
+
+google-auth is imported on first use.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from datetime import timezone
+from typing import TYPE_CHECKING, TypeVar
+
+from skyplane_core.errors import StoreError, StoreUnavailable
+from skyplane_core.model import Credentials, StoreConfig
+from skyplane_core.stores.gcs_errors import from_google
+
+if TYPE_CHECKING:
+    from google.auth import credentials as google_credentials
+
+SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
+EMULATOR = "STORAGE_EMULATOR_HOST"
+_DEADLINE = 45.0
+_NOT_FOUND = "Your default credentials were not found"
+
+_T = TypeVar("_T")
+
+
+def resolve(bucket: str, *, endpoint_url: str = "", project: str = "", deadline: float = _DEADLINE) -> StoreConfig:
+    """The config for ``bucket`` with application default credentials, turned into an access token.
+
+    With ``STORAGE_EMULATOR_HOST`` set (and no ``endpoint_url``) that is the endpoint, without credentials; where there
+    are no credentials at all, the store is anonymous. ``deadline`` (seconds) bounds the search and the token's
+    refresh, which may talk to a metadata server that never answers.
+
+    Raises:
+        Unauthenticated: there are credentials, and they do not give a token.
+        StoreUnavailable: the token server cannot be reached, or the deadline passed.
+        ModuleNotFoundError: google-auth is not installed.
+    """
+    emulator = os.environ.get(EMULATOR, "")
+    if emulator and not endpoint_url:
+        url = emulator if "://" in emulator else f"http://{emulator}"
+        return StoreConfig(kind="gcs", bucket=bucket, endpoint_url=url.rstrip("/"), project=project)
+    return _bounded(lambda: _from_environment(bucket, endpoint_url, project), deadline, f"gs://{bucket}")
+
+
+def from_google_credentials(
+    credentials: google_credentials.Credentials, bucket: str, *, endpoint_url: str = "", project: str = ""
+) -> StoreConfig:
+    """The config for ``bucket`` with ``credentials``, which are refreshed if they hold no valid token.
+
+    Raises:
+        Unauthenticated: they give no token.
+        StoreUnavailable: the token server cannot be reached.
+    """
+    from google.auth import credentials as base
+    from google.auth import exceptions
+    from google.auth.transport import requests
+
+    config = StoreConfig(kind="gcs", bucket=bucket, endpoint_url=endpoint_url, project=project)
+    if isinstance(credentials, base.AnonymousCredentials):
+        return config
+    try:
+        if not credentials.valid:
+            credentials.refresh(requests.Request())
+    except exceptions.GoogleAuthError as error:
+        raise from_google(error, what="the Google credentials give no access token", where=config.uri) from error
+    expiry = credentials.expiry
+    # google-auth keeps naive datetimes that mean UTC.
+    aware = expiry.replace(tzinfo=timezone.utc) if expiry is not None and expiry.tzinfo is None else expiry
+    return StoreConfig(
+        kind="gcs",
+        bucket=bucket,
+        endpoint_url=endpoint_url,
+        project=project,
+        credentials=Credentials(token=credentials.token or "", expires_at=aware.timestamp() if aware else None),
+    )
+
+
+def _from_environment(bucket: str, endpoint_url: str, project: str) -> StoreConfig:
+    import google.auth
+    from google.auth import exceptions
+
+    try:
+        credentials, found_project = google.auth.default(scopes=[SCOPE])
+    except exceptions.DefaultCredentialsError as error:
+        # The same class reports a broken credentials file, which must not become anonymous access.
+        if not str(error).startswith(_NOT_FOUND):
+            raise from_google(
+                error, what="the application default credentials cannot be used", where=f"gs://{bucket}"
+            ) from error
+        return StoreConfig(kind="gcs", bucket=bucket, endpoint_url=endpoint_url, project=project)
+    return from_google_credentials(
+        credentials, bucket, endpoint_url=endpoint_url, project=project or str(found_project or "")
+    )
+
+
+def _bounded(call: Callable[[], _T], deadline: float, where: str) -> _T:
+    """The result of ``call``, run in a thread that is left behind if it takes longer than ``deadline`` seconds."""
+    results: list[_T] = []
+    failures: list[Exception] = []
+
+    def run() -> None:
+        try:
+            results.append(call())
+        except Exception as error:  # noqa: BLE001  raised again below, in the caller's thread
+            failures.append(error)
+
+    thread = threading.Thread(target=run, name="google-auth", daemon=True)
+    thread.start()
+    thread.join(deadline)
+    if results:
+        return results[0]
+    if failures:
+        raise failures[0]
+    error: StoreError = StoreUnavailable(
+        f"Google's credentials did not resolve within {deadline:.0f} s",
+        where=where,
+        next_step="Set GOOGLE_APPLICATION_CREDENTIALS, or NO_GCE_CHECK=true where there is no metadata server.",
+    )
+    raise error

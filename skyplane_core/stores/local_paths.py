@@ -1,0 +1,164 @@
+"""Keys as paths under one directory, and the operating system's errors as the engine's."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Iterator
+
+from skyplane_core.errors import (
+    ObjectNotFound,
+    PermissionDenied,
+    SkyplaneError,
+    StoreError,
+    StoreRejected,
+    StoreUnavailable,
+)
+
+STATE_DIRECTORY = ".skyplane"
+UPLOADS = f"{STATE_DIRECTORY}/uploads"
+"""Where writes are prepared, under the root; no key may name a place in it."""
+
+_MAX_NAME_BYTES = 255
+_KINDS: dict[int, type[StoreError]] = {
+    errno.ENOENT: ObjectNotFound,
+    errno.EACCES: PermissionDenied,
+    errno.EPERM: PermissionDenied,
+    errno.EROFS: PermissionDenied,
+    errno.EIO: StoreUnavailable,
+    errno.EAGAIN: StoreUnavailable,
+    errno.EBUSY: StoreUnavailable,
+    errno.EMFILE: StoreUnavailable,
+    errno.ENFILE: StoreUnavailable,
+    errno.ENOMEM: StoreUnavailable,
+    errno.ESTALE: StoreUnavailable,
+    errno.ETIMEDOUT: StoreUnavailable,
+}
+_NEXT = {
+    errno.ENOSPC: "Free some space there and run the transfer again.",
+    errno.EDQUOT: "Raise the quota or free some space, and run the transfer again.",
+    errno.ENOTDIR: "A file system cannot hold both a file 'a' and files below 'a/'; map one of them elsewhere.",
+    errno.EISDIR: "A file system cannot hold both a file 'a' and files below 'a/'; map one of them elsewhere.",
+    errno.EXDEV: "Another file system is mounted inside the directory; use that mount as the directory instead.",
+}
+
+
+def check_key(key: str, where: str) -> None:
+    """Refuse a key that is no path strictly inside the root, or that would not come back from a listing as it is.
+
+    Raises:
+        StoreRejected: it is empty, absolute, has an empty, ``.`` or ``..`` segment, a NUL, or is no valid Unicode; or
+            it lies where writes are prepared.
+    """
+    segments = key.removesuffix("/").split("/")
+    reason = ""
+    if not _is_unicode(key):
+        reason = "it is not valid Unicode"
+    elif not key or key == "/":
+        reason = "it is empty"
+    elif "\0" in key:
+        reason = "it holds a NUL"
+    elif key.startswith("/"):
+        reason = "it is absolute"
+    elif "" in segments:
+        reason = "it has an empty segment"
+    elif "." in segments or ".." in segments:
+        reason = "it has a '.' or '..' segment"
+    elif f"{key.removesuffix('/')}/".startswith(f"{UPLOADS}/"):
+        reason = f"{UPLOADS}/ is reserved"
+    elif any(len(segment.encode()) > _MAX_NAME_BYTES for segment in segments):
+        reason = f"a segment is longer than {_MAX_NAME_BYTES} bytes"
+    if reason:
+        raise StoreRejected(
+            "the key cannot be a file name",
+            where=where,
+            why=reason,
+            next_step="Exclude this object or give it another name.",
+        )
+
+
+def path_of(root: str, key: str, where: str) -> str:
+    """The path of ``key``, which is checked. A link on the way may not lead out of the root.
+
+    The check holds for the tree as it is now; the root is not meant to be shared with somebody hostile.
+    """
+    check_key(key, where)
+    path = os.path.join(root, key.removesuffix("/"))
+    real_root = os.path.realpath(root)
+    parent = os.path.realpath(path if key.endswith("/") else os.path.dirname(path))
+    if not is_inside(parent, real_root):
+        raise StoreRejected(
+            "the key's directory lies outside of the target",
+            where=where,
+            why=f"a link leads to {parent}",
+            next_step="Remove the link, or use the directory that it points to.",
+        )
+    return path
+
+
+def is_inside(real_path: str, real_root: str) -> bool:
+    """Whether ``real_path`` is the root or lies in it; both are free of links."""
+    return real_path == real_root or real_path.startswith(real_root.rstrip("/") + "/")
+
+
+def make_parents(path: str) -> None:
+    """Make the missing directories above ``path``, durably."""
+    missing = []
+    parent = os.path.dirname(path)
+    while not os.path.isdir(parent):
+        missing.append(parent)
+        parent = os.path.dirname(parent)
+    for directory in reversed(missing):
+        with contextlib.suppress(FileExistsError):
+            os.mkdir(directory)
+        sync_directory(os.path.dirname(directory))
+
+
+def remove_empty_parents(root: str, path: str) -> None:
+    """Remove the directories above ``path``, below the root, that hold nothing any more."""
+    parent = os.path.dirname(path)
+    while len(parent) > len(root.rstrip("/")):
+        try:
+            os.rmdir(parent)
+        except OSError as error:
+            # Something is in it, or somebody else removes or links it: then it is not ours to remove.
+            if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.EBUSY):
+                return
+            raise
+        parent = os.path.dirname(parent)
+
+
+def sync_directory(path: str) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+@contextlib.contextmanager
+def mapped(where: str) -> Iterator[None]:
+    """Turn an OSError within into an error of ours."""
+    try:
+        yield
+    except SkyplaneError:
+        raise
+    except OSError as error:
+        number = error.errno or 0
+        kind = _KINDS.get(number, StoreRejected)
+        raise kind(
+            "the object does not exist" if kind is ObjectNotFound else "the file system refuses",
+            where=where,
+            why=f"{errno.errorcode.get(number, number)}: {error.strerror}",
+            next_step=_NEXT.get(number, ""),
+        ) from error
+
+
+def _is_unicode(key: str) -> bool:
+    try:
+        key.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,67 @@
+"""What each S3 server can be trusted with, as data.
+
+A server that ignores a precondition, or echoes a checksum that it never compared, looks like one that means it. So an
+unknown server claims nothing: its preconditions are not relied on and no attestation is expected of it. It is believed
+a checksum only if it says of which type it is, as a server of AWS's present checksum protocol does. A server enters
+this table with a case in ``tests/conformance``, AWS with its documentation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from email.message import Message
+from typing import NamedTuple, TypeAlias
+
+from skyplane_core.model import Attestation
+from skyplane_core.stores.base import Capabilities
+
+Headers: TypeAlias = "Mapping[str, str] | Message[str, str]"
+"""An answer's headers: with names in lower case, or a message of ``http.client``."""
+
+
+class Server(NamedTuple):
+    """One kind of server. ``echoes_checksums``: what it answers is what it was sent, unseen."""
+
+    name: str
+    capabilities: Capabilities
+    echoes_checksums: bool = False
+
+
+UNKNOWN = Server(
+    "unknown",
+    Capabilities(attestation=Attestation.READ_BACK, conditional_put=False, conditional_complete=False),
+)
+AWS = Server("AWS", Capabilities(attestation=Attestation.WHOLE, conditional_delete=True))
+"""User guide, "Checking object integrity" and "Conditional requests"; general purpose buckets."""
+OBJECT_SERVER = Server("skyplane-objectserver", AWS.capabilities)
+MOTO = Server(
+    "moto",
+    # It ignores If-Match on a completion and on a delete.
+    Capabilities(attestation=Attestation.READ_BACK, conditional_complete=False),
+    echoes_checksums=True,
+)
+SWIFT = Server(
+    "Swift s3api",
+    # If-None-Match works on a PUT, but everything else is answered 501, so a caller cannot rely on preconditions. It
+    # compares the checksums of PUTs and of parts, and keeps none.
+    Capabilities(attestation=Attestation.READ_BACK, conditional_put=False, conditional_complete=False),
+)
+
+
+def identify(headers: Headers) -> Server:
+    """The server behind an answer's headers."""
+    name = (headers.get("server") or "").lower()
+    if name == "amazons3":
+        return AWS
+    if "objectserver" in name:
+        return OBJECT_SERVER
+    if "werkzeug" in name:
+        return MOTO
+    if headers.get("x-trans-id") and headers.get("x-openstack-request-id"):
+        return SWIFT
+    return UNKNOWN
+
+
+def vouches(headers: Headers) -> bool:
+    """Whether the object checksum in an answer is one that the server computed."""
+    return bool(headers.get("x-amz-checksum-type")) and not identify(headers).echoes_checksums

@@ -1,0 +1,238 @@
+"""Azure: block blobs and containers. A blob's Content-MD5 is what its writer said; blocks are checked as they land."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import dataclasses
+import time
+
+from skyplane_core.testing.objectserver import xmlio
+from skyplane_core.testing.objectserver.blobs import Blob, concatenate
+from skyplane_core.testing.objectserver.checksums import encode
+from skyplane_core.testing.objectserver.conditions import check_read, write_condition
+from skyplane_core.testing.objectserver.listing import list_page
+from skyplane_core.testing.objectserver.messages import (
+    ApiError,
+    BlobRange,
+    Request,
+    Response,
+    http_date,
+    parse_range,
+)
+from skyplane_core.testing.objectserver.state import State, StoredObject
+from skyplane_core.testing.objectserver.upload_body import check_digest, receive
+
+VERSION = {"x-ms-version": "2021-12-02", "x-ms-request-id": "00000000-0000-0000-0000-000000000000"}
+META = "x-ms-meta-"
+_ATTRIBUTES = ("content-type", "cache-control", "content-disposition", "content-encoding", "content-language")
+
+
+def _described(request: Request) -> tuple[dict[str, str], dict[str, str], bytes | None]:
+    """Content headers, metadata and the MD5 of the whole blob, as the writer gives them."""
+    headers = request.headers
+    attributes = {name: headers[f"x-ms-blob-{name}"] for name in _ATTRIBUTES if headers.get(f"x-ms-blob-{name}")}
+    metadata = {name[len(META) :]: value for name, value in headers.items() if name.startswith(META)}
+    try:
+        md5 = base64.b64decode(headers.get("x-ms-blob-content-md5", ""), validate=True)
+    except binascii.Error:
+        raise ApiError(400, "InvalidDigest", "x-ms-blob-content-md5 is no base64") from None
+    return attributes, metadata, md5 or None
+
+
+def _land(request: Request, state: State) -> Blob:
+    claimed = request.headers.get("content-md5")
+    if "x-ms-content-crc64" in request.headers:
+        raise ApiError(501, "NotImplemented", "x-ms-content-crc64 is not implemented by this server")
+    blob = receive(request, state.directory, ["MD5"] if claimed else [])
+    if claimed:
+        check_digest(blob, "MD5", claimed, "Content-MD5")
+    return blob
+
+
+def _written(stored: StoredObject, status: int = 201) -> Response:
+    headers = {"ETag": f'"{stored.etag}"', "Last-Modified": http_date(stored.modified), **VERSION}
+    if stored.md5 is not None:
+        headers["Content-MD5"] = encode(stored.md5)
+    return Response(status, {**headers, "x-ms-request-server-encrypted": "true"})
+
+
+def _find(state: State, container: str, key: str) -> StoredObject:
+    stored = state.bucket(container).current(key)
+    if stored is None:
+        raise ApiError(404, "NoSuchKey", "The specified blob does not exist.")
+    return stored
+
+
+def put_blob(state: State, request: Request, container: str, key: str) -> Response:
+    if request.headers.get("x-ms-blob-type") != "BlockBlob":
+        raise ApiError(400, "InvalidHeaderValue", "only block blobs are implemented by this server")
+    bucket = state.bucket(container)
+    attributes, metadata, md5 = _described(request)
+    blob = _land(request, state)
+    if md5 is not None and md5 != blob.digest("MD5"):
+        raise ApiError(400, "BadDigest", "The MD5 value specified in the request did not match with the server's.")
+    stored = state.new_object(key, blob, attributes=attributes, metadata=metadata, md5=md5)
+    bucket.put(stored, write_condition(request))
+    return _written(stored)
+
+
+def put_block(state: State, request: Request, container: str, key: str) -> Response:
+    bucket, block_id = state.bucket(container), request.query.get("blockid", "")
+    blob = _land(request, state)
+    with state.lock:
+        waiting = bucket.blocks.setdefault(key, {})
+        if any(len(other) != len(block_id) for other in waiting) or not block_id:
+            raise ApiError(400, "InvalidBlobOrBlock", "The specified blob or block content is invalid.")
+        waiting[block_id] = blob
+    md5 = {"Content-MD5": blob.encoded("MD5")} if "MD5" in blob.digests else {}
+    return Response(201, {**VERSION, **md5, "x-ms-request-server-encrypted": "true"})
+
+
+def put_block_list(state: State, request: Request, container: str, key: str) -> Response:
+    """Commits the listed blocks; the others that waited are dropped."""
+    bucket, condition = state.bucket(container), write_condition(request)
+    attributes, metadata, md5 = _described(request)
+    root = xmlio.parse(request.read_document())
+    with state.lock:
+        waiting, current = bucket.blocks.get(key, {}), bucket.current(key)
+        committed = bucket.committed.get(current.generation, {}) if current is not None else {}
+        chosen: dict[str, Blob] = {}
+        pieces: list[Blob] = []
+        for node in root:
+            block_id = (node.text or "").strip()
+            places = {"Uncommitted": [waiting], "Committed": [committed]}.get(node.tag, [waiting, committed])
+            found = next((place[block_id] for place in places if block_id in place), None)
+            if found is None:
+                raise ApiError(400, "InvalidBlockList", "The specified block list is invalid.")
+            chosen[block_id] = found
+            pieces.append(found)
+        stored = state.new_object(key, concatenate(pieces), attributes=attributes, metadata=metadata, md5=md5)
+        bucket.put(stored, condition)
+        if current is not None:
+            bucket.committed.pop(current.generation, None)
+        bucket.committed[stored.generation] = chosen
+        bucket.blocks.pop(key, None)
+    return _written(stored)
+
+
+def get_block_list(state: State, request: Request, container: str, key: str) -> Response:
+    bucket, kind = state.bucket(container), request.query.get("blocklisttype", "committed")
+    with state.lock:
+        waiting, current = dict(bucket.blocks.get(key, {})), bucket.current(key)
+        committed = dict(bucket.committed.get(current.generation, {})) if current is not None else {}
+    if current is None and not waiting:
+        raise ApiError(404, "NoSuchKey", "The specified blob does not exist.")
+    content = ""
+    for name, blocks in (("Committed", committed), ("Uncommitted", waiting)):
+        if kind in ("all", name.lower()):
+            entries = (
+                xmlio.wrap("Block", xmlio.elements([("Name", block_id), ("Size", blob.size)]))
+                for block_id, blob in blocks.items()
+            )
+            content += xmlio.wrap(f"{name}Blocks", *entries)
+    return Response(200, {"Content-Type": "application/xml", **VERSION}, xmlio.document("BlockList", content))
+
+
+def get_blob(state: State, request: Request, container: str, key: str) -> Response:
+    """GET and HEAD."""
+    stored = _find(state, container, key)
+    check_read(request, stored)
+    size = stored.blob.size
+    headers = {
+        "ETag": f'"{stored.etag}"',
+        "Last-Modified": http_date(stored.modified),
+        "x-ms-creation-time": http_date(stored.created),
+        "Accept-Ranges": "bytes",
+        "Content-Type": "application/octet-stream",
+        "x-ms-blob-type": "BlockBlob",
+        "x-ms-server-encrypted": "true",
+        "x-ms-lease-state": "available",
+        "x-ms-lease-status": "unlocked",
+        **VERSION,
+    }
+    headers.update(("-".join(w.capitalize() for w in name.split("-")), v) for name, v in stored.attributes.items())
+    headers.update((META + name, value) for name, value in stored.metadata.items())
+    chosen = parse_range(request.headers.get("x-ms-range") or request.headers.get("range", ""), size)
+    if chosen is None:
+        if stored.md5 is not None:
+            headers["Content-MD5"] = encode(stored.md5)
+        return Response(200, headers, BlobRange(stored.blob, 0, size))
+    start, length = chosen
+    headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
+    if stored.md5 is not None:
+        headers["x-ms-blob-content-md5"] = encode(stored.md5)
+    if request.headers.get("x-ms-range-get-content-md5") == "true":
+        headers["Content-MD5"] = stored.blob.slice(start, length).encoded("MD5")
+    return Response(206, headers, BlobRange(stored.blob, start, length))
+
+
+def set_metadata(state: State, request: Request, container: str, key: str) -> Response:
+    bucket = state.bucket(container)
+    metadata = _described(request)[1]
+    with state.lock:
+        stored = _find(state, container, key)
+        check_read(request, stored)
+        etag = f"{state.generation():x}"
+        changed = dataclasses.replace(stored, metadata=metadata, modified=time.time(), etag=etag)
+        bucket.replace(stored, changed)
+    return _written(changed, 200)
+
+
+def delete_blob(state: State, request: Request, container: str, key: str) -> Response:
+    bucket = state.bucket(container)
+    with state.lock:
+        stored = _find(state, container, key)
+        check_read(request, stored)
+        bucket.delete(key)
+        bucket.committed.pop(stored.generation, None)
+    return Response(202, dict(VERSION))
+
+
+def list_blobs(state: State, request: Request, container: str, key: str) -> Response:
+    query, bucket = request.query, state.bucket(container)
+    limit = max(1, min(5000, int(query.get("maxresults") or 5000)))
+    prefix, delimiter, marker = (query.get(name, "") for name in ("prefix", "delimiter", "marker"))
+    try:
+        after = bytes.fromhex(marker).decode()
+    except ValueError:
+        raise ApiError(400, "OutOfRangeQueryParameterValue", "the marker is not one of ours") from None
+    page = list_page(bucket, prefix=prefix, delimiter=delimiter, after=after, limit=limit)
+    content = ""
+    for stored in page.objects:
+        properties: list[tuple[str, object]] = [
+            ("Creation-Time", http_date(stored.created)),
+            ("Last-Modified", http_date(stored.modified)),
+            ("Etag", stored.etag),
+            ("Content-Length", stored.blob.size),
+            ("Content-Type", stored.attributes.get("content-type", "application/octet-stream")),
+            ("Content-MD5", encode(stored.md5) if stored.md5 is not None else ""),
+            ("BlobType", "BlockBlob"),
+        ]
+        metadata = xmlio.elements(stored.metadata.items()) if "metadata" in query.get("include", "") else ""
+        content += xmlio.wrap(
+            "Blob",
+            xmlio.element("Name", stored.key),
+            xmlio.wrap("Properties", xmlio.elements(properties)),
+            xmlio.wrap("Metadata", metadata),
+        )
+    content += "".join(xmlio.wrap("BlobPrefix", xmlio.element("Name", group)) for group in page.prefixes)
+    head = xmlio.elements([("Prefix", prefix), ("Marker", marker), ("MaxResults", limit), ("Delimiter", delimiter)])
+    tail = xmlio.element("NextMarker", page.last.encode().hex() if page.more else "")
+    document = xmlio.document("EnumerationResults", head + xmlio.wrap("Blobs", content) + tail)
+    return Response(200, {"Content-Type": "application/xml", **VERSION}, document)
+
+
+def get_container(state: State, request: Request, container: str, key: str) -> Response:
+    bucket = state.bucket(container)
+    return Response(200, {"ETag": '"0x1"', "Last-Modified": http_date(bucket.created), **VERSION})
+
+
+def create_container(state: State, request: Request, container: str, key: str) -> Response:
+    bucket = state.create_bucket(container)
+    return Response(201, {"ETag": '"0x1"', "Last-Modified": http_date(bucket.created), **VERSION})
+
+
+def delete_container(state: State, request: Request, container: str, key: str) -> Response:
+    state.delete_bucket(container)
+    return Response(202, dict(VERSION))

@@ -1,0 +1,271 @@
+"""One client connection, served by one thread: parse, route, run, answer; and the faults that strike on the way."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import ssl
+import struct
+from http import HTTPStatus
+from typing import Protocol
+
+from skyplane_core.testing.objectserver.faults import Fault, Faults
+from skyplane_core.testing.objectserver.messages import (
+    ApiError,
+    BlobRange,
+    BodySource,
+    Call,
+    ConnectionLost,
+    Request,
+    Response,
+    StoreProtocol,
+)
+from skyplane_core.testing.objectserver.stream import ChunkedBody, FixedBody, Pacer, Stream
+
+log = logging.getLogger(__name__)
+
+SCRATCH = 1 << 20
+"""Bytes of a connection's scratch memory: how much of an upload is handled at a time."""
+
+INLINE = 64 << 10
+"""Bodies up to so many bytes leave in one call with their headers."""
+
+_PHRASES = {int(status): status.phrase for status in HTTPStatus}
+
+
+class Surroundings(Protocol):
+    """What a connection needs of its server."""
+
+    protocol: StoreProtocol
+    faults: Faults
+    latency: float
+    bandwidth: float
+
+    def sleep(self, seconds: float) -> None:
+        """Wait; raises ConnectionLost when the server stops meanwhile."""
+        ...
+
+    def count(self, operation: str, received: int, sent: int) -> None: ...
+
+
+class _TamperedBody:
+    """A request body that a fault changes or cuts."""
+
+    def __init__(self, inner: BodySource, fault: Fault) -> None:
+        self._inner = inner
+        self._fault = fault
+        self._done = 0
+
+    def readinto(self, view: memoryview) -> int:
+        cut = self._fault.action == "reset-during"
+        if cut:
+            if self._done >= self._fault.at:
+                raise ConnectionLost("reset by a fault")
+            view = view[: self._fault.at - self._done]
+        got = self._inner.readinto(view)
+        at = self._fault.at - self._done
+        if not cut and 0 <= at < got:
+            view[at] ^= 1
+        self._done += got
+        return got
+
+
+class Connection:
+    """Serves the requests of one socket until it closes."""
+
+    def __init__(self, sock: socket.socket, server: Surroundings) -> None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._sock = sock
+        self._server = server
+        self._stream = Stream(sock)
+        self._secure = isinstance(sock, ssl.SSLSocket)
+        self._scratch: memoryview | None = None
+        self._sent = 0
+
+    def serve(self) -> None:
+        """Return when the connection is over; the caller closes the socket."""
+        try:
+            while self._serve_one():
+                pass
+        except ConnectionLost as lost:
+            log.debug("connection ended: %s", lost)
+        except OSError as error:
+            log.debug("connection broke: %s", error)
+
+    def _buffer(self) -> memoryview:
+        if self._scratch is None:
+            self._scratch = memoryview(bytearray(SCRATCH))
+        return self._scratch
+
+    def _serve_one(self) -> bool:
+        head = self._stream.read_until(b"\r\n\r\n")
+        if head is None:
+            return False
+        lines = head.decode("latin-1").split("\r\n")
+        method, _, rest = lines[0].lstrip("\r\n").partition(" ")
+        target, _, version = rest.rpartition(" ")
+        headers: dict[str, str] = {}
+        for line in lines[1:]:
+            name, colon, value = line.partition(":")
+            if not colon:
+                raise ConnectionLost(f"malformed header line {line!r}")
+            name = name.strip().lower()
+            value = value.strip()
+            headers[name] = f"{headers[name]},{value}" if name in headers else value
+        if target.startswith(("http://", "https://")):
+            target = "/" + target.split("/", 3)[3] if target.count("/") > 2 else "/"
+        path, _, query = target.partition("?")
+        body = self._body(headers)
+        request = Request(method, target, path, query, headers, body, self._buffer, self._secure)
+        keep = version == "HTTP/1.1" and headers.get("connection", "").lower() != "close"
+        return self._carry_out(request, body) and keep
+
+    def _body(self, headers: dict[str, str]) -> FixedBody | ChunkedBody:
+        expected = headers.get("expect", "").lower() == "100-continue"
+
+        def begin() -> None:
+            if expected:
+                self._sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+        pacer = Pacer(self._server.bandwidth, self._server.sleep)
+        if headers.get("transfer-encoding", "").lower() == "chunked":
+            return ChunkedBody(self._stream, pacer, begin)
+        length = headers.get("content-length", "0")
+        if not length.isdecimal():
+            raise ConnectionLost("Content-Length is no number")
+        return FixedBody(self._stream, int(length), pacer, begin)
+
+    def _carry_out(self, request: Request, body: FixedBody | ChunkedBody) -> bool:
+        server = self._server
+        received, sent = self._stream.received, self._sent
+        if server.latency:
+            server.sleep(server.latency)
+        operation, fault = "Unknown", None
+        try:
+            call = server.protocol.route(request)
+            operation = call.operation
+            fault = server.faults.pick(operation, call.key)
+            response = self._run(request, call, fault, body)
+        except ApiError as error:
+            response = server.protocol.render_error(error, request)
+        except (ConnectionLost, OSError):
+            server.count(operation, self._stream.received - received, 0)
+            raise
+        except Exception:
+            log.exception("the object server failed on %s %s", request.method, request.target)
+            response = server.protocol.render_error(ApiError(500, "InternalError", "see the server's log"), request)
+        if fault is not None and fault.action == "reset-after":
+            self._drain(body)
+            server.count(operation, self._stream.received - received, 0)
+            self._reset()
+        # A client that waits for 100 Continue and gets an error instead sends no body: nothing to drain, no way on.
+        whole = body.finished or "expect" not in request.headers
+        if whole:
+            self._drain(body)
+        self._send(request, response, fault, keep=whole)
+        server.count(operation, self._stream.received - received, self._sent - sent)
+        return whole
+
+    def _run(self, request: Request, call: Call, fault: Fault | None, body: BodySource) -> Response:
+        server = self._server
+        if fault is not None:
+            if fault.action == "reset-before":
+                self._reset()
+            if fault.action == "stall":
+                server.sleep(fault.seconds)
+            if fault.action == "expire":
+                raise server.protocol.expire(request)
+            if fault.action == "status":
+                headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
+                raise ApiError(fault.status, fault.code, "injected by a fault", headers=headers)
+            if fault.action == "flip-upload" or (fault.action == "reset-during" and request.content_length):
+                request.body = _TamperedBody(body, fault)
+            if fault.action == "slow" and isinstance(body, (FixedBody, ChunkedBody)):
+                body.limit(fault.rate)
+        try:
+            server.protocol.authenticate(request, call)
+            return call.run()
+        except ConnectionLost:
+            if fault is not None and fault.action == "reset-during":
+                self._reset()
+            raise
+
+    def _drain(self, body: FixedBody | ChunkedBody) -> None:
+        if not body.finished:
+            view = self._buffer()
+            while body.readinto(view):
+                pass
+
+    def _reset(self) -> None:
+        """Close with RST instead of FIN, as a crashed machine or a middlebox does."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        raise ConnectionLost("reset by a fault")
+
+    def _send(self, request: Request, response: Response, fault: Fault | None, *, keep: bool) -> None:
+        body = response.body
+        size = body.size if isinstance(body, BlobRange) else len(body)
+        lines = [f"HTTP/1.1 {response.status} {_PHRASES.get(response.status, 'Unknown')}"]
+        lines += [f"{name}: {value}" for name, value in response.headers.items()]
+        if response.status not in (204, 304):
+            lines.append(f"Content-Length: {size}")
+        if not keep:
+            lines.append("Connection: close")
+        head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+        if request.method == "HEAD" or size == 0 or response.status in (204, 304):
+            self._write(head)
+        elif fault is not None and fault.action in ("truncate", "flip", "slow", "reset-during"):
+            self._send_faulty(head, body, size, fault)
+        elif isinstance(body, bytes):
+            self._write(head + body)
+        elif size <= INLINE and not self._server.bandwidth:
+            self._write(head + body.blob.read(body.start, body.size))
+        else:
+            self._send_file(head, body, Pacer(self._server.bandwidth, self._server.sleep))
+
+    def _write(self, data: bytes | memoryview) -> None:
+        self._sock.sendall(data)
+        self._sent += len(data)
+
+    def _send_file(self, head: bytes, body: BlobRange, pacer: Pacer) -> None:
+        if self._secure:
+            self._write(head)
+            for chunk in body.blob.chunks(body.start, body.size, min(256 << 10, pacer.slice)):
+                self._write(chunk)
+                pacer.moved(len(chunk))
+            return
+        self._sock.sendall(head, socket.MSG_MORE)
+        self._sent += len(head)
+        target = self._sock.fileno()
+        for piece in body.blob.spans(body.start, body.size):
+            fd = os.open(piece.file.path, os.O_RDONLY)
+            try:
+                offset, end = piece.offset, piece.offset + piece.size
+                while offset < end:
+                    count = os.sendfile(target, fd, offset, min(end - offset, pacer.slice))
+                    if not count:
+                        raise OSError(f"{piece.file.path} is shorter than the object that it holds")
+                    offset += count
+                    self._sent += count
+                    pacer.moved(count)
+            finally:
+                os.close(fd)
+
+    def _send_faulty(self, head: bytes, body: bytes | BlobRange, size: int, fault: Fault) -> None:
+        data = bytearray(body if isinstance(body, bytes) else body.blob.read(body.start, body.size))
+        if fault.action == "flip" and fault.at < size:
+            data[fault.at] ^= 1
+        cut = fault.action in ("truncate", "reset-during") and fault.at < size
+        if cut:
+            del data[fault.at :]
+        pacer = Pacer(fault.rate if fault.action == "slow" else self._server.bandwidth, self._server.sleep)
+        self._write(head)
+        view = memoryview(data)
+        for start in range(0, len(view), pacer.slice):
+            piece = view[start : start + pacer.slice]
+            self._write(piece)
+            pacer.moved(len(piece))
+        if cut:
+            if fault.action == "reset-during":
+                self._reset()
+            raise ConnectionLost("truncated by a fault")

@@ -1,0 +1,120 @@
+"""The listening socket and its threads: one that accepts, one for each connection, all gone after :meth:`Listener.stop`."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import logging
+import socket
+import ssl
+import threading
+
+from skyplane_core.testing.objectserver.connection import Connection
+from skyplane_core.testing.objectserver.faults import Faults
+from skyplane_core.testing.objectserver.messages import ConnectionLost, StoreProtocol
+
+log = logging.getLogger(__name__)
+
+
+class Listener:
+    """Accepts and serves connections on ``host``.
+
+    Args:
+        port: 0 takes a free one; see ``address``.
+        latency: seconds added to every request, once.
+        bandwidth: bytes per second that each connection may move in each direction; 0: no limit.
+        tls: ``(certificate, key)``, two PEM files; None: plain HTTP.
+    """
+
+    def __init__(
+        self,
+        protocol: StoreProtocol,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        latency: float = 0.0,
+        bandwidth: float = 0.0,
+        faults: Faults | None = None,
+        tls: tuple[str, str] | None = None,
+    ) -> None:
+        self.protocol = protocol
+        self.latency = latency
+        self.bandwidth = bandwidth
+        self.faults = faults or Faults()
+        self.requests: collections.Counter[str] = collections.Counter()
+        self.bytes_received = 0
+        self.bytes_sent = 0
+        self.connections = 0
+        self._context: ssl.SSLContext | None = None
+        if tls is not None:
+            self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._context.load_cert_chain(*tls)
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._open: dict[threading.Thread, socket.socket] = {}
+        self._socket = socket.create_server((host, port), backlog=512)
+        self.address: tuple[str, int] = self._socket.getsockname()[:2]
+        self._thread = threading.Thread(target=self._accept, name=f"objectserver-{self.address[1]}", daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        host, port = self.address
+        return f"{'http' if self._context is None else 'https'}://{host}:{port}"
+
+    def sleep(self, seconds: float) -> None:
+        if self._stopping.wait(seconds):
+            raise ConnectionLost("the server stops")
+
+    def count(self, operation: str, received: int, sent: int) -> None:
+        with self._lock:
+            self.requests[operation] += 1
+            self.bytes_received += received
+            self.bytes_sent += sent
+
+    def stop(self) -> None:
+        """Close every socket and join every thread. May be called again."""
+        self._stopping.set()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._socket.close()
+        with self._lock:
+            running = list(self._open.items())
+        for _, sock in running:
+            with contextlib.suppress(OSError):
+                # Not the method of SSLSocket, which would tear down state that its thread still uses.
+                socket.socket.shutdown(sock, socket.SHUT_RDWR)
+        for thread, _ in running:
+            thread.join()
+
+    def _accept(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                sock, _ = self._socket.accept()
+            except OSError as error:
+                if not self._stopping.is_set():
+                    log.error("accept failed: %s", error)
+                    self._stopping.wait(0.05)
+                continue
+            thread = threading.Thread(target=self._serve, args=(sock,), name="objectserver-connection", daemon=True)
+            with self._lock:
+                self._open[thread] = sock
+                self.connections += 1
+            thread.start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        me = threading.current_thread()
+        try:
+            if self._context is not None:
+                sock = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+                with self._lock:
+                    self._open[me] = sock
+                sock.do_handshake()
+            Connection(sock, self).serve()
+        except OSError as error:
+            log.debug("connection refused: %s", error)
+        finally:
+            with self._lock:
+                self._open.pop(me, None)
+            sock.close()

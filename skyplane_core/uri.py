@@ -1,0 +1,182 @@
+"""Endpoints: what a user types, as a value. Pure: no file system, no environment, no working directory.
+
+A key is everything after the bucket's ``/``, byte for byte. Nothing is unquoted and there are no query strings or
+fragments: ``?``, ``#``, ``%``, ``+``, spaces, ``//`` and a leading ``/`` are characters of the key.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+
+import msgspec
+
+from skyplane_core.errors import InvalidURI
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
+_KINDS = {"s3": "s3", "gs": "gcs"}
+_SCHEMES = {kind: scheme for scheme, kind in _KINDS.items()}
+_MISSPELT = {"gcs": "gs", "s3a": "s3", "s3n": "s3"}
+_LATER = {
+    "abfs": "Azure Data Lake",
+    "abfss": "Azure Data Lake",
+    "az": "Azure Blob Storage",
+    "azure": "Azure Blob Storage",
+    "cos": "IBM Cloud Object Storage",
+    "hdfs": "HDFS",
+    "r2": "Cloudflare R2",
+    "scp": "Samsung Cloud",
+    "wasb": "Azure Blob Storage",
+    "wasbs": "Azure Blob Storage",
+}
+_LATER_HOSTS = {
+    ".blob.core.windows.net": "Azure Blob Storage",
+    ".dfs.core.windows.net": "Azure Data Lake",
+    ".r2.cloudflarestorage.com": "Cloudflare R2",
+}
+_HOSTS = {"storage.googleapis.com": "gs", "storage.cloud.google.com": "gs", ".amazonaws.com": "s3"}
+_SUPPORTED = "Write s3://bucket/key, gs://bucket/key, file:///absolute/path or a local path."
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    """One end of a transfer.
+
+    ``kind`` is ``s3``, ``gcs`` or ``local``. ``bucket`` and ``key`` are those of the store; a local endpoint that
+    comes from :func:`parse` has an empty bucket and the absolute path as its key, until :func:`locate` divides it.
+    """
+
+    kind: str
+    bucket: str
+    key: str
+
+    @property
+    def uri(self) -> str:
+        """The endpoint as a user would type it, for messages."""
+        if self.kind == "local":
+            return f"file://{posixpath.join(self.bucket, self.key)}"
+        return f"{_SCHEMES[self.kind]}://{self.bucket}/{self.key}"
+
+
+def parse(text: str, *, cwd: str = "") -> Endpoint:
+    """The endpoint that ``text`` names.
+
+    Args:
+        text: ``s3://bucket[/key]``, ``gs://bucket[/key]``, ``file:///path``, or a local path.
+        cwd: the absolute directory that a relative path starts from; empty refuses relative paths.
+
+    Raises:
+        InvalidURI: it names nothing that we can open; the message says what to write instead.
+    """
+    _check_text(text)
+    match = _SCHEME.match(text)
+    if match is None:
+        return _local(text, text, cwd)
+    scheme, slashes, rest = match[1].lower(), match[2], text[match.end() :]
+    if not slashes:
+        if scheme in _KINDS or scheme in _MISSPELT or scheme in _LATER or scheme == "file":
+            raise InvalidURI(f"{scheme}: must be followed by //", where=text, next_step=_SUPPORTED)
+        return _local(text, text, cwd)
+    if scheme == "file":
+        return _file(text, rest)
+    if scheme in ("http", "https"):
+        raise _web(text, rest)
+    if scheme in _LATER:
+        raise _not_yet(text, f"{scheme}:// ({_LATER[scheme]})")
+    if scheme in _MISSPELT:
+        right = _MISSPELT[scheme]
+        raise InvalidURI(f"unknown scheme {scheme}://", where=text, next_step=f"Write {right}://{rest}")
+    if scheme not in _KINDS:
+        raise InvalidURI(f"unknown scheme {scheme}://", where=text, next_step=_SUPPORTED)
+    return _bucket(text, scheme, rest)
+
+
+def locate(endpoint: Endpoint, *, directory: bool) -> Endpoint:
+    """Divide a local endpoint into the store's root directory (``bucket``) and a key; others are returned as they are.
+
+    Args:
+        endpoint: as :func:`parse` returns it.
+        directory: the path is a directory, or must become one. Only the file system (for a source) or the caller
+            (for the destination of a tree) knows that; a path that ends in ``/`` or ``/..`` is one anyway.
+    """
+    if endpoint.kind != "local" or endpoint.bucket:
+        return endpoint
+    path = endpoint.key
+    parent, _, name = path.rpartition("/")
+    if directory or name in ("", ".."):
+        return Endpoint("local", path.rstrip("/") or "/", "")
+    return Endpoint("local", parent or "/", name)
+
+
+def _check_text(text: str) -> None:
+    if not text:
+        raise InvalidURI("the URI is empty", next_step=_SUPPORTED)
+    if "\0" in text:
+        raise InvalidURI("a NUL character cannot be part of a URI", where=text.replace("\0", "\\0"))
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        shown = text.encode("utf-8", "backslashreplace").decode()
+        raise InvalidURI(
+            "the URI is not valid UTF-8", where=shown, next_step="Object keys are UTF-8; rename the file first."
+        ) from None
+
+
+def _bucket(text: str, scheme: str, rest: str) -> Endpoint:
+    bucket, _, key = rest.partition("/")
+    if not bucket:
+        raise InvalidURI("the bucket name is missing", where=text, next_step=f"Write {scheme}://bucket/key.")
+    if bucket.startswith("arn:"):
+        raise InvalidURI(
+            "ARNs are not bucket names", where=text, next_step="Use the access point's alias as the bucket name."
+        )
+    bad = re.search(r"[\s\x00-\x1f\x7f?#%@\\]", bucket)
+    if bad is not None:
+        raise InvalidURI(
+            f"a bucket name cannot contain {bad[0]!r}", where=text, next_step=f"Write {scheme}://bucket/key."
+        )
+    return Endpoint(_KINDS[scheme], bucket, key)
+
+
+def _file(text: str, rest: str) -> Endpoint:
+    host, slash, _ = rest.partition("/")
+    if host not in ("", "localhost"):
+        raise InvalidURI(
+            f"file:// names the machine {host!r}", where=text, next_step=f"Write file:///{rest} with three slashes."
+        )
+    if not slash:
+        raise InvalidURI("the path is missing", where=text, next_step="Write file:///absolute/path.")
+    return _local(text, rest[len(host) :], "")
+
+
+def _local(text: str, path: str, cwd: str) -> Endpoint:
+    if path == "~" or path.startswith("~/"):
+        raise InvalidURI("~ is expanded by a shell only", where=text, next_step="Write the whole path.")
+    if not path.startswith("/"):
+        if not cwd.startswith("/"):
+            raise InvalidURI("a relative path has no meaning here", where=text, next_step="Write the absolute path.")
+        path = f"{cwd}/{path}"
+    # ".." stays: what it means depends on symbolic links, so only the file system can take it away.
+    segments = [segment for segment in path.split("/") if segment not in ("", ".")]
+    end = "/" if segments and path.endswith(("/", "/.")) else ""
+    return Endpoint("local", "", f"/{'/'.join(segments)}{end}")
+
+
+def _web(text: str, rest: str) -> InvalidURI:
+    host = re.split("[/:]", rest, maxsplit=1)[0].lower()
+    for known, name in _LATER_HOSTS.items():
+        if host.endswith(known):
+            return _not_yet(text, name)
+    for known, scheme in _HOSTS.items():
+        if host == known or (known.startswith(".") and host.endswith(known)):
+            return InvalidURI(
+                "a web address is not a store", where=text, next_step=f"Write {scheme}://bucket/key instead."
+            )
+    return InvalidURI(
+        "a web address is not a store",
+        where=text,
+        next_step="Write s3://bucket/key, and give the address of an S3-compatible server as its endpoint URL.",
+    )
+
+
+def _not_yet(text: str, what: str) -> InvalidURI:
+    return InvalidURI(f"{what} is not supported yet", where=text, next_step=_SUPPORTED)

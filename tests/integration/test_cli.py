@@ -1,0 +1,88 @@
+"""The program itself, with real gateways, between directories of this machine."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+class Program:
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        self.env = {
+            **os.environ,
+            "PYTHONPATH": str(ROOT),
+            "XDG_STATE_HOME": str(home / "state"),
+            "XDG_CONFIG_HOME": str(home / "config"),
+        }
+
+    def start(self, *argv: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "skyplane_core.cli", *argv],
+            cwd=self.home, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    def __call__(self, *argv: str) -> tuple[int, list[dict[str, object]], str]:
+        with self.start(*argv) as process:
+            out, err = process.communicate(timeout=90)
+        return process.returncode, [json.loads(line) for line in out.splitlines()], err
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Program:
+    for name, content in {"a": b"a" * 40_000_000, "sub/b": b"b", "sub/empty": b""}.items():
+        path = tmp_path / "src" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    return Program(tmp_path)
+
+
+@pytest.mark.parametrize("gateways", ["1", "2"])
+def test_a_tree_arrives_and_nothing_is_left_running(program: Program, gateways: str) -> None:
+    code, events, err = program("cp", "-r", "--gateways", gateways, "--receipt", "receipt", "src", "out")
+    assert (code, events[-1]["event"]) == (0, "result"), err
+    for name in ("a", "sub/b", "sub/empty"):
+        assert (program.home / "out" / name).read_bytes() == (program.home / "src" / name).read_bytes()
+    assert len((program.home / "receipt").read_text().splitlines()) == 4
+    assert program("status")[1] == [{"event": "dataplanes", "count": 0}]
+
+
+def test_a_sync_copies_what_differs(program: Program) -> None:
+    assert program("sync", "src", "out")[0] == 0
+    (program.home / "src" / "sub" / "b").write_bytes(b"longer")
+    code, events, _ = program("sync", "--compare", "size", "--dry-run", "src", "out")
+    assert code == 0
+    assert [(event["action"], event["reason"]) for event in events if event["event"] == "decision"] == [
+        ("skip", "same-size"),
+        ("copy", "changed-size"),
+        ("skip", "same-size"),
+    ]
+    assert program("sync", "--compare", "size", "src", "out")[0] == 0
+    assert (program.home / "out" / "sub" / "b").read_bytes() == b"longer"
+
+
+def test_nothing_is_made_for_a_source_that_is_not_there(program: Program) -> None:
+    code, events, err = program("cp", "-r", "nowhere", "out")
+    assert code in (2, 3)
+    assert [event["event"] for event in events] == ["error"]
+    assert err.startswith("Error: ")
+    assert sorted(path.name for path in program.home.iterdir()) == ["src"]
+
+
+def test_a_dataplane_whose_owner_was_killed_is_found_and_stopped(program: Program) -> None:
+    for number in range(3000):
+        (program.home / "src" / f"{number:04}").write_bytes(b"x")
+    with program.start("cp", "-r", "--concurrency", "1", "src", "out") as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if '"progress"' in line)
+        process.send_signal(signal.SIGKILL)
+    [left] = program("status")[1]
+    assert left["state"] == "left behind"
+    assert program("deprovision")[1] == [{"event": "deprovisioned", "dataplane_id": left["dataplane_id"]}]
+    assert program("status")[1] == [{"event": "dataplanes", "count": 0}]

@@ -1,0 +1,297 @@
+"""The life of a transfer as a task, with an engine that only records what it is asked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, TaskDeferred
+
+from airflow_provider_skyplane.finished import Finished
+from airflow_provider_skyplane.operators.base import RUN_XCOM_KEY
+from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
+from airflow_provider_skyplane.transfers.s3_to_gcs import SkyplaneS3ToGCSOperator
+from skyplane_core.errors import GatewayUnreachable, InvalidURI, NothingToTransfer, ProvisionFailed
+from skyplane_core.spec import Compare, MappingKind, Outcome, ReceiptLine
+
+SECRET = "canary-control-secret-0123456789abcdef"
+DONE = Finished("t1", 2, 1, 0, 30, 1.5, "gs://dst/in/.skyplane/t1/receipt.json")
+EVENT = {"dataplane": "{}", "transfer_id": "t1"}
+
+
+class FakeRun:
+    transfer_id, dataplane_id, ca_fingerprint, reference = "t1", "dp", "fp", "{}"
+
+    def __init__(self, end: Finished | Exception = DONE, expiry: float | None = None) -> None:
+        self.end, self.expiry, self.calls = end, expiry, []
+
+    def wait(self, on_progress: Any) -> Finished:
+        self.calls.append("wait")
+        if isinstance(self.end, Exception):
+            raise self.end
+        return self.end
+
+    def renew(self, engine: Any, request: Any) -> float | None:
+        self.calls.append("renew")
+        return self.expiry
+
+    def cancel(self) -> None:
+        self.calls.append("cancel")
+
+    def stop(self) -> None:
+        self.calls.append("stop")
+
+
+class FakeEngine:
+    def __init__(self, run: FakeRun, refuse: Exception | None = None) -> None:
+        self.run, self.refuse, self.requests = run, refuse, []
+
+    def start(self, request: Any) -> FakeRun:
+        if self.refuse:
+            raise self.refuse
+        self.requests.append(request)
+        return self.run
+
+    def attach(self, reference: str, transfer_id: str) -> FakeRun:
+        self.run.calls.append("attach")
+        return self.run
+
+    def receipt(self, request: Any, transfer_id: str) -> list[ReceiptLine]:
+        def line(key: str, outcome: Outcome) -> ReceiptLine:
+            return ReceiptLine(key, 0, f"in/{key}", 1, "v", outcome, "")
+
+        return [line("b", Outcome.COPIED), line("a", Outcome.COPIED), line("c", Outcome.SKIPPED)]
+
+
+class TaskInstance:
+    map_index = -1
+
+    def __init__(self) -> None:
+        self.xcoms: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.xcoms[key] = value
+
+    def xcom_pull(self, task_ids: str, key: str, map_indexes: int) -> Any:
+        return self.xcoms.get(key)
+
+
+def with_engine(operator: Any, run: FakeRun, refuse: Exception | None = None) -> Any:
+    operator.hook.engine = FakeEngine(run, refuse)
+    return operator
+
+
+def copier(run: FakeRun | None = None, refuse: Exception | None = None, **kwargs: Any) -> Any:
+    operator = SkyplaneOperator(task_id="t", source="s3://src/a/", destination="gs://dst/b/", **kwargs)
+    return with_engine(operator, run or FakeRun(), refuse)
+
+
+def drop_in(run: FakeRun | None = None, refuse: Exception | None = None, **kwargs: Any) -> Any:
+    kwargs = {"dest_gcs": "gs://dst/in/", "return_gcs_uris": False, **kwargs}
+    with pytest.warns(FutureWarning) if not kwargs["return_gcs_uris"] else SimpleContext():
+        operator = SkyplaneS3ToGCSOperator(task_id="t", bucket="src", **kwargs)
+    return with_engine(operator, run or FakeRun(), refuse)
+
+
+class SimpleContext:
+    def __enter__(self) -> None: ...
+    def __exit__(self, *exc_info: object) -> None: ...
+
+
+@pytest.fixture
+def connected(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SKYPLANE_DEFAULT", f'{{"conn_type": "skyplane", "password": "{SECRET}"}}')
+
+
+def test_a_transfer_that_succeeds_returns_a_small_summary_and_leaves_no_gateway() -> None:
+    run = FakeRun()
+    assert copier(run).execute({}) == {
+        "transfer_id": "t1",
+        "objects_copied": 2,
+        "objects_skipped": 1,
+        "bytes_copied": 30,
+        "seconds": 1.5,
+        "receipt": "gs://dst/in/.skyplane/t1/receipt.json",
+    }
+    assert run.calls == ["wait", "stop"]
+
+
+def test_a_transfer_with_failures_names_the_first_causes() -> None:
+    failures = tuple((f"key{n}", "no") for n in range(9))
+    run = FakeRun(Finished("t1", 1, 0, 9, 1, 1.0, "gs://dst/r", failures))
+    with pytest.raises(
+        AirflowException, match=r"9 of 10 objects did not arrive.*key0: no.*key4: no.*gs://dst/r"
+    ) as caught:
+        copier(run).execute({})
+    assert "key5" not in str(caught.value)
+    assert run.calls == ["wait", "stop"]
+
+
+def test_an_engine_error_while_waiting_cancels_and_tears_down() -> None:
+    run = FakeRun(GatewayUnreachable("no answer", where="gateway-0"))
+    with pytest.raises(AirflowException, match="no answer"):
+        copier(run).execute({})
+    assert run.calls == ["wait", "cancel", "stop"]
+
+
+def test_what_cannot_be_started_is_an_airflow_exception() -> None:
+    with pytest.raises(AirflowException, match="could not start"):
+        copier(refuse=ProvisionFailed("could not start")).execute({})
+    with pytest.raises(AirflowException, match="nothing there"):
+        copier(refuse=NothingToTransfer("nothing there")).execute({})
+
+
+def test_the_drop_in_takes_an_empty_source_for_in_sync() -> None:
+    assert drop_in(refuse=NothingToTransfer("nothing there")).execute({}) == []
+
+
+def test_the_drop_in_returns_what_the_receipt_says_was_copied_sorted() -> None:
+    assert drop_in().execute({}) == ["a", "b"]
+    assert drop_in(return_gcs_uris=True).execute({}) == ["gs://dst/in/a", "gs://dst/in/b"]
+
+
+@pytest.mark.parametrize("kwargs", [{"outlives": False}, {"outlives": None}, {"outlives": True, "disconnected": True}])
+def test_local_gateways_are_not_deferred_unless_they_outlive_the_task(
+    monkeypatch: pytest.MonkeyPatch, kwargs: dict[str, Any], connected: None
+) -> None:
+    if kwargs.get("disconnected"):
+        monkeypatch.delenv("AIRFLOW_CONN_SKYPLANE_DEFAULT")
+    run = FakeRun()
+    operator = copier(run, deferrable=True, local_gateways_outlive_task=kwargs["outlives"])
+    if kwargs.get("disconnected"):
+        operator.hook.connection = None
+    operator.execute({})
+    assert run.calls == ["wait", "stop"]
+
+
+@pytest.fixture
+def deferred(connected: None) -> tuple[Any, FakeRun, TaskInstance, TaskDeferred]:
+    run, ti = FakeRun(), TaskInstance()
+    operator = copier(run, deferrable=True, local_gateways_outlive_task=True, poll_interval=3)
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute({"ti": ti})
+    return operator, run, ti, caught.value
+
+
+def test_a_deferred_task_leaves_the_transfer_running_and_holds_no_secret(deferred: Any) -> None:
+    operator, run, ti, event = deferred
+    assert run.calls == []
+    assert event.method_name == "execute_complete"
+    path, kwargs = event.trigger.serialize()
+    assert kwargs["transfer_id"] == "t1"
+    assert kwargs["poll_interval"] == 3
+    assert ti.xcoms == {RUN_XCOM_KEY: {"dataplane": "{}", "transfer_id": "t1"}}
+    assert SECRET not in repr((path, kwargs, ti.xcoms, vars(operator)))
+
+
+def test_resuming_returns_what_waiting_would_have(deferred: Any) -> None:
+    import dataclasses
+
+    operator, run, _, _ = deferred
+    event = {**EVENT, "status": "success", "message": "", "finished": dataclasses.asdict(DONE)}
+    assert operator.execute_complete({}, event) == copier().execute({})
+    assert run.calls == ["attach", "stop"]
+
+
+@pytest.mark.parametrize("status", ["error", "timeout"])
+def test_resuming_after_a_failure_cancels_tears_down_and_raises(deferred: Any, status: str) -> None:
+    operator, run, _, _ = deferred
+    with pytest.raises(AirflowException, match="why"):
+        operator.execute_complete({}, {**EVENT, "status": status, "message": "why"})
+    assert run.calls == ["attach", "cancel", "stop"]
+
+
+def test_renewal_hands_out_credentials_and_defers_again(deferred: Any) -> None:
+    operator, run, _, _ = deferred
+    run.expiry = 123.0
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute_complete({"ti": TaskInstance()}, {**EVENT, "status": "renew", "message": ""})
+    assert run.calls == ["attach", "renew"]
+    assert caught.value.trigger.credentials_known_until == 123.0
+
+
+def test_a_dead_trigger_tears_down_before_the_task_fails(deferred: Any) -> None:
+    operator, run, ti, _ = deferred
+    with pytest.raises(Exception, match="boom"):
+        operator.resume_execution("__fail__", {"error": "boom"}, {"ti": ti})
+    assert run.calls == ["attach", "cancel", "stop"]
+
+
+def test_on_kill_tears_down_what_was_started() -> None:
+    operator = copier()
+    operator.on_kill()
+    operator._run = run = FakeRun()
+    operator.on_kill()
+    assert run.calls == ["cancel", "stop"]
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"source": "gcs://x/y"},
+        {"destination": "https://x/y"},
+        {"source": ""},
+    ],
+)
+def test_a_literal_uri_that_cannot_be_is_refused_at_parse(kwargs: dict[str, str]) -> None:
+    with pytest.raises(InvalidURI):
+        SkyplaneOperator(**{"task_id": "t", "source": "s3://a/b", "destination": "gs://c/d", **kwargs})
+
+
+def test_a_templated_uri_is_checked_once_rendered() -> None:
+    operator = copier()
+    operator.source = "wrong://{{ nothing }}"
+    with pytest.raises(AirflowException, match="unknown scheme"):
+        operator.execute({})
+    assert operator.hook.engine.requests == []
+
+
+@pytest.mark.parametrize("kwargs", [{"mode": "move"}, {"compression": "zip"}, {"gateways": 0}, {"poll_interval": 0}])
+def test_other_bad_arguments_are_refused_at_parse(kwargs: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(kwargs))):
+        copier(**kwargs)
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [{"compare": "hash"}, {"compare": "size", "replace": True}, {"gzip": True, "preserve_metadata": True}],
+)
+def test_contradictions_of_the_drop_in_are_refused_at_parse(kwargs: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="compare"):
+        SkyplaneS3ToGCSOperator(task_id="t", bucket="b", return_gcs_uris=True, **kwargs)
+
+
+def test_the_drop_ins_defaults_ask_for_parity() -> None:
+    operator = drop_in(prefix="data/")
+    operator.execute({})
+    (request,) = operator.hook.engine.requests
+    assert request.options.compare is Compare.NAME
+    assert not request.options.keep_attributes
+    assert not request.options.record_source
+    assert request.selection.drop_covered_markers
+    assert not request.selection.tree
+    assert request.mapping.kind is MappingKind.APPEND
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "compare", "kind"),
+    [
+        ({"replace": True}, Compare.ALWAYS, MappingKind.APPEND),
+        ({"compare": "exact"}, Compare.EXACT, MappingKind.APPEND),
+        ({"compare": "size", "apply_gcs_prefix": True}, Compare.SIZE, MappingKind.REPLACE),
+    ],
+)
+def test_the_drop_ins_opt_ins(kwargs: dict[str, Any], compare: Compare, kind: MappingKind) -> None:
+    operator = drop_in(prefix="data/", **kwargs)
+    operator.execute({})
+    (request,) = operator.hook.engine.requests
+    assert request.options.compare is compare
+    assert request.options.record_source is (compare is Compare.EXACT)
+    assert request.mapping.kind is kind
+
+
+def test_a_skyplane_connection_that_was_asked_for_must_exist() -> None:
+    with pytest.raises(AirflowNotFoundException, match="nowhere"):
+        _ = SkyplaneOperator(
+            task_id="t", source="s3://a/b", destination="gs://c/d", skyplane_conn_id="nowhere"
+        ).hook.engine

@@ -1,0 +1,159 @@
+"""The trigger, with a watch that answers from a list."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import importlib
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from asgiref.sync import SyncToAsync
+
+from airflow_provider_skyplane.triggers import skyplane as module
+from airflow_provider_skyplane.triggers.skyplane import SkyplaneTransferTrigger
+from skyplane_core.errors import GatewayUnreachable, TransferNotFound
+from skyplane_core.spec import Progress, TransferState
+
+SECRET = "canary-control-secret-0123456789abcdef"
+RUNNING = Progress("t1", TransferState.RUNNING)
+DONE = Progress(
+    "t1", TransferState.DONE, objects_copied=3, bytes_copied=9, started_at=10.0, ended_at=12.0, receipt="gs://d/r"
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_idle_thread() -> Iterator[None]:
+    """Outside of a triggerer, Airflow looks connections up in a thread of asgiref's, which nobody ends."""
+    yield
+    SyncToAsync.single_thread_executor.shutdown()
+    SyncToAsync.single_thread_executor = concurrent.futures.ThreadPoolExecutor(max_workers=1)
+
+
+class FakeWatch:
+    answers: list[Progress | Exception]
+    calls: list[str]
+
+    def __init__(self, reference: str, transfer_id: str, secret: bytes, fingerprint: str) -> None:
+        assert secret == SECRET.encode()
+
+    async def progress(self) -> Progress:
+        self.calls.append("progress")
+        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    async def cancel_and_shut_down(self) -> None:
+        self.calls.append("shut down")
+
+    async def close(self) -> None:
+        self.calls.append("close")
+
+
+@pytest.fixture
+def watch(monkeypatch: pytest.MonkeyPatch) -> type[FakeWatch]:
+    class Watch(FakeWatch):
+        pass
+
+    Watch.answers, Watch.calls = [DONE], []
+    monkeypatch.setattr(module, "Watch", Watch)
+    monkeypatch.setenv("AIRFLOW_CONN_SKYPLANE_DEFAULT", f'{{"conn_type": "skyplane", "password": "{SECRET}"}}')
+    return Watch
+
+
+def trigger(**kwargs: Any) -> SkyplaneTransferTrigger:
+    given = {"poll_interval": 0.001, **kwargs}
+    return SkyplaneTransferTrigger(
+        dataplane="{}", transfer_id="t1", skyplane_conn_id="skyplane_default", ca_fingerprint="fp", **given
+    )
+
+
+def events(running: SkyplaneTransferTrigger) -> list[dict[str, Any]]:
+    async def collect() -> list[dict[str, Any]]:
+        return [event.payload async for event in running.run()]
+
+    return asyncio.run(collect())
+
+
+def test_it_is_rebuilt_from_what_it_serialises_to() -> None:
+    path, kwargs = trigger(deadline=5.0, credentials_known_until=7.0).serialize()
+    json.dumps(kwargs)
+    name, _, cls = path.rpartition(".")
+    again = getattr(importlib.import_module(name), cls)(**kwargs)
+    assert again.serialize() == (path, kwargs)
+
+
+def test_success_is_one_small_event_after_one_call_a_poll(watch: type[FakeWatch]) -> None:
+    watch.answers = [RUNNING, RUNNING, DONE]
+    (event,) = events(trigger())
+    assert event["status"] == "success"
+    assert event["finished"]["objects_copied"] == 3
+    assert event["finished"]["seconds"] == 2.0
+    assert watch.calls == ["progress"] * 3 + ["close"]
+    assert len(json.dumps(event)) < 1000
+
+
+@pytest.mark.parametrize(
+    ("progress", "says"),
+    [
+        (Progress("t1", TransferState.FAILED, error="the store is gone"), "the store is gone"),
+        (Progress("t1", TransferState.FAILED, objects_failed=1, failures=(("k", "denied"),)), "k: denied"),
+        (Progress("t1", TransferState.CANCELLED), "cancelled"),
+        (Progress("t1", TransferState.DONE, objects_copied=1, objects_failed=1), "1 of 2 objects did not arrive"),
+    ],
+)
+def test_what_did_not_end_well_is_an_error(watch: type[FakeWatch], progress: Progress, says: str) -> None:
+    watch.answers = [progress]
+    (event,) = events(trigger())
+    assert event["status"] == "error"
+    assert says in event["message"]
+
+
+def test_a_short_silence_is_survived_and_a_long_one_is_not(
+    watch: type[FakeWatch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch.answers = [GatewayUnreachable("no answer"), DONE]
+    assert events(trigger())[0]["status"] == "success"
+    monkeypatch.setattr(module, "UNREACHABLE_LIMIT_SECONDS", 0.0)
+    watch.answers = [GatewayUnreachable("no answer")]
+    (event,) = events(trigger())
+    assert event["status"] == "error"
+    assert "no answer" in event["message"]
+
+
+def test_a_permanent_error_ends_at_once(watch: type[FakeWatch]) -> None:
+    watch.answers = [TransferNotFound("unknown transfer")]
+    assert events(trigger())[0]["status"] == "error"
+    assert watch.calls == ["progress", "close"]
+
+
+def test_the_deadline_is_kept_by_the_trigger(watch: type[FakeWatch]) -> None:
+    watch.answers = [RUNNING]
+    (event,) = events(trigger(deadline=time.time() + 0.02, poll_interval=60))
+    assert event["status"] == "timeout"
+
+
+def test_credentials_about_to_expire_ask_for_a_worker_once(watch: type[FakeWatch]) -> None:
+    expiry = time.time() + 60
+    watch.answers = [Progress("t1", TransferState.RUNNING, credentials_expire_at=expiry), DONE]
+    assert events(trigger())[0]["status"] == "renew"
+    watch.answers = [Progress("t1", TransferState.RUNNING, credentials_expire_at=expiry), DONE]
+    assert events(trigger(credentials_known_until=expiry))[0]["status"] == "success"
+
+
+def test_a_connection_without_a_secret_is_an_error_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_SKYPLANE_DEFAULT", '{"conn_type": "skyplane"}')
+    (event,) = events(trigger())
+    assert event["status"] == "error"
+    assert "control secret" in event["message"]
+
+
+def test_on_kill_tears_down_and_cleanup_does_not(watch: type[FakeWatch]) -> None:
+    asyncio.run(trigger().cleanup())
+    assert watch.calls == []
+    asyncio.run(trigger().on_kill())
+    assert watch.calls == ["shut down", "close"]

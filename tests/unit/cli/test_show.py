@@ -1,0 +1,112 @@
+import io
+import json
+
+import pytest
+from rich.console import Console
+
+from skyplane_core.cli.bar import BarShow, describe
+from skyplane_core.cli.show import JsonShow, Show, TextShow
+from skyplane_core.diff import Action, Decision
+from skyplane_core.errors import StoreUnavailable
+from skyplane_core.model import ObjectInfo, StoreConfig
+from skyplane_core.planner.plan import Site, plan
+from skyplane_core.spec import (
+    Destination,
+    KeyMapping,
+    MappingKind,
+    Progress,
+    Selection,
+    TransferOptions,
+    TransferSpec,
+    TransferState,
+)
+
+SPEC = TransferSpec(
+    "t1",
+    StoreConfig("local", "/src"),
+    Selection("", tree=True),
+    (Destination(StoreConfig("gcs", "dst"), KeyMapping(MappingKind.PREFIX, "", "in")),),
+    TransferOptions(),
+    "in/.skyplane/t1/",
+    0.0,
+)
+NEW = Decision(Action.COPY, ObjectInfo("a\x1b", 2048, "v"), "in/a\x1b", "new")
+DONE = Progress("t1", TransferState.DONE, 2, 1, 1, 1, 0, 2048, 2048, 2048, 0, True, 10.0, 12.0, receipt="gs://dst/r")
+FAILED = Progress("t1", TransferState.FAILED, objects_selected=1, objects_failed=1, failures=(("k\n", "no\x1b"),))
+
+
+def everything(show: Show) -> None:
+    show.plan(plan(SPEC, [Site("g1")]))
+    show.decision(SPEC, NEW)
+    show.counted({"copy": 1, "skip": 0, "refuse": 0}, 2048)
+    with show.watching():
+        show.progress(FAILED)
+        show.progress(FAILED)
+    show.result(DONE)
+    show.result(FAILED)
+    show.note("on the way")
+    show.item("dataplane", {"id": "d1"}, "d1: gone")
+    show.error(StoreUnavailable("no answer", where="gs://dst", next_step="Try again."))
+
+
+def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    everything(JsonShow())
+    out, err = capsys.readouterr()
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["event"] for line in lines] == [
+        "plan", "decision", "dry-run", "progress", "result", "result", "note", "dataplane", "error",
+    ]  # fmt: skip
+    assert lines[1] == {
+        "event": "decision",
+        "action": "copy",
+        "reason": "new",
+        "source": "file:///src/a\x1b",
+        "destination": "gs://dst/in/a\x1b",
+        "size": 2048,
+        "source_version": "v",
+    }
+    assert lines[2] == {"event": "dry-run", "copy": 1, "skip": 0, "refuse": 0, "bytes": 2048}
+    assert lines[4]["progress"]["state"] == "done"
+    assert (lines[-1]["kind"], lines[-1]["exit_code"]) == ("StoreUnavailable", 3)
+    assert err == "on the way\nError: no answer [gs://dst]. Try again.\n"
+
+
+def test_text_is_for_people_and_for_no_terminal_to_obey(capsys: pytest.CaptureFixture[str]) -> None:
+    everything(TextShow())
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        "copy   file:///src/a\\x1b -> gs://dst/in/a\\x1b (new, 2.0 KiB)",
+        "Dry run: 1 to copy, 0 to skip, 0 to refuse; 2.0 KiB to copy. Nothing was provisioned or written.",
+        "Done: 1 copied, 1 skipped, 0 failed; 2.0 KiB in 2.0 s (1.0 KiB/s)",
+        "Receipt: gs://dst/r",
+        "Failed: 0 copied, 0 skipped, 1 failed; 0 B",
+        "d1: gone",
+    ]
+    assert err.splitlines()[0] == "Plan: single, 1 gateway"
+    assert err.splitlines()[-3:] == [
+        "failed k\\n: no\\x1b",
+        "on the way",
+        "Error: no answer [gs://dst]. Try again.",
+    ]
+
+
+def test_a_terminal_has_a_bar() -> None:
+    screen = io.StringIO()
+    show = BarShow(Console(file=screen, force_terminal=True, width=120))
+    show.progress(DONE)
+    with show.watching():
+        show.progress(FAILED)
+        show.progress(DONE)
+    assert "2/2 objects" in screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("progress", "text"),
+    [
+        (Progress("t", TransferState.RUNNING, objects_selected=5, objects_copied=2), "2/5+, listing objects"),
+        (Progress("t", TransferState.RUNNING, objects_selected=5, objects_skipped=1, listing_done=True), "1/6 objects"),
+        (FAILED, "1/1+, listing objects, 1 failed"),
+    ],
+)
+def test_the_words_before_the_bar(progress: Progress, text: str) -> None:
+    assert describe(progress) == text

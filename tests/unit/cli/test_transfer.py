@@ -1,0 +1,270 @@
+import json
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from skyplane_core.cli.context import Context
+from skyplane_core.compare import Action
+from skyplane_core.diff import Decision
+from skyplane_core.errors import GatewayUnreachable, ObjectNotFound, ProvisionFailed
+from skyplane_core.model import Compression, StoreConfig
+from skyplane_core.spec import Compare, KeyMapping, MappingKind, Selection, TransferOptions
+from tests.unit.cli.fakes import CANCELLED, DONE, FAILED, LINE, NEW, RUNNING, Shell
+
+Captured = pytest.CaptureFixture[str]
+CARRIED_OUT = ["provision", "submit", "deprovision dp-new"]
+
+
+def events(capsys: Captured) -> list[str]:
+    return [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
+
+
+def test_a_copy_is_planned_provisioned_watched_and_torn_down(shell: Shell, capsys: Captured) -> None:
+    assert shell("cp", "-r", "src", "out") == 0
+    assert shell.client.events == CARRIED_OUT
+    assert shell.checked == shell.client.prepared
+    assert events(capsys) == ["plan", "progress", "progress", "result"]
+
+
+def test_a_tree_is_asked_for_as_a_tree(shell: Shell) -> None:
+    shell("cp", "-r", "src", "out")
+    [prepared] = shell.client.prepared
+    assert prepared.source == StoreConfig("local", str(shell.home / "src"))
+    assert prepared.destinations == (StoreConfig("local", str(shell.home / "out")),)
+    assert prepared.spec.selection == Selection("", tree=True)
+    assert prepared.refresh is not None
+    assert prepared.refresh() == (prepared.source, prepared.destinations[0])
+
+
+def test_an_object_is_asked_for_as_an_object(shell: Shell) -> None:
+    assert shell("cp", "file", "src") == 0
+    [prepared] = shell.client.prepared
+    assert prepared.spec.selection == Selection("file", single=True)
+    assert prepared.spec.destinations[0].mapping == KeyMapping(MappingKind.OBJECT, "file", "")
+    assert prepared.destinations[0].bucket == str(shell.home / "src")
+
+
+def test_sync_is_a_tree_and_exact(shell: Shell) -> None:
+    assert shell("sync", "src", "out") == 0
+    assert shell.client.prepared[0].spec.selection.tree
+    assert shell.client.prepared[0].spec.options.compare is Compare.EXACT
+
+
+def test_options_reach_the_transfer(shell: Shell) -> None:
+    argv = [
+        "cp",
+        "-r",
+        "--gateways",
+        "2",
+        "--part-size",
+        "8MiB",
+        "--concurrency",
+        "4",
+        "--compression",
+        "none",
+        "--compare",
+        "size",
+    ]
+    assert shell(*argv, "--resume", "0" * 32, "src", "out") == 0
+    [prepared] = shell.client.prepared
+    assert prepared.spec.options == TransferOptions(
+        compare=Compare.SIZE, compression=Compression.NONE, part_size=8 << 20, concurrency=4
+    )
+    assert prepared.spec.transfer_id == "0" * 32
+    assert shell.client.gateways == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["cp"], "SOURCE"),
+        (["cp", "src"], "DESTINATION"),
+        (["cp", "src", "out"], "Add -r"),
+        (["cp", "-r", "az://c/x", "out"], "not supported yet"),
+        (["cp", "-r", "src", "gcs://b"], "gs://b"),
+        (["cp", "-r", "src", "src"], "same"),
+        (["cp", "-r", "src", "src/in"], "inside"),
+        (["cp", "-r", "src", "out", "--gateways", "3"], "--gateways"),
+        (["cp", "-r", "src", "out", "--part-size", "big"], "--part-size"),
+        (["cp", "-r", "src", "out", "--concurrency", "0"], "--concurrency"),
+        (["cp", "-r", "src", "out", "--compression", "zip"], "--compression"),
+        (["cp", "-r", "src", "out", "--endpoint-url-source", "host"], "--endpoint-url-source"),
+        (["cp", "-r", "src", "out", "--receipt", "missing/receipt"], "receipt"),
+        (["cp", "-r", "src", "out", "--receipt", "src"], "receipt"),
+        (["cp", "-r", "src", "out", "--resume", "x"], "--resume"),
+        (["cp", "-r", "src", "out", "--force"], "--force"),
+        (["sync", "-r", "src", "out"], "-r"),
+        (["copy", "src", "out"], "copy"),
+        ([], "command"),
+    ],
+)
+@pytest.mark.parametrize("mode", ["--json", "--no-json"])
+def test_bad_input_is_one_clear_error_and_nothing_is_started(
+    shell: Shell, capsys: Captured, argv: list[str], said: str, mode: str
+) -> None:
+    assert shell(*argv[:1], *([mode] if argv else []), *argv[1:]) == 2
+    out, err = capsys.readouterr()
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 1
+    assert said.lower() in err.lower()
+    said_to_programs = [json.loads(line)["exit_code"] for line in out.splitlines()]
+    assert said_to_programs == ([] if argv and mode == "--no-json" else [2])
+    assert shell.client.events == []
+    assert shell.checked == []
+
+
+def test_a_dry_run_decides_and_does_nothing(shell: Shell, capsys: Captured) -> None:
+    shell.client.decisions = [
+        Decision(Action.COPY, NEW, "in/a", "new"),
+        Decision(Action.SKIP, NEW, "in/b", "same"),
+    ]
+    assert shell("sync", "--dry-run", "--no-json", "src", "out") == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines() == [
+        f"copy   file://{shell.home}/src/a -> file://{shell.home}/out/in/a (new, 1 B)",
+        f"skip   file://{shell.home}/src/a -> file://{shell.home}/out/in/b (same, 1 B)",
+        "Dry run: 1 to copy, 1 to skip, 0 to refuse; 1 B to copy. Nothing was provisioned or written.",
+    ]
+    assert err.startswith("Plan: single")
+    assert shell.client.events == []
+
+
+def test_a_dry_run_of_what_cannot_be_copied_fails(shell: Shell) -> None:
+    shell.client.decisions = [Decision(Action.REFUSE, NEW, "in/a", "the key is too long")]
+    assert shell("sync", "--dry-run", "src", "out") == 1
+
+
+def test_failed_objects_are_exit_code_1_and_named(shell: Shell, capsys: Captured) -> None:
+    shell.client.steps = [RUNNING, FAILED]
+    assert shell("cp", "-r", "--no-json", "src", "out") == 1
+    assert shell.client.events == CARRIED_OUT
+    out, err = capsys.readouterr()
+    assert "Failed: 0 copied, 0 skipped, 1 failed" in out
+    assert "failed a: no" in err
+    assert "Error: 1 of 1 objects did not arrive" in err
+
+
+def test_a_dataplane_that_does_not_start_is_exit_code_3(shell: Shell, capsys: Captured) -> None:
+    shell.client.provisions = ProvisionFailed("no port is free")
+    assert shell("cp", "-r", "src", "out") == 3
+    assert "no port is free" in capsys.readouterr().err
+
+
+def test_a_head_that_falls_silent_is_exit_code_3_and_torn_down(shell: Shell) -> None:
+    shell.client.steps = [RUNNING, GatewayUnreachable("no answer")]
+    assert shell("cp", "-r", "src", "out") == 3
+    assert shell.client.events == CARRIED_OUT
+
+
+def test_an_error_of_the_system_is_exit_code_3(shell: Shell, capsys: Captured) -> None:
+    shell.client.provisions = PermissionError(13, "Permission denied", "/secret")
+    assert shell("cp", "-r", "--json", "src", "out") == 3
+    out, err = capsys.readouterr()
+    assert err == "Error: Permission denied [/secret]\n"
+    assert json.loads(out.splitlines()[-1])["what"] == "Permission denied"
+
+
+def test_ctrl_c_cancels_tears_down_and_says_so(shell: Shell, capsys: Captured) -> None:
+    shell.client.steps = [RUNNING, KeyboardInterrupt(), RUNNING, CANCELLED]
+    assert shell("cp", "-r", "--no-json", "src", "out") == 4
+    assert shell.client.events == ["provision", "submit", "cancel", "deprovision dp-new"]
+    out, err = capsys.readouterr()
+    assert "Cancelling" in err
+    assert "Cancelled: 0 copied" in out
+    assert "Error: the transfer was cancelled" in err
+
+
+def test_ctrl_c_when_all_has_arrived_is_no_failure(shell: Shell) -> None:
+    shell.client.steps = [KeyboardInterrupt(), DONE]
+    assert shell("cp", "-r", "src", "out") == 0
+
+
+@pytest.mark.parametrize("again", [KeyboardInterrupt(), TimeoutError()])
+def test_a_cancel_that_is_not_waited_for_still_tears_down(shell: Shell, capsys: Captured, again: BaseException) -> None:
+    shell.client.steps = [KeyboardInterrupt(), again]
+    assert shell("cp", "-r", "src", "out") == 4
+    assert shell.client.events[-1] == "deprovision dp-new"
+    assert "not all open uploads" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_provisioning(shell: Shell, capsys: Captured) -> None:
+    shell.client.provisions = KeyboardInterrupt()
+    assert shell("cp", "-r", "src", "out") == 4
+    assert shell.client.events == ["provision", "deprovision dp-new"]
+    assert "cancelled" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_tearing_down_names_what_may_be_left(shell: Shell, capsys: Captured) -> None:
+    shell.client.deprovisions = KeyboardInterrupt()
+    assert shell("cp", "-r", "src", "out") == 4
+    assert "skyplane deprovision" in capsys.readouterr().err
+    shell.client.deprovisions = None
+    assert shell("deprovision", "--no-json") == 0
+    assert capsys.readouterr().out == "dp-new: stopped\n"
+
+
+def test_sigterm_is_ctrl_c(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr("skyplane_core.cli.show.JsonShow.progress", killed)
+    before = signal.getsignal(signal.SIGTERM)
+    assert shell("cp", "-r", "--json", "src", "out") == 4
+    assert shell.client.events[-1] == "deprovision dp-new"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_an_output_that_nobody_reads_cancels(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    redirected: list[int] = []
+    monkeypatch.setattr("skyplane_core.cli.main.os.dup2", lambda _to, what: redirected.append(what))
+    shell.client.steps = [RUNNING, BrokenPipeError()]
+    assert shell("cp", "-r", "src", "out") == 4
+    assert shell.client.events == CARRIED_OUT
+    assert len(redirected) == 1
+
+
+def test_a_terminal_gets_text_and_a_bar(shell: Shell, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    assert shell("cp", "-r", "src", "out") == 0
+    assert capsys.readouterr().out == "Done: 1 copied, 0 skipped, 0 failed; 0 B\n"
+
+
+def test_signals_are_the_main_threads_alone(shell: Shell) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert pool.submit(shell, "cp", "-r", "src", "out").result() == 0
+
+
+def test_the_client_is_made_with_what_was_asked_for() -> None:
+    assert Context().client(gateways=2).config.gateways == 2
+
+
+def test_the_receipt_is_written(shell: Shell) -> None:
+    shell.client.lines = [LINE]
+    assert shell("cp", "-r", "src", "out", "--receipt", "receipt.jsonl") == 0
+    totals, line = Path("receipt.jsonl").read_text(encoding="utf-8").splitlines()
+    assert json.loads(totals)["totals"]["objects_copied"] == 1
+    assert json.loads(line)["destination_key"] == "in/a"
+
+
+def test_why_a_transfer_failed_matters_more_than_its_missing_receipt(shell: Shell, capsys: Captured) -> None:
+    shell.client.lines = ObjectNotFound("no receipt")
+    shell.client.steps = [FAILED]
+    assert shell("cp", "-r", "src", "out", "--receipt", "r") == 1
+    err = capsys.readouterr().err
+    assert "The receipt could not be read: no receipt" in err
+    assert "did not arrive" in err
+
+
+def test_a_receipt_that_is_missing_after_success_is_an_error(shell: Shell) -> None:
+    shell.client.lines = ObjectNotFound("no receipt")
+    assert shell("cp", "-r", "src", "out", "--receipt", "r") == 3
+
+
+def test_versions_and_help_are_no_errors(shell: Shell, capsys: Captured) -> None:
+    assert shell("--version") == 0
+    assert shell("cp", "--help") == 0
+    assert "Exit codes" not in capsys.readouterr().err

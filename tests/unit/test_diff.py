@@ -1,0 +1,254 @@
+import itertools
+from collections.abc import Iterable, Iterator
+from functools import partial
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skyplane_core.diff import HELD, Action, Decision, copy_all, look_up_each, mapped, merge
+from skyplane_core.errors import StoreRejected, StoreUnavailable, UsageError
+from skyplane_core.keys import check_key
+from skyplane_core.listing import ordered
+from skyplane_core.model import Attestation, ObjectAttributes, ObjectInfo, Precondition
+from skyplane_core.spec import SOURCE_VERSION_KEY, Compare, KeyMapping, MappingKind
+from skyplane_core.stores.base import Capabilities
+
+TREE = KeyMapping(MappingKind.PREFIX, "s", "d")
+ABSENT = Precondition(absent=True)
+
+
+def info(key: str, size: int = 1, version: str = "v", crc: int | None = None, of: str | None = None) -> ObjectInfo:
+    attributes = None if of is None else ObjectAttributes(metadata={SOURCE_VERSION_KEY: of} if of else {})
+    return ObjectInfo(key, size, version, crc32c=crc, attributes=attributes)
+
+
+def never(_: str) -> ObjectInfo | None:
+    raise AssertionError("nobody should look")
+
+
+def one(source: ObjectInfo, there: ObjectInfo | None, compare: Compare, **options: object) -> Decision:
+    [decision] = merge([(source, "k")], [there] if there else [], compare, **options)  # type: ignore[arg-type]
+    return decision
+
+
+# --- listings -------------------------------------------------------------------------------------------------------
+
+
+def test_an_ordered_listing_passes_unchanged() -> None:
+    listing = [info("a"), info("a/b"), info("b"), info("é"), info("\uffff"), info("\U0001f600")]
+    assert list(ordered(listing, "s3://b")) == listing
+
+
+@pytest.mark.parametrize(("keys", "said"), [("aba", "order"), ("aa", "repeats")])
+def test_a_listing_out_of_order_is_refused(keys: str, said: str) -> None:
+    with pytest.raises(StoreRejected, match=f"{said}.*s3://b"):
+        list(ordered([info(key) for key in keys], "s3://b"))
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"])), unique=True))
+def test_the_order_is_that_of_utf8_bytes(keys: list[str]) -> None:
+    keys.sort(key=str.encode)
+    assert [entry.key for entry in ordered(map(info, keys), "s3://b")] == keys
+
+
+# --- one pair -------------------------------------------------------------------------------------------------------
+
+CASES = [
+    (Compare.ALWAYS, info("k"), info("k", version="w"), Action.COPY, "always"),
+    (Compare.NAME, info("k", 5), info("k", 6), Action.SKIP, "exists"),
+    (Compare.SIZE, info("k", 5), info("k", 6, "w"), Action.COPY, "changed-size"),
+    (Compare.SIZE, info("k", 5), info("k", 5), Action.SKIP, "same-size"),
+    (Compare.EXACT, info("k", 5), info("k", 6, "w", of="v"), Action.COPY, "changed-size"),
+    (Compare.EXACT, info("k", crc=7), info("k", crc=7), Action.SKIP, "same"),
+    (Compare.EXACT, info("k", crc=7), info("k", crc=7, of="older"), Action.SKIP, "same"),
+    (Compare.EXACT, info("k", crc=7), info("k", crc=8, version="w", of="v"), Action.COPY, "changed-checksum"),
+    (Compare.EXACT, info("k"), info("k", of="v"), Action.SKIP, "same"),
+    (Compare.EXACT, info("k"), info("k", version="w", of="older"), Action.COPY, "changed-version"),
+    (Compare.EXACT, info("k"), info("k", version="w", of=""), Action.COPY, "unknown"),
+    (Compare.EXACT, info("k", crc=7), info("k", version="w"), Action.COPY, "unknown"),
+    (Compare.EXACT, info("k"), info("k", crc=7, version="w"), Action.COPY, "unknown"),
+]
+
+
+@pytest.mark.parametrize(("compare", "source", "there", "action", "reason"), CASES)
+def test_what_counts_as_unchanged(
+    compare: Compare, source: ObjectInfo, there: ObjectInfo, action: Action, reason: str
+) -> None:
+    decision = one(source, there, compare)
+    assert (decision.action, decision.reason) == (action, reason)
+    assert decision.precondition == (Precondition(version="w") if action is Action.COPY else Precondition(version="v"))
+
+
+@pytest.mark.parametrize("compare", Compare)
+def test_what_is_not_there_is_copied_only_as_long_as_it_is_not_there(compare: Compare) -> None:
+    assert one(info("s"), None, compare, lookup=never) == Decision(Action.COPY, info("s"), "k", "new", ABSENT)
+
+
+@pytest.mark.parametrize(
+    ("compare", "source", "there"),
+    [
+        (Compare.SIZE, info("k"), info("k")),
+        (Compare.NAME, info("k"), info("k")),
+        (Compare.ALWAYS, info("k"), info("k")),
+        (Compare.EXACT, info("k", 1), info("k", 2)),
+        (Compare.EXACT, info("k", crc=7), info("k", crc=8)),
+        (Compare.EXACT, info("k"), info("k", of="older")),
+        (Compare.EXACT, info("k", crc=7), info("k", of="v")),
+    ],
+)
+def test_nobody_looks_where_the_listing_tells_enough(compare: Compare, source: ObjectInfo, there: ObjectInfo) -> None:
+    one(source, there, compare, lookup=never)
+
+
+@pytest.mark.parametrize(
+    ("source", "there", "answer", "action", "reason", "precondition"),
+    [
+        (info("s"), info("k"), info("k", of="v"), Action.SKIP, "same", Precondition(version="v")),
+        (info("s", crc=7), info("k"), info("k", crc=7, of=""), Action.SKIP, "same", Precondition(version="v")),
+        (info("s", crc=7), info("k", of=""), info("k", crc=7), Action.SKIP, "same", Precondition(version="v")),
+        (info("s"), info("k"), info("k", 2, "w"), Action.COPY, "changed-size", Precondition(version="w")),
+        (info("s"), info("k"), None, Action.COPY, "new", ABSENT),
+    ],
+)
+def test_a_closer_look_decides_and_is_what_the_precondition_names(
+    source: ObjectInfo,
+    there: ObjectInfo,
+    answer: ObjectInfo | None,
+    action: Action,
+    reason: str,
+    precondition: Precondition,
+) -> None:
+    decision = one(source, there, Compare.EXACT, lookup={"k": answer}.get)
+    assert (decision.action, decision.reason, decision.precondition) == (action, reason, precondition)
+
+
+def test_an_error_of_a_look_is_not_swallowed() -> None:
+    def fails(key: str) -> ObjectInfo | None:
+        raise StoreUnavailable("no answer", where=key)
+
+    with pytest.raises(StoreUnavailable):
+        one(info("s"), info("k"), Compare.EXACT, lookup=fails)
+
+
+# --- two streams ----------------------------------------------------------------------------------------------------
+
+
+def test_only_what_a_source_maps_to_is_looked_at() -> None:
+    source = [info("s/a"), info("s/c"), info("s/c/x")]
+    there = [info("d/"), info("d/.skyplane/j"), info("d/b"), info("d/c"), info("d/z")]
+    decisions = list(merge(mapped(source, TREE), there, Compare.NAME))
+    assert [(d.action, d.destination_key, d.reason) for d in decisions] == [
+        (Action.COPY, "d/a", "new"),
+        (Action.SKIP, "d/c", "exists"),
+        (Action.COPY, "d/c/x", "new"),
+    ]
+
+
+def test_the_marker_of_the_root_has_no_counterpart() -> None:
+    source = mapped([info("s/"), info("s/a")], KeyMapping(MappingKind.PREFIX, "s", ""))
+    check = partial(check_key, capabilities=Capabilities(Attestation.WHOLE))
+    decisions = list(merge(source, [], Compare.EXACT, check=check))
+    assert [(d.action, d.reason) for d in decisions] == [(Action.SKIP, "root-marker"), (Action.COPY, "new")]
+
+
+def test_a_key_that_cannot_exist_is_refused_by_name_and_the_others_go_on() -> None:
+    check = partial(check_key, capabilities=Capabilities(Attestation.WHOLE, max_key_bytes=4))
+    source = list(mapped([info("s/long"), info("s/x")], TREE))
+    there = [info("d/long"), info("d/x", of="v")]
+    for decisions in (
+        merge(source, there, Compare.EXACT, check=check, lookup=never),
+        copy_all(source, check=check),
+        look_up_each(source, {"d/x": info("d/x")}.__getitem__, Compare.ALWAYS, check=check),
+    ):
+        refused, other = decisions
+        assert refused.action is Action.REFUSE
+        assert "6 bytes" in refused.reason
+        assert other.action is not Action.REFUSE
+
+
+def test_copying_all_asks_nobody() -> None:
+    [decision] = copy_all(mapped([info("s/a")], TREE))
+    assert decision == Decision(Action.COPY, info("s/a"), "d/a", "always", Precondition())
+
+
+def test_a_mapping_out_of_order_is_an_error_and_not_a_missed_object() -> None:
+    mapping = KeyMapping(MappingKind.REPLACE, "x", "")
+    source = [info("ax"), info("xa")]
+    with pytest.raises(UsageError, match="order"):
+        list(merge(mapped(source, mapping), [], Compare.NAME))
+
+
+def test_a_destination_out_of_order_is_an_error_and_not_a_missed_object() -> None:
+    with pytest.raises(StoreRejected, match="gs://d"):
+        list(merge([(info("s"), "z")], [info("b"), info("a")], Compare.NAME, where="gs://d"))
+
+
+@pytest.mark.parametrize("window", [1, 2, 10])
+def test_without_an_order_each_object_is_looked_up_and_none_overwrites_another(window: int) -> None:
+    mapping = KeyMapping(MappingKind.REPLACE, "x", "")
+    source = mapped([info("ax"), info("b", 5), info("xa")], mapping)
+    decisions = list(look_up_each(source, {"b": info("b", 5)}.get, Compare.SIZE, window=window))
+    assert [d.action for d in decisions] == [Action.COPY, Action.SKIP, Action.REFUSE]
+    assert "same destination key" in decisions[2].reason
+
+
+OBJECTS = st.dictionaries(
+    st.text("ab/", min_size=1, max_size=3),
+    st.builds(
+        lambda size, crc, of: info("", size, "v", crc, of),
+        st.integers(0, 1),
+        st.sampled_from([None, 7, 8]),
+        st.sampled_from([None, "", "v", "older"]),
+    ),
+)
+
+
+def stream(objects: dict[str, ObjectInfo]) -> list[ObjectInfo]:
+    return [ObjectInfo(k, o.size, o.version, 0.0, o.crc32c, o.attributes) for k, o in sorted(objects.items())]
+
+
+@given(OBJECTS, OBJECTS, st.sampled_from(Compare), st.integers(1, 4), st.booleans())
+def test_the_merge_is_a_lookup_in_a_dictionary(
+    source: dict[str, ObjectInfo], there: dict[str, ObjectInfo], compare: Compare, window: int, closer: bool
+) -> None:
+    pairs = [(entry, entry.key) for entry in stream(source)]
+    listing = {entry.key: entry for entry in stream(there)}
+    lookup = listing.get if closer else None
+    merged = list(merge(pairs, stream(there), compare, lookup=lookup, window=window))
+    assert merged == list(look_up_each(pairs, listing.get, compare))
+    assert [decision.source for decision in merged] == stream(source)
+
+
+def test_memory_does_not_grow_and_nothing_waits_for_the_end() -> None:
+    taken = itertools.count()
+    decisions = merge(
+        ((info(f"{number:09}"), f"{number:09}") for number in taken),
+        (info(f"{number:09}") for number in itertools.count(0, 2)),
+        Compare.NAME,
+    )
+    assert [decision.reason for decision in itertools.islice(decisions, 4)] == ["exists", "new", "exists", "new"]
+    assert next(taken) == 4
+
+
+def test_one_pair_that_waits_for_a_look_does_not_hold_all_the_others() -> None:
+    taken = itertools.count()
+    source = ((info(f"{number:09}"), f"{number:09}") for number in taken)
+    decisions = merge(source, [info("000000000")], Compare.EXACT, lookup=lambda _: None, window=4)
+    assert next(decisions).destination_key == "000000000"
+    assert next(taken) == HELD * 4
+
+
+def test_looks_are_made_together_and_decisions_stay_in_order() -> None:
+    asked: list[list[str]] = []
+
+    def parallel(lookup: object, keys: Iterable[str]) -> Iterator[ObjectInfo | None]:
+        asked.append(list(keys))
+        return iter([info(key, of="v") for key in asked[-1]])
+
+    source = [(info(key), key) for key in "abcdef"]
+    there = [info("b"), info("c", of="v"), info("d"), info("f")]
+    decisions = list(merge(source, there, Compare.EXACT, lookup=never, parallel=parallel, window=2))
+    assert asked == [["b", "d"], ["f"]]
+    assert [d.destination_key for d in decisions] == list("abcdef")
+    assert [d.reason for d in decisions] == ["new", "same", "same", "same", "new", "same"]
