@@ -133,7 +133,7 @@ class AgentLink:
             answer = self._waiting.get(message.call_id)
             if answer is None or answer.done():
                 # Its caller has given up on it, and was told so.
-                logger.warning("late answer of the agent", extra={"fields": {"call": message.call_id}})
+                logger.warning("late answer of the agent", extra={"call": message.call_id})
             elif message.error is not None:
                 answer.set_exception(from_record(message.error))
             else:

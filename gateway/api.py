@@ -73,7 +73,7 @@ class ControlApi:
         # The handshake has proved a certificate of this CA; gateways hold such too, and are not clients.
         peer = request.transport.get_extra_info("peercert") if request.transport is not None else None
         if not is_dataplane_client(peer, self._dataplane_id):
-            logger.warning("refused a peer that is not the client", extra={"fields": {"peer": request.remote}})
+            logger.warning("refused a peer that is not the client", extra={"peer": request.remote})
             return _failure(403, GatewayRefused("only the client of this dataplane may call").record())
         try:
             return await handler(request)

@@ -6,9 +6,10 @@ from gateway.arena import Kind
 from gateway.counters import Counter, Counters
 from gateway.crypto import open_batch
 from gateway.framing import Assembly, open_frame
+from gateway.manifest import ManifestPart, decode_manifest
 from gateway.opened import Transfer
 from gateway.pool import Buffer, Pool
-from gateway.wire import FrameType, Header, ManifestPart, decode_manifest
+from gateway.wire import FrameType, Header
 from skyplane_core.checksum import crc32c
 from skyplane_core.errors import ChecksumMismatch, ProtocolError
 from skyplane_core.model import PartFailure

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from gateway.manifest import Answer, ManifestPart
 from gateway.opened import Transfer
 from gateway.pool import Buffer
-from gateway.wire import Answer, ManifestPart
 from skyplane_core.errors import ChecksumMismatch, ErrorRecord, ProtocolError
 from skyplane_core.model import Lease, LeaseResult, ObjectAttributes, PartAck, PartFailure, PartLease
 

@@ -28,7 +28,7 @@ class Children:
             if found:
                 del self._running[name]
                 ended[name] = os.waitstatus_to_exitcode(status)
-                logger.info("process ended", extra={"fields": {"process": name, "pid": pid, "status": ended[name]}})
+                logger.info("process ended", extra={"child": name, "pid": pid, "status": ended[name]})
         return ended
 
     async def gone(self, seconds: float) -> None:
@@ -42,7 +42,7 @@ class Children:
     def kill(self) -> None:
         """Kill and reap whatever still runs."""
         for name, pid in self._running.items():
-            logger.warning("process did not end and is killed", extra={"fields": {"process": name, "pid": pid}})
+            logger.warning("process did not end and is killed", extra={"child": name, "pid": pid})
             os.kill(pid, signal.SIGKILL)
             os.waitpid(pid, 0)
         self._running.clear()

@@ -88,11 +88,11 @@ class ControlProcess:
             self._handler(runner), sock=self._listener, ssl=self._tls, ssl_handshake_timeout=HANDSHAKE_SECONDS
         )
         self._announce()
-        logger.info("gateway listens", extra={"fields": {"pids": self._pids}})
+        logger.info("gateway listens", extra={"pids": self._pids})
 
         ending = await lifetime.ended()
         level = logging.INFO if ending.exit_code == 0 else logging.CRITICAL
-        logger.log(level, "gateway ends", extra={"fields": ending.fields()})
+        logger.log(level, "gateway ends", extra=ending.fields())
         server.close()
         await runner.cleanup()
         agent.close()

@@ -214,7 +214,6 @@ class TransferRun:
     def _loop(self) -> None:
         moved_at = renewed_at = reported_at = time.monotonic()
         movement: tuple[int, ...] = ()
-        gave_up = False
         while True:
             now = time.monotonic()
             with self._changed:
@@ -226,8 +225,8 @@ class TransferRun:
                 stopping = self._stopping
             for lease in leases:
                 self._execute(lease)
-            if stopping and not gave_up:
-                gave_up = True
+            if stopping:
+                # Every time: an upload that was being opened is admitted after the transfer was given up.
                 self._give_up()
             current = (*self._machine.tally.movement(), self._pulse())
             if current != movement:
@@ -253,6 +252,8 @@ class TransferRun:
         return leases
 
     def _give_up(self) -> None:
+        if not self._machine.in_flight:
+            return
         error = self._error or TransferCancelled("the transfer was cancelled", where=self.spec.transfer_id)
         self._do(lambda: self._machine.give_up(error))
 

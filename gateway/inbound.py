@@ -22,6 +22,8 @@ _log = logging.getLogger(__name__)
 MOST_STRANGERS: Final = 64
 """Connections that have not authenticated yet; more are closed at once, so that strangers cost a bounded amount."""
 
+ACCEPT_PAUSE_SECONDS: Final = 0.1
+
 
 class Listener:
     """Accepts until closed.
@@ -44,7 +46,7 @@ class Listener:
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
         self._strangers = 0
-        self._closed = False
+        self._closing = threading.Event()
 
     def run(self) -> None:
         """Accept connections; returns after :meth:`close`."""
@@ -53,13 +55,18 @@ class Listener:
         poll.register(self._woken, select.POLLIN)
         # Several processes may listen on this socket, and another one may be faster.
         self._wire.settimeout(0)
-        while not self._closed:
+        while not self._closing.is_set():
             poll.poll()
-            if self._closed:
+            if self._closing.is_set():
                 break
             try:
                 sock, address = self._wire.accept()
             except (BlockingIOError, ConnectionAbortedError):
+                continue
+            except OSError as error:
+                # Out of descriptors, or the stranger's own network error (accept(2)): later ones may fare better.
+                _log.warning("connection not accepted", extra={"reason": str(error)})
+                self._closing.wait(ACCEPT_PAUSE_SECONDS)
                 continue
             self._greet(sock, str(address[0]))
         self._wire.close()
@@ -68,7 +75,7 @@ class Listener:
     def close(self) -> None:
         """Stop accepting and end all connections."""
         with self._lock:
-            self._closed = True
+            self._closing.set()
             connections = list(self._open)
         for sock in connections:
             shut(sock)
@@ -77,7 +84,7 @@ class Listener:
     def _greet(self, sock: socket.socket, host: str) -> None:
         sock.settimeout(None)
         with self._lock:
-            welcome = not self._closed and self._strangers < MOST_STRANGERS
+            welcome = not self._closing.is_set() and self._strangers < MOST_STRANGERS
             if welcome:
                 self._open.add(sock)
                 self._strangers += 1

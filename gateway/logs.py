@@ -1,7 +1,8 @@
 """A gateway's log: one JSON object a line, from all its processes into one file.
 
-Log with the standard library: ``logger.info("peer connected", extra={"fields": {"peer": "gw-1"}})``. The message is the
-event's name and does not vary; what varies goes into ``fields``. Neither ever holds a key, a token or a request body.
+Log with the standard library: ``logger.info("peer connected", extra={"peer": "gw-1"})``. The message is the event's
+name and does not vary; what varies goes into ``extra`` and comes out as ``fields``. Neither ever holds a key, a token
+or a request body.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import traceback
 import msgspec
 
 _MAX_LINE = 32 * 1024
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonLines(logging.Formatter):
@@ -34,7 +36,7 @@ class JsonLines(logging.Formatter):
             "event": record.getMessage(),
             "logger": record.name,
         }
-        fields = getattr(record, "fields", None)
+        fields = {name: value for name, value in vars(record).items() if name not in _STANDARD}
         if fields:
             line["fields"] = fields
         if record.exc_info:

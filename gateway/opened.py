@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from collections import deque
 from collections.abc import Iterator
+from typing import Final
 
 from gateway.threads import log_unexpected
 from gateway.wire import transfer_tag
@@ -148,16 +150,21 @@ class Transfer:
         return self.config.source if index == _SOURCE else self.config.destinations.get(index)
 
 
-_SOURCE = -1
+_SOURCE: Final = -1
+PATIENCE_SECONDS: Final = 2.0
+"""The agent answers once it has passed an OpenTransfer on; a reader's first batch may be here before that message."""
+_REMEMBERED: Final = 1024
+"""Closed transfers that nobody waits for."""
 
 
 class Transfers:
     """Open transfers by id and by the tag that stands for it on the wire. Thread-safe."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.Condition()
         self._by_id: dict[str, Transfer] = {}
         self._by_tag: dict[bytes, Transfer] = {}
+        self._closed: deque[bytes] = deque(maxlen=_REMEMBERED)
 
     def open(self, config: GatewayTransfer) -> None:
         """Open a transfer, or renew the config of one that is open."""
@@ -166,14 +173,19 @@ class Transfers:
             if known is None:
                 known = self._by_id[config.transfer_id] = Transfer(config)
                 self._by_tag[transfer_tag(config.transfer_id)] = known
+                with contextlib.suppress(ValueError):
+                    self._closed.remove(transfer_tag(config.transfer_id))
+                self._lock.notify_all()
                 return
         known.update(config)
 
     def close(self, transfer_id: str) -> None:
         """Close a transfer; one that is not open is no error."""
         with self._lock:
+            self._lock.notify_all()
             known = self._by_id.pop(transfer_id, None)
             self._by_tag.pop(transfer_tag(transfer_id), None)
+            self._closed.append(transfer_tag(transfer_id))
         if known is not None:
             known.close()
 
@@ -185,9 +197,15 @@ class Transfers:
             raise TransferNotFound("this transfer is not open on this gateway", where=transfer_id)
         return known
 
-    def by_tag(self, tag: bytes) -> Transfer:
-        """Raises TransferNotFound."""
+    def by_tag(self, tag: bytes, patience: float = PATIENCE_SECONDS) -> Transfer:
+        """The transfer that a batch is of; one that was never open here is waited for.
+
+        Raises:
+            TransferNotFound: it was closed, or is not opened within ``patience`` seconds.
+        """
         with self._lock:
+            if tag not in self._by_tag and tag not in self._closed:
+                self._lock.wait_for(lambda: tag in self._by_tag or tag in self._closed, patience)
             known = self._by_tag.get(tag)
         if known is None:
             raise TransferNotFound("the batch is of a transfer that is not open on this gateway", where=tag.hex())

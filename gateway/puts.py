@@ -7,9 +7,9 @@ import threading
 from collections.abc import Callable, Sequence
 
 from gateway.counters import Counter, Counters
+from gateway.manifest import Answer, ManifestPart
 from gateway.opened import Transfer
 from gateway.threads import Workers, as_record
-from gateway.wire import Answer, ManifestPart
 from skyplane_core.errors import ChecksumMismatch, LinkLost
 from skyplane_core.model import ObjectAttributes, PartAck, PartFailure, PartTarget
 

@@ -8,11 +8,11 @@ from gateway.arena import Kind
 from gateway.batch import Batch, Report, describe, refused
 from gateway.connections import Connections
 from gateway.counters import Counter, Counters
+from gateway.manifest import Answer
 from gateway.opened import Transfers
 from gateway.pool import Pool
 from gateway.puts import Puts
 from gateway.threads import Workers, as_record
-from gateway.wire import Answer
 from skyplane_core.checksum import crc32c
 from skyplane_core.errors import ChecksumMismatch, GatewayRefused, SkyplaneError
 from skyplane_core.model import Lease, PartLease

@@ -13,6 +13,7 @@ from gateway.counters import Counter, Counters
 from gateway.crypto import Opener, Sealer, open_answer, seal_batch
 from gateway.framing import Assembly, seal_message
 from gateway.handshake import Session
+from gateway.manifest import decode_answer, decode_refusal, encode_manifest
 from gateway.sockets import receive_into, shut
 from gateway.threads import as_record
 from gateway.wire import (
@@ -23,10 +24,7 @@ from gateway.wire import (
     Codec,
     FrameType,
     Header,
-    decode_answer,
-    decode_refusal,
     destination_set,
-    encode_manifest,
     pack_header,
     parse_header,
     transfer_tag,

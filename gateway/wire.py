@@ -1,8 +1,8 @@
 """Frames, pure: bytes <-> values. The layout is drawn byte by byte in ``docs/wire.md``.
 
-A *batch* is one sending of a lease. It travels whole on one connection: MANIFEST frames (a msgpack list of
-:class:`ManifestPart`), then DATA frames that cut the concatenated payload of its parts. The answer, on the same
-connection in the other direction, is the batch's ACK frames (msgpack :class:`Answer`) or one REFUSE frame.
+A *batch* is one sending of a lease. It travels whole on one connection: MANIFEST frames (see
+:mod:`gateway.manifest`), then DATA frames that cut the concatenated payload of its parts. The answer, on the same
+connection in the other direction, is the batch's ACK frames or one REFUSE frame.
 Every frame starts with a clear header of fixed size, which is also the associated data of its AEAD seal. Nothing in
 this module allocates by a number that a peer chose; a header that parses has every length within its bound.
 """
@@ -12,13 +12,10 @@ from __future__ import annotations
 import enum
 import hashlib
 import struct
-from collections.abc import Iterable, Sequence
-from typing import Annotated, NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple
 
-import msgspec
-
-from skyplane_core.errors import ErrorRecord, ProtocolError
-from skyplane_core.model import PartAck, PartFailure, PartTarget
+from skyplane_core.errors import ProtocolError
 
 VERSION = 1
 MAGIC = b"SKYW"
@@ -31,14 +28,12 @@ ANSWER_SALT_SIZE = 32
 MAX_BODY = MAX_RAW + TAG_SIZE + ANSWER_SALT_SIZE
 MAX_MESSAGE = 16 * 1024 * 1024
 """Bytes of one whole manifest or answer: 1,000 objects with 10 KB of headers and metadata each, and half again."""
-MAX_PARTS = 65_536
-"""Parts of one batch; keeps what one decoded manifest may cost within tens of megabytes."""
 MAX_DESTINATIONS = 64
 
 _LAYOUT = struct.Struct(">4sBBBB16sQIHHQ8sIQII32s")
 HEADER_SIZE = _LAYOUT.size
-_COUNT_LIMIT = 2**32 - 1
-_SIZE_LIMIT = 2**53
+SIZE_LIMIT = 2**53
+"""Bytes that an offset may reach; far above any object, and exact in every language."""
 
 
 class FrameType(enum.IntEnum):
@@ -91,39 +86,6 @@ class Header(NamedTuple):
         return (
             self.transfer, self.object, self.part, self.attempt, self.destinations, self.version_tag, self.salt,
         )  # fmt: skip
-
-
-_Count = Annotated[int, msgspec.Meta(ge=0, le=_COUNT_LIMIT)]
-_Size = Annotated[int, msgspec.Meta(ge=0, le=_SIZE_LIMIT)]
-
-
-class ManifestPart(msgspec.Struct, frozen=True, array_like=True):
-    """One part of a batch as the reader describes it to the writer.
-
-    ``payload_offset`` is where it starts in the batch's payload, ``object_offset`` where it starts in its object.
-    ``targets`` carry their final attributes. ``crc32c`` is over the part's bytes as they came from the source.
-    """
-
-    object: _Size
-    part: _Count
-    payload_offset: _Size
-    size: _Size
-    object_offset: _Size
-    crc32c: _Count
-    targets: tuple[PartTarget, ...]
-
-
-class Answer(msgspec.Struct, frozen=True, array_like=True):
-    """The writer's word about a batch: every part and destination of it in exactly one of the two."""
-
-    acks: tuple[PartAck, ...]
-    failures: tuple[PartFailure, ...]
-
-
-_encoder = msgspec.msgpack.Encoder()
-_manifest_decoder = msgspec.msgpack.Decoder(list[ManifestPart])
-_answer_decoder = msgspec.msgpack.Decoder(Answer)
-_refusal_decoder = msgspec.msgpack.Decoder(ErrorRecord)
 
 
 def transfer_tag(transfer_id: str) -> bytes:
@@ -202,7 +164,7 @@ def _check_lengths(header: Header) -> None:
     shortest = longest if header.codec is Codec.RAW else 1 + overhead
     if not shortest <= header.wire_length <= longest:
         raise ProtocolError(f"a frame of {header.raw_length} raw bytes has {header.wire_length} bytes on the wire")
-    limit = _SIZE_LIMIT if header.type is FrameType.DATA else MAX_MESSAGE
+    limit = SIZE_LIMIT if header.type is FrameType.DATA else MAX_MESSAGE
     if header.offset + header.raw_length > limit:
         raise ProtocolError(f"a frame reaches byte {header.offset + header.raw_length}, beyond {limit}")
 
@@ -248,56 +210,3 @@ class FrameOrder:
         self._frame += 1
         self._offset += header.raw_length
         self.complete = header.last
-
-
-def encode_manifest(parts: Sequence[ManifestPart]) -> bytes:
-    """See :func:`decode_manifest`."""
-    return _encoder.encode(parts)
-
-
-def decode_manifest(data: bytes | bytearray | memoryview) -> list[ManifestPart]:
-    """The parts of a batch: at least one, and their payloads follow each other without gap or overlap.
-
-    Raises:
-        ProtocolError: it is anything else.
-    """
-    try:
-        parts = _manifest_decoder.decode(data)
-    except msgspec.MsgspecError as error:
-        raise ProtocolError("a manifest does not decode", why=str(error)) from error
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise ProtocolError("a manifest does not decode", why=type(error).__name__) from error
-    if not 0 < len(parts) <= MAX_PARTS:
-        raise ProtocolError(f"a manifest of {len(parts)} parts, not of 1..{MAX_PARTS}")
-    expected = 0
-    for part in parts:
-        if part.payload_offset != expected or not part.targets or expected + part.size > _SIZE_LIMIT:
-            raise ProtocolError(f"a manifest puts part {part.part} of object {part.object} where it cannot be")
-        expected += part.size
-    return parts
-
-
-def encode_answer(answer: Answer) -> bytes:
-    """See :func:`decode_answer`."""
-    return _encoder.encode(answer)
-
-
-def decode_answer(data: bytes | bytearray | memoryview) -> Answer:
-    """Raises ProtocolError if it is none."""
-    try:
-        return _answer_decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ProtocolError("an answer does not decode", why=type(error).__name__) from error
-
-
-def encode_refusal(error: ErrorRecord) -> bytes:
-    """See :func:`decode_refusal`."""
-    return _encoder.encode(error)
-
-
-def decode_refusal(data: bytes | bytearray | memoryview) -> ErrorRecord:
-    """Raises ProtocolError if it is none."""
-    try:
-        return _refusal_decoder.decode(data)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise ProtocolError("a refusal does not decode", why=type(error).__name__) from error

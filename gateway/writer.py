@@ -10,23 +10,13 @@ from gateway.counters import Counter, Counters
 from gateway.crypto import Sealer, seal_answer
 from gateway.framing import seal_message
 from gateway.handshake import Session
+from gateway.manifest import Answer, encode_answer, encode_refusal
 from gateway.opened import Transfers
 from gateway.pool import Pool
 from gateway.puts import Puts
 from gateway.sockets import receive_into, shut
 from gateway.threads import as_record
-from gateway.wire import (
-    HEADER_SIZE,
-    MAX_BODY,
-    Answer,
-    FrameOrder,
-    FrameType,
-    Header,
-    empty,
-    encode_answer,
-    encode_refusal,
-    parse_header,
-)
+from gateway.wire import HEADER_SIZE, MAX_BODY, FrameOrder, FrameType, Header, empty, parse_header
 from skyplane_core.errors import ErrorRecord, LinkLost, ProtocolError, SkyplaneError
 
 

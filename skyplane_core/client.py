@@ -6,6 +6,7 @@ fails raises.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -98,9 +99,7 @@ class SkyplaneClient:
     def dry_run(self, prepared: Prepared) -> tuple[Plan, Iterator[Decision]]:
         """The plan, and what would become of each object, as a stream. Provisions nothing and writes nothing."""
         check(prepared)
-        source, destination = open_store(prepared.source), open_store(prepared.destinations[0])
-        stream = decisions(prepared.spec, lambda listing: listing, PreviewStore(source), PreviewStore(destination))
-        return self.dataplane().plan(prepared), stream
+        return self.dataplane().plan(prepared), _preview(prepared)
 
     def copy(self, src: str | Location, dst: str | Location, recursive: bool = False, **how: Any) -> Result:
         """Copy an object, or with ``recursive`` all objects under a prefix, and return when they have arrived.
@@ -167,6 +166,14 @@ class SkyplaneClient:
             result = dataplane.submit(prepared).wait(on_progress)
         result.raise_for_state()
         return result
+
+
+def _preview(prepared: Prepared) -> Iterator[Decision]:
+    with (
+        contextlib.closing(open_store(prepared.source)) as source,
+        contextlib.closing(open_store(prepared.destinations[0])) as destination,
+    ):
+        yield from decisions(prepared.spec, lambda listing: listing, PreviewStore(source), PreviewStore(destination))
 
 
 def _refresh_of(source: str | Location, destination: str | Location, directory: bool) -> Refresh | None:

@@ -93,11 +93,14 @@ class Dataplane:
         """End the gateways, and with them whatever still runs there. May be repeated."""
         if self._reference is None or self._identity is None:
             return
-        for channel in self._channels.values():
-            channel.close()
-        self._channels = {}
+        self.close()
         LocalProvisioner(self._identity).stop(self._reference.gateways)
         self._reference = None
+
+    def close(self) -> None:
+        """Drop this client's connections; the gateways, and what runs on them, go on. May be repeated."""
+        for channel in self._channels.values():
+            channel.close()
 
     @contextlib.contextmanager
     def auto_deprovision(self) -> Iterator[Dataplane]:

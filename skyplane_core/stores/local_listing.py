@@ -49,12 +49,13 @@ class Listing:
 
     def __iter__(self) -> Iterator[ObjectInfo]:
         base = self._prefix.rpartition(b"/")[0]
-        start = os.path.join(os.fsencode(self._root), base)
-        inside = is_inside(os.path.realpath(os.fsdecode(start)), self._real_root)
         segments = base.split(b"/") if base else []
         if b"" in segments or b"." in segments or b".." in segments or b"\0" in base:
             return
-        if not inside or not os.path.isdir(start):
+        if (base + b"/").startswith(f"{UPLOADS}/".encode()):
+            return
+        start = os.path.join(os.fsencode(self._root), base)
+        if not self._leads_inside(start) or not os.path.isdir(start):
             return
         directory = base + b"/" if base else b""
         above = frozenset(_identity(os.path.join(os.fsencode(self._root), *segments[:i])) for i in range(len(segments)))

@@ -8,8 +8,8 @@
         server.put("src", "a/b.bin", b"hello")
         s3 = boto3.client("s3", endpoint_url=server.endpoint_url, ...)
 
-It computes every checksum that it attests, refuses wrong ones, checks signatures if it is given credentials, and honours
-preconditions. See docs/testing.md.
+It computes every checksum that it attests, refuses wrong ones, checks signatures if it is given credentials, and
+honours preconditions. See docs/testing.md.
 """
 
 from skyplane_core.testing.objectserver.faults import ACTIONS, Fault, Faults

@@ -84,7 +84,7 @@ def _wait() -> None:
         signal.pause()
 
 
-def _end(number: int, frame: FrameType | None) -> NoReturn:
+def _end(_number: int, _frame: FrameType | None) -> NoReturn:
     sys.exit(0)
 
 

@@ -1,7 +1,7 @@
 """Immutable runs of bytes in files below one directory.
 
-A :class:`Blob` is a list of pieces of files, so that completing a multipart upload or composing objects moves no byte. A
-file is unlinked when the last blob that refers to it is gone; a download holds its blob, so it can always finish.
+A :class:`Blob` is a list of pieces of files, so that completing a multipart upload or composing objects moves no byte.
+A file is unlinked when the last blob that refers to it is gone; a download holds its blob, so it can always finish.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class StoredFile:
     def __del__(self) -> None:
         # The whole directory may be gone already when the server was stopped first.
         with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)
+            os.unlink(self.path)  # noqa: PTH108 - a path object for each of a million files is not for free
 
 
 class Piece(NamedTuple):
@@ -47,7 +47,7 @@ class Blob:
     ``digests`` holds those of other algorithms than the two CRCs, by name, as far as somebody asked for them.
     """
 
-    __slots__ = ("pieces", "size", "crc32c", "crc64nvme", "digests")
+    __slots__ = ("crc32c", "crc64nvme", "digests", "pieces", "size")
 
     def __init__(
         self, pieces: tuple[Piece, ...], size: int, crc32c: int, crc64nvme: int, digests: dict[str, bytes] | None = None

@@ -1,5 +1,6 @@
 """Checksums as the stores name them, computed while bytes land and combined without reading them again."""
 
+# ruff: noqa: D102 - the docstrings of the interfaces that these classes have hold.
 from __future__ import annotations
 
 import base64
@@ -41,7 +42,11 @@ class Crc:
 DIGEST_BYTES = {"CRC32": 4, "CRC32C": 4, "CRC64NVME": 8, "SHA1": 20, "SHA256": 32, "MD5": 16}
 """Every algorithm that can be asked for, and the length of its digest."""
 
-COMBINABLE: dict[str, Callable[[int, int, int], int]] = {"CRC32": crt.combine_crc32, "CRC32C": crt.combine_crc32c, "CRC64NVME": crt.combine_crc64nvme}
+COMBINABLE: dict[str, Callable[[int, int, int], int]] = {
+    "CRC32": crt.combine_crc32,
+    "CRC32C": crt.combine_crc32c,
+    "CRC64NVME": crt.combine_crc64nvme,
+}
 """Algorithms whose digest of a whole follows from the digests of its parts."""
 
 _CRCS: dict[str, Callable[..., int]] = {"CRC32": crt.crc32, "CRC32C": crt.crc32c, "CRC64NVME": crt.crc64nvme}

@@ -46,7 +46,13 @@ class Surroundings(Protocol):
         """Wait; raises ConnectionLost when the server stops meanwhile."""
         ...
 
-    def count(self, operation: str, received: int, sent: int) -> None: ...
+    def count(self, operation: str) -> None:
+        """Note a request, before it is carried out."""
+        ...
+
+    def moved(self, received: int, sent: int) -> None:
+        """Note bytes on the wire."""
+        ...
 
 
 class _TamperedBody:
@@ -141,30 +147,33 @@ class Connection:
         received, sent = self._stream.received, self._sent
         if server.latency:
             server.sleep(server.latency)
-        operation, fault = "Unknown", None
+        fault: Fault | None = None
         try:
-            call = server.protocol.route(request)
-            operation = call.operation
-            fault = server.faults.pick(operation, call.key)
+            try:
+                call = server.protocol.route(request)
+            except ApiError:
+                server.count("Unknown")
+                raise
+            server.count(call.operation)
+            fault = server.faults.pick(call.operation, call.key)
             response = self._run(request, call, fault, body)
         except ApiError as error:
             response = server.protocol.render_error(error, request)
         except (ConnectionLost, OSError):
-            server.count(operation, self._stream.received - received, 0)
+            server.moved(self._stream.received - received, 0)
             raise
         except Exception:
             log.exception("the object server failed on %s %s", request.method, request.target)
             response = server.protocol.render_error(ApiError(500, "InternalError", "see the server's log"), request)
-        if fault is not None and fault.action == "reset-after":
-            self._drain(body)
-            server.count(operation, self._stream.received - received, 0)
-            self._reset()
         # A client that waits for 100 Continue and gets an error instead sends no body: nothing to drain, no way on.
         whole = body.finished or "expect" not in request.headers
         if whole:
             self._drain(body)
+        server.moved(self._stream.received - received, 0)
+        if fault is not None and fault.action == "reset-after":
+            self._reset()
         self._send(request, response, fault, keep=whole)
-        server.count(operation, self._stream.received - received, self._sent - sent)
+        server.moved(0, self._sent - sent)
         return whole
 
     def _run(self, request: Request, call: Call, fault: Fault | None, body: BodySource) -> Response:

@@ -4,11 +4,13 @@ Arguments and results of these calls are plain JSON values, so that a server in 
 very same calls, one JSON line each (:mod:`skyplane_core.testing.objectserver.process`). Object bytes pass as files.
 """
 
+# ruff: noqa: D102 - the do_ methods are what ObjectServer documents under the same names.
 from __future__ import annotations
 
 import dataclasses
 import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from awscrt import checksums as crt
@@ -24,7 +26,12 @@ from skyplane_core.testing.objectserver.messages import ApiError, StoreProtocol
 from skyplane_core.testing.objectserver.s3.protocol import S3Protocol
 from skyplane_core.testing.objectserver.state import State, StoredObject
 
-PROTOCOLS: dict[str, Callable[[State, Keyring], StoreProtocol]] = {"s3": S3Protocol, "gcs": GcsProtocol, "azure": AzureProtocol}
+PROTOCOLS: dict[str, Callable[[State, Keyring], StoreProtocol]] = {
+    "s3": S3Protocol,
+    "gcs": GcsProtocol,
+    "azure": AzureProtocol,
+}
+"""Every kind of server."""
 
 
 @dataclasses.dataclass
@@ -94,7 +101,7 @@ class Core:
     ) -> dict[str, Any]:
         """Take over the file at ``path``, which lies in this server's directory, as an object."""
         file, size, crc32c, crc64 = StoredFile(path), 0, 0, 0
-        with open(path, "rb") as source:
+        with Path(path).open("rb") as source:
             while chunk := source.read(1 << 20):
                 size += len(chunk)
                 crc32c = crt.crc32c(chunk, crc32c)

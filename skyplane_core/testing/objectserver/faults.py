@@ -28,14 +28,14 @@ class Fault:
     """One rule. ``operation`` and ``key`` are shell patterns; operations are named as S3 names them, for all kinds.
 
     Args:
-        operation: such as ``GetObject``, ``PutObject``, ``UploadPart``, ``CompleteMultipartUpload``, ``ListObjects``, ``*``.
+        operation: such as ``GetObject``, ``PutObject``, ``UploadPart``, ``CompleteMultipartUpload``, ``List*``, ``*``.
         action: one of :data:`ACTIONS`.
         key: which objects.
         nth: only on these matching requests, counted from 1; empty: on every one.
         probability: of those, on this share.
         times: at most so often; None: without end.
-        status, code, retry_after: of ``status`` (a status of 200 sends the error document with 200, as S3 may do when an
-            upload is completed).
+        status, code, retry_after: of ``status`` (a status of 200 sends the error document with 200, as S3 may do
+            when an upload is completed).
         at: bytes, of ``reset-during``, ``truncate``, ``flip`` and ``flip-upload``.
         rate: bytes per second, of ``slow``.
         seconds: of ``stall``.
@@ -72,7 +72,7 @@ class Faults:
     def __init__(self, *rules: Fault, seed: int = 0) -> None:
         self.rules = rules
         self.seed = seed
-        self._random = random.Random(seed)
+        self._random = random.Random(seed)  # noqa: S311 - chance that can be repeated is the point
         self._seen = [0] * len(rules)
         self._fired = [0] * len(rules)
         self._lock = threading.Lock()

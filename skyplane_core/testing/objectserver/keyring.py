@@ -62,9 +62,11 @@ class Keyring:
         return not (self._secrets or self._tokens or self._public_keys)
 
     def secret(self, access: str) -> Secret | None:
+        """What belongs to an access key, None if it is unknown."""
         return self._secrets.get(access)
 
     def has_token(self, token: str) -> bool:
+        """A bearer token is one of ours; it may have expired."""
         return token in self._tokens
 
     def public_key(self, signer: str) -> str | None:
@@ -77,5 +79,6 @@ class Keyring:
             self._expired.add(identity)
 
     def expired(self, identity: str) -> bool:
+        """Whether :meth:`expire` was called for it since the last :meth:`replace`."""
         with self._lock:
             return identity in self._expired

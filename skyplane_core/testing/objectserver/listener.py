@@ -1,5 +1,6 @@
-"""The listening socket and its threads: one that accepts, one for each connection, all gone after :meth:`Listener.stop`."""
+"""The listening socket and its threads: one that accepts, one for each connection; stopping ends them all."""
 
+# ruff: noqa: D102 - the docstrings of the interfaces that these classes have hold.
 from __future__ import annotations
 
 import collections
@@ -66,9 +67,14 @@ class Listener:
         if self._stopping.wait(seconds):
             raise ConnectionLost("the server stops")
 
-    def count(self, operation: str, received: int, sent: int) -> None:
+    def count(self, operation: str) -> None:
+        """Note a request."""
         with self._lock:
             self.requests[operation] += 1
+
+    def moved(self, received: int, sent: int) -> None:
+        """Note bytes on the wire."""
+        with self._lock:
             self.bytes_received += received
             self.bytes_sent += sent
 
@@ -92,9 +98,10 @@ class Listener:
         while not self._stopping.is_set():
             try:
                 sock, _ = self._socket.accept()
-            except OSError as error:
+            except OSError:
                 if not self._stopping.is_set():
-                    log.error("accept failed: %s", error)
+                    # Out of file descriptors, most likely: that passes.
+                    log.exception("the object server cannot accept a connection")
                     self._stopping.wait(0.05)
                 continue
             thread = threading.Thread(target=self._serve, args=(sock,), name="objectserver-connection", daemon=True)

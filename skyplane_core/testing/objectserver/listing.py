@@ -18,6 +18,7 @@ class Page:
 
     @property
     def count(self) -> int:
+        """How much of the limit the page has used."""
         return len(self.objects) + len(self.prefixes)
 
 

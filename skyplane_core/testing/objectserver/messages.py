@@ -46,7 +46,7 @@ class BodySource(Protocol):
     """The body of a request as a stream."""
 
     def readinto(self, view: memoryview) -> int:
-        """Fill up to ``len(view)`` bytes and return how many; 0 at the end. Raises ConnectionLost if it is cut short."""
+        """Fill up to ``len(view)`` bytes and return how many; 0 at the end. Raises ConnectionLost if cut short."""
         ...
 
 
@@ -79,6 +79,14 @@ class Request:
         """The announced length in bytes, or None."""
         text = self.headers.get("content-length", "")
         return int(text) if text.isdecimal() else None
+
+    def number(self, name: str, default: int, maximum: int | None = None) -> int:
+        """A query parameter that is a number, cut down to ``maximum``. Raises ApiError for what is none."""
+        text = self.query.get(name, "")
+        if text and not text.isdecimal():
+            raise ApiError(400, "InvalidArgument", f"{name} is not a number")
+        value = int(text) if text else default
+        return value if maximum is None else min(value, maximum)
 
     @property
     def base_url(self) -> str:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any, TextIO, cast
 
 from skyplane_core.testing.objectserver.core import Config, Core
 
@@ -26,6 +26,7 @@ class ChildServer:
         self._lock = threading.Lock()
         command = [sys.executable, "-m", "skyplane_core.testing.objectserver", "--control"]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self._input, self._output = cast("TextIO", self._process.stdin), cast("TextIO", self._process.stdout)
         # A child that hangs at its start is killed, which ends the read below.
         watchdog = threading.Timer(START_SECONDS, self._process.kill)
         watchdog.start()
@@ -45,11 +46,10 @@ class ChildServer:
         return self._exchange({"call": name, "arguments": arguments})
 
     def _exchange(self, message: dict[str, Any]) -> Any:
-        assert self._process.stdin is not None and self._process.stdout is not None
         with self._lock:
-            self._process.stdin.write(json.dumps(message) + "\n")
-            self._process.stdin.flush()
-            line = self._process.stdout.readline()
+            self._input.write(json.dumps(message) + "\n")
+            self._input.flush()
+            line = self._output.readline()
         if not line:
             raise RuntimeError(f"the object server's process ended (exit status {self._process.wait()})")
         answer = json.loads(line)
@@ -59,15 +59,14 @@ class ChildServer:
 
     def stop(self) -> None:
         """Ask it to end, insist after :data:`STOP_SECONDS`, and remove its files. May be called again."""
-        assert self._process.stdin is not None and self._process.stdout is not None
         with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
+            self._input.close()
         try:
             self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        self._process.stdout.close()
+        self._output.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
 
@@ -83,8 +82,7 @@ def serve_calls(source: TextIO, reply: Callable[[dict[str, Any]], None]) -> None
                     result: Any = {"endpoint_url": core.url, "port": core.port}
                 else:
                     result = core.call(message["call"], message["arguments"])
-            except Exception as error:
-                # It is the caller's to handle: it travels there.
+            except Exception as error:  # noqa: BLE001 - it is the caller's to handle: it travels there
                 text = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
                 reply({"error": type(error).__name__, "message": f"{text}"})
             else:

@@ -32,12 +32,15 @@ class Dialect:
 
     @property
     def algorithm(self) -> str:
+        """The name of signing with an HMAC key."""
         return f"{self.name}-HMAC-SHA256"
 
     def header(self, name: str) -> str:
+        """One of the dialect's own headers."""
         return f"x-{self.vendor}-{name}"
 
     def parameter(self, name: str) -> str:
+        """One of the dialect's own query parameters."""
         return f"X-{self.vendor.capitalize()}-{name}"
 
 
@@ -230,7 +233,8 @@ def _mismatch(text: str) -> ApiError:
     return ApiError(
         403,
         "SignatureDoesNotMatch",
-        "The request signature we calculated does not match the signature you provided. Check your key and signing method.",
+        "The request signature we calculated does not match the signature you provided. "
+        "Check your key and signing method.",
         fields={"StringToSign": text},
     )
 

@@ -1,7 +1,7 @@
 """What the server knows: buckets, objects with their versions, open uploads. In memory, behind one lock.
 
-The protocols read objects as immutable values and change the state only through :class:`Bucket`'s methods, each of which is
-atomic and takes the precondition to be checked at that very moment.
+The protocols read objects as immutable values and change the state only through :class:`Bucket`'s methods, each of
+which is atomic and takes the precondition to be checked at that very moment.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ class StoredObject:
 
     @property
     def version_id(self) -> str:
+        """The generation, as S3 would show it."""
         return f"{self.generation:032x}"
 
 
@@ -92,7 +93,7 @@ Condition = Callable[[StoredObject | None], None]
 class Bucket:
     """The objects and uploads of one bucket. Every method is atomic."""
 
-    def __init__(self, name: str, lock: threading.RLock, versioning: bool) -> None:
+    def __init__(self, name: str, lock: threading.RLock, *, versioning: bool) -> None:
         self.name = name
         self.created = time.time()
         self.versioning = versioning
@@ -252,7 +253,7 @@ class State:
         with self.lock:
             if name in self._buckets:
                 raise ApiError(409, "BucketAlreadyOwnedByYou", "You already own this bucket")
-            self._buckets[name] = made = Bucket(name, self.lock, self.versioning)
+            self._buckets[name] = made = Bucket(name, self.lock, versioning=self.versioning)
             return made
 
     def delete_bucket(self, name: str) -> None:
@@ -272,7 +273,7 @@ class State:
         return next(self._generations)
 
     def new_object(self, key: str, blob: Blob, **fields: Any) -> StoredObject:
-        """A new version of ``key``, not yet visible; an ``etag`` that is not given is made up (or the MD5, if wanted)."""
+        """A new version of ``key``, not yet visible. Without an ``etag`` one is made up (the MD5, if wanted)."""
         now = time.time()
         md5 = fields.pop("md5", None) or blob.digests.get("MD5")
         etag = fields.pop("etag", "")

@@ -1,5 +1,6 @@
 """The receiving side of a connection: lines, bodies of fixed length, chunked bodies; all into the caller's memory."""
 
+# ruff: noqa: D102 - the docstrings of the interfaces that these classes have hold.
 from __future__ import annotations
 
 import socket

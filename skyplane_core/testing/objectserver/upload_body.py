@@ -1,5 +1,6 @@
 """Receives the body of an upload into a blob, and holds it against the checksums that the client announced."""
 
+# ruff: noqa: D102 - the docstrings of the interfaces that these classes have hold.
 from __future__ import annotations
 
 import hashlib

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 from collections.abc import Callable
@@ -178,12 +179,14 @@ def test_another_client_with_the_same_secret_finds_the_dataplane_again(
     with first.auto_deprovision():
         first.provision()
         first.submit(prepared)
-        other = SkyplaneClient(ClientConfig(control_secret=client.config.secret())).attach(first.reference)
-        result = other.tracker(prepared.spec.transfer_id, prepared).wait()
-        assert result.ok
-        assert len(list(result.lines())) == 40
+        friend = SkyplaneClient(ClientConfig(control_secret=client.config.secret()))
+        with contextlib.closing(friend.attach(first.reference)) as other:
+            result = other.tracker(prepared.spec.transfer_id, prepared).wait()
+            assert result.ok
+            assert len(list(result.lines())) == 40
         stranger = SkyplaneClient(ClientConfig(control_secret=b"another secret of at least 32 bytes!"))
-        assert not stranger.attach(first.reference).alive()
+        with contextlib.closing(stranger.attach(first.reference)) as locked_out:
+            assert not locked_out.alive()
 
 
 def test_an_object_that_changes_and_one_that_vanishes_fail_by_name_and_the_others_arrive(
@@ -191,7 +194,7 @@ def test_an_object_that_changes_and_one_that_vanishes_fail_by_name_and_the_other
 ) -> None:
     fill(s3, {f"p/{number}": os.urandom(1000) for number in range(20)})
     s3.set_faults(
-        Faults(Fault("GetObject", "stall", key="p/3", seconds=1.5), Fault("GetObject", "stall", key="p/7", seconds=1.5))
+        Faults(Fault("GetObject", "stall", key="p/3", seconds=3), Fault("GetObject", "stall", key="p/7", seconds=3))
     )
     prepared = either_client.prepare(source("p/"), destination("q/"), recursive=True)
     dataplane = either_client.dataplane()

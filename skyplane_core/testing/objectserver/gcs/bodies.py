@@ -1,5 +1,6 @@
 """How a GCS upload's body lands, with every checksum that the client announced verified."""
 
+# ruff: noqa: D102 - the docstrings of the interfaces that these classes have hold.
 from __future__ import annotations
 
 from skyplane_core.testing.objectserver.blobs import Blob

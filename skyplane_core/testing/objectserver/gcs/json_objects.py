@@ -1,5 +1,6 @@
 """JSON API: objects and buckets, all but uploads."""
 
+# ruff: noqa: ARG001, D103 - operations share one signature, and are named as the store names them.
 from __future__ import annotations
 
 import base64
@@ -46,7 +47,7 @@ def list_objects(state: State, request: Request, bucket_name: str, key: str) -> 
             after = base64.urlsafe_b64decode(query["pageToken"].encode()).decode()
         except ValueError:
             raise ApiError(400, "InvalidArgument", "Invalid pageToken") from None
-    limit = int(query.get("maxResults") or 1000)
+    limit = request.number("maxResults", 1000, 1000)
     page = list_page(
         bucket,
         prefix=query.get("prefix", ""),
@@ -54,7 +55,7 @@ def list_objects(state: State, request: Request, bucket_name: str, key: str) -> 
         after=after,
         start=query.get("startOffset", ""),
         end=query.get("endOffset", ""),
-        limit=max(1, min(1000, limit)),
+        limit=max(1, limit),
         versions=query.get("versions", "").lower() == "true",
     )
     value: dict[str, Any] = {"kind": "storage#objects"}
@@ -130,7 +131,7 @@ def compose(state: State, request: Request, bucket_name: str, key: str) -> Respo
 
 
 def rewrite(state: State, request: Request, bucket_name: str, key: str) -> Response:
-    """``rewriteTo`` and ``copyTo``; always done in one call, as the bytes are shared. ``key`` is ``source/to/destination``."""
+    """``rewriteTo`` and ``copyTo``; always done in one call, as the bytes are shared."""
     raw_source, verb, raw_target = _split_copy(request.path)
     target_bucket, _, raw_key = raw_target.partition("/o/")
     value, target = read_json(request), state.bucket(unquote(target_bucket))

@@ -1,5 +1,6 @@
 """JSON API uploads: media, multipart and resumable."""
 
+# ruff: noqa: ARG002 - operations share one signature, and are named as the store names them.
 from __future__ import annotations
 
 import dataclasses

@@ -19,6 +19,7 @@ class Preconditions:
 
     @property
     def any(self) -> bool:
+        """Something was asked for."""
         return self != Preconditions()
 
     def __call__(self, current: StoredObject | None) -> None:

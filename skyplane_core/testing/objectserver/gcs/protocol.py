@@ -1,5 +1,6 @@
 """Which GCS operation a request is, whether it may pass, and what a refusal looks like in either dialect."""
 
+# ruff: noqa: ARG002, D102 - the docstrings of the interfaces that these classes have hold.
 from __future__ import annotations
 
 import functools
@@ -92,7 +93,7 @@ class GcsProtocol:
         for (method, parameter), found in (_XML_OBJECT if key else _XML_BUCKET).items():
             if method == request.method and (not parameter or parameter in query):
                 if found[0] == "PutObject" and "x-goog-copy-source" in request.headers:
-                    found = ("CopyObject", xml_objects.copy_object)
+                    return self._call(("CopyObject", xml_objects.copy_object), request, bucket, key)
                 return self._call(found, request, bucket, key)
         raise ApiError(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
 

@@ -31,6 +31,7 @@ def read_json(request: Request) -> dict[str, Any]:
 
 
 def parse_json(data: bytes) -> dict[str, Any]:
+    """A JSON object; nothing is an empty one. Raises ApiError."""
     try:
         value = json.loads(data or b"{}")
     except ValueError as error:
@@ -73,6 +74,7 @@ def resource(request: Request, bucket: str, stored: StoredObject) -> dict[str, A
 
 
 def bucket_resource(request: Request, bucket: Bucket) -> dict[str, Any]:
+    """The bucket's resource."""
     return {
         "kind": "storage#bucket",
         "id": bucket.name,

@@ -1,5 +1,6 @@
 """Bodies in ``aws-chunked`` coding: signed or unsigned chunks, with or without trailers."""
 
+# ruff: noqa: D102 - the docstrings of the interfaces that these classes have hold.
 from __future__ import annotations
 
 import hashlib

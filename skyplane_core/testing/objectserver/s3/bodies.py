@@ -27,10 +27,12 @@ class Landed:
 
 
 def checksum_header(algorithm: str) -> str:
+    """The header that carries such a checksum."""
     return f"x-amz-checksum-{algorithm.lower()}"
 
 
 def checksum_element(algorithm: str) -> str:
+    """The XML element that carries such a checksum."""
     return f"Checksum{algorithm}"
 
 

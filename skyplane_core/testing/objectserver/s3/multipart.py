@@ -1,5 +1,6 @@
 """S3 multipart uploads. Completing one puts the parts' files in a row; no byte is moved."""
 
+# ruff: noqa: D103 - operations share one signature, and are named as the store names them.
 from __future__ import annotations
 
 import functools
@@ -109,8 +110,8 @@ def upload_part_copy(state: State, request: Request, bucket_name: str, key: str)
 
 def list_parts(state: State, request: Request, bucket_name: str, key: str) -> Response:
     upload = state.bucket(bucket_name).upload(request.query["uploadId"], key)
-    marker = int(request.query.get("part-number-marker") or 0)
-    limit = min(1000, int(request.query.get("max-parts") or 1000))
+    marker = request.number("part-number-marker", 0)
+    limit = request.number("max-parts", 1000, 1000)
     with state.lock:
         parts = sorted((part for part in upload.parts.values() if part.number > marker), key=lambda part: part.number)
     page, more = parts[:limit], len(parts) > limit
@@ -234,8 +235,8 @@ def _check_part_checksums(upload: Upload, parts: list[StoredPart], listed: list[
             raise ApiError(
                 400,
                 "InvalidRequest",
-                f"The upload was created using a {upload.algorithm.lower()} checksum. The complete request must include "
-                f"the checksum for each part. It was missing for part {part.number} in the request.",
+                f"The upload was created using a {upload.algorithm.lower()} checksum. The complete request must "
+                f"include the checksum for each part. It was missing for part {part.number} in the request.",
             )
 
 

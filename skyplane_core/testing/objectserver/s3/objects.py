@@ -1,5 +1,6 @@
 """S3 operations on one object: get, head, put, copy, delete."""
 
+# ruff: noqa: D103 - operations share one signature, and are named as the store names them.
 from __future__ import annotations
 
 import dataclasses

@@ -1,5 +1,6 @@
 """Which S3 operation a request is, whether it may pass, and what a refusal looks like."""
 
+# ruff: noqa: ARG002, D102 - the docstrings of the interfaces that these classes have hold.
 from __future__ import annotations
 
 import functools
@@ -22,8 +23,27 @@ Operation = Callable[[State, Request, str, str], Response]
 _SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 _UNSUPPORTED = frozenset(
-    "acl attributes cors encryption legal-hold lifecycle logging notification object-lock policy publicAccessBlock "
-    "replication requestPayment restore retention select tagging torrent website".split()
+    {
+        "acl",
+        "attributes",
+        "cors",
+        "encryption",
+        "legal-hold",
+        "lifecycle",
+        "logging",
+        "notification",
+        "object-lock",
+        "policy",
+        "publicAccessBlock",
+        "replication",
+        "requestPayment",
+        "restore",
+        "retention",
+        "select",
+        "tagging",
+        "torrent",
+        "website",
+    }
 )
 """Sub-resources that exist and that this server has not."""
 
@@ -51,6 +71,12 @@ _ON_OBJECT: dict[tuple[str, str], tuple[str, Operation]] = {
     ("DELETE", ""): ("DeleteObject", objects.delete_object),
 }
 
+_COPIES: dict[str, tuple[str, Operation]] = {
+    "PutObject": ("CopyObject", objects.copy_object),
+    "UploadPart": ("UploadPartCopy", multipart.upload_part_copy),
+}
+"""What a write becomes if it names a source."""
+
 
 class S3Protocol:
     """Path-style S3. See the modules beside this one for the operations."""
@@ -76,10 +102,8 @@ class S3Protocol:
         table = _ON_OBJECT if key else _ON_BUCKET
         for (method, parameter), (name, operation) in table.items():
             if method == request.method and (not parameter or parameter in query):
-                if "x-amz-copy-source" in request.headers and name in ("PutObject", "UploadPart"):
-                    part = name == "UploadPart"
-                    name = "UploadPartCopy" if part else "CopyObject"
-                    operation = multipart.upload_part_copy if part else objects.copy_object
+                if "x-amz-copy-source" in request.headers and name in _COPIES:
+                    return self._call(*_COPIES[name], request, bucket, key)
                 return self._call(name, operation, request, bucket, key)
         raise ApiError(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
 
