@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-HEAVY = ["airflow", "boto3", "botocore", "google.cloud", "google.auth", "azure", "aiohttp", "awscrt", "cramjam"]
+HEAVY = ["airflow", "boto3", "botocore", "google.cloud.storage", "google.auth", "azure", "aiohttp", "awscrt", "cramjam"]
 
 
 @pytest.mark.parametrize("module", ["skyplane_core", "skyplane_core.client", "skyplane_core.cli.main", "skyplane_core.uri"])
