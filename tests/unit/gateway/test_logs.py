@@ -13,7 +13,7 @@ def line(**extra) -> dict:
 
 
 def test_a_record_is_one_line_of_json():
-    shown = line(fields={"peer": "gw-1", "odd": object})
+    shown = line(peer="gw-1", odd=object)
     assert shown["event"] == "peer connected"
     assert (shown["gateway"], shown["process"], shown["level"], shown["logger"]) == (
         "gw-0",
@@ -22,6 +22,8 @@ def test_a_record_is_one_line_of_json():
         "gateway.x",
     )
     assert shown["fields"]["peer"] == "gw-1"
+    assert set(shown["fields"]) == {"peer", "odd"}
+    assert "fields" not in line()
     assert shown["time"].endswith("+00:00")
 
 

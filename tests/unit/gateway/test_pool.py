@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable
 
@@ -30,9 +31,7 @@ class SharesMachine(RuleBasedStateMachine):
             self.waiting.remove(ticket)
             self.held.append(ticket)
 
-    @rule(
-        size=st.integers(0, SIZE // 2), owner=st.sampled_from(["a", "b", "c"]), kind=st.sampled_from(list(Kind))
-    )
+    @rule(size=st.integers(0, SIZE // 2), owner=st.sampled_from(["a", "b", "c"]), kind=st.sampled_from(list(Kind)))
     def wish(self, size: int, owner: str, kind: Kind) -> None:
         ticket = Ticket(owner, kind, size)
         self.waiting.append(ticket)
@@ -58,7 +57,7 @@ class SharesMachine(RuleBasedStateMachine):
     def nothing_overlaps_and_everything_is_inside(self) -> None:
         spans = sorted((ticket.where, ticket.where + ticket.size) for ticket in self.held)
         assert all(0 <= start < stop <= SIZE for start, stop in spans)
-        assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False))
+        assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))
         assert self.shares.held == sum(ticket.size for ticket in self.held)
 
     @invariant()

@@ -37,7 +37,8 @@ def test_an_owner_has_no_more_running_than_its_limit_and_others_are_not_kept_wai
     for _ in range(50):
         assert done.acquire(timeout=10)
     # All of "b" ran while "a" filled its limit and waited.
-    assert most == {"a": 3, "b": 2} or most == {"a": 3, "b": 1}
+    assert most["a"] == 3
+    assert 1 <= most["b"] <= 2
     gate.set()
     for _ in range(50):
         assert done.acquire(timeout=10)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway import wire
-from gateway.wire import Answer, Codec, FrameOrder, FrameType, Header, ManifestPart
+from gateway import manifest, wire
+from gateway.manifest import Answer, ManifestPart
+from gateway.wire import Codec, FrameOrder, FrameType, Header
 from skyplane_core.errors import ErrorRecord, ProtocolError
 from skyplane_core.model import ObjectAttributes, PartAck, PartFailure, PartTarget, Stored
 
@@ -181,11 +182,11 @@ PARTS = [ManifestPart(1, 1, 0, 10, 0, 7, (TARGET,)), ManifestPart(2, 1, 10, 0, 0
 
 
 def test_manifests_answers_and_refusals_survive_the_wire() -> None:
-    assert wire.decode_manifest(wire.encode_manifest(PARTS)) == PARTS
+    assert manifest.decode_manifest(manifest.encode_manifest(PARTS)) == PARTS
     record = ErrorRecord("LinkLost", "what")
     answer = Answer((PartAck(1, 1, 0, 10, 7, stored=Stored("v", 10)),), (PartFailure(2, 1, 3, record),))
-    assert wire.decode_answer(wire.encode_answer(answer)) == answer
-    assert wire.decode_refusal(wire.encode_refusal(record)) == record
+    assert manifest.decode_answer(manifest.encode_answer(answer)) == answer
+    assert manifest.decode_refusal(manifest.encode_refusal(record)) == record
 
 
 @pytest.mark.parametrize(
@@ -203,16 +204,16 @@ def test_manifests_answers_and_refusals_survive_the_wire() -> None:
 def test_manifests_with_gaps_or_out_of_bounds_are_refused(change: dict[str, int]) -> None:
     parts = [PARTS[0], msgspec.structs.replace(PARTS[1], **change)]
     with pytest.raises(ProtocolError):
-        wire.decode_manifest(wire.encode_manifest(parts))
+        manifest.decode_manifest(manifest.encode_manifest(parts))
 
 
 def test_a_manifest_has_parts_and_not_too_many() -> None:
-    for parts in ([], [msgspec.structs.replace(PARTS[0], size=0)] * (wire.MAX_PARTS + 1)):
+    for parts in ([], [msgspec.structs.replace(PARTS[0], size=0)] * (manifest.MAX_PARTS + 1)):
         with pytest.raises(ProtocolError):
-            wire.decode_manifest(wire.encode_manifest(parts))
+            manifest.decode_manifest(manifest.encode_manifest(parts))
 
 
-@pytest.mark.parametrize("decode", [wire.decode_manifest, wire.decode_answer, wire.decode_refusal])
+@pytest.mark.parametrize("decode", [manifest.decode_manifest, manifest.decode_answer, manifest.decode_refusal])
 @given(data=st.binary(max_size=200))
 def test_decoders_raise_nothing_but_a_protocol_error(decode: Callable[[bytes], object], data: bytes) -> None:
     try:
@@ -223,12 +224,12 @@ def test_decoders_raise_nothing_but_a_protocol_error(decode: Callable[[bytes], o
 
 @given(st.data())
 def test_damaged_manifests_raise_nothing_but_a_protocol_error(data: st.DataObject) -> None:
-    buffer = bytearray(wire.encode_manifest(PARTS))
+    buffer = bytearray(manifest.encode_manifest(PARTS))
     for _ in range(data.draw(st.integers(1, 5))):
         buffer[data.draw(st.integers(0, len(buffer) - 1))] = data.draw(st.integers(0, 255))
     del buffer[data.draw(st.integers(0, len(buffer))) :]
     try:
-        parts = wire.decode_manifest(buffer)
+        parts = manifest.decode_manifest(buffer)
     except ProtocolError:
         return
     assert parts
@@ -236,7 +237,7 @@ def test_damaged_manifests_raise_nothing_but_a_protocol_error(data: st.DataObjec
 
 def test_deep_nesting_is_a_protocol_error() -> None:
     with pytest.raises(ProtocolError):
-        wire.decode_manifest(b"\x91" * 100_000)
+        manifest.decode_manifest(b"\x91" * 100_000)
 
 
 def test_tags_differ_by_every_byte() -> None:
