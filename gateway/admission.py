@@ -1,6 +1,6 @@
 """From listings to parts: lists the source, decides about each object, opens uploads, and admits parts to the machine.
 
-Runs on the head in a thread of its own, a few uploads are opened at a time, and it never runs far ahead of what has been
+Runs on the head in a thread of its own, opens a few uploads at a time, and never runs far ahead of what has been
 sent: memory does not grow with the number of objects.
 """
 
@@ -162,7 +162,7 @@ class Admission:
             self._host.do(lambda: self._machine.admit(number, info, decision.reason, [target], pieces, already))
         except SkyplaneError as refusal:
             self._reject(decision, refusal)
-        except Exception as bug:
+        except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name
             self._host.broke(bug)
         finally:
             self._opening.release()

@@ -40,12 +40,11 @@ from gateway.messages import (
     Stop,
 )
 from gateway.store_calls import perform
-
 from skyplane_core.control import PeerAddress
 from skyplane_core.errors import GatewayRefused, SkyplaneError, TransferNotFound
 from skyplane_core.model import GatewayTransfer
 from skyplane_core.provision.bootstrap import Bootstrap
-from skyplane_core.spec import TransferSpec
+from skyplane_core.spec import Progress, TransferSpec
 
 log = logging.getLogger(__name__)
 
@@ -131,15 +130,22 @@ class Agent:
                 spec,
                 {self._bootstrap.gateway_id: spec.route},
                 DirectStore(lambda: self._transfers.source(spec.transfer_id)),
-                {index: self._destination(spec.transfer_id, index, spec.route) for index in range(len(spec.destinations))},
+                {
+                    index: self._destination(spec.transfer_id, index, spec.route)
+                    for index in range(len(spec.destinations))
+                },
                 pool_bytes=self._bootstrap.pool_bytes,
                 execute=lambda lease: self._data.send(Execute(lease)),
-                report=lambda progress: self._control.send(Report(progress)),
+                report=self._report,
                 renew=self._renew,
                 pulse=self._pulse,
             )
             self._runs[call.transfer_id] = run
         run.start()
+
+    def _report(self, progress: Progress) -> None:
+        expiry = self._transfers.credentials_expire_at(progress.transfer_id)
+        self._control.send(Report(msgspec.structs.replace(progress, credentials_expire_at=expiry)))
 
     def _destination(self, transfer_id: str, index: int, route: tuple[str, ...]) -> CalledStore:
         if not route:

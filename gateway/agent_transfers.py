@@ -41,6 +41,12 @@ class AgentTransfers:
         for store in stores:
             store.close()
 
+    def credentials_expire_at(self, transfer_id: str) -> float | None:
+        """When the first of the transfer's credentials expires, on whichever gateway; None if none does."""
+        with self._lock:
+            transfer = self._transfers.get(transfer_id)
+        return transfer.credentials_expire_at if transfer is not None else None
+
     def source(self, transfer_id: str) -> ObjectStore:
         """The source store. Raises GatewayRefused on a gateway that does not read for this transfer."""
         config = self._transfer(transfer_id).source

@@ -76,9 +76,7 @@ class Committer:
     def _verify(self, event: Verify) -> None:
         store = self._destinations[event.destination]
         read = self._persist(lambda: store.read_back(event.key, event.stored.version, event.stored.size))
-        self._do(
-            lambda: self._machine.verified(event.object, event.destination, event.stored, event.crc32c, read)
-        )
+        self._do(lambda: self._machine.verified(event.object, event.destination, event.stored, event.crc32c, read))
 
     def _recognise(self, event: Recognise) -> None:
         """An object whose checksum is ours was written by our earlier attempt; any other is somebody else's."""
@@ -89,7 +87,9 @@ class Committer:
         if crc is None and info.size == event.part.size:
             crc = self._persist(lambda: store.read_back(event.key, info.version, info.size))
         if info.size != event.part.size or crc != event.crc32c:
-            raise PreconditionFailed(event.reason, where=event.key, next_step="Somebody else writes to the destination.")
+            raise PreconditionFailed(
+                event.reason, where=event.key, next_step="Somebody else writes to the destination."
+            )
         stored = Stored(info.version, info.size, crc, attestation)
         self._do(lambda: self._machine.committed(event.object, event.destination, stored, event.crc32c))
 

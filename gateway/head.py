@@ -184,7 +184,7 @@ class TransferRun:
                 self._destinations[0].abort_upload(leftover.upload.destination_key, leftover.upload.upload_id)
         except SkyplaneError as error:
             self._fail(error)
-        except Exception as bug:
+        except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name
             self._broke(bug)
         with self._changed:
             self._admitting = False
@@ -207,7 +207,7 @@ class TransferRun:
             self._finish()
         except SkyplaneError as error:
             self._conclude(TransferState.FAILED, error)
-        except Exception as bug:
+        except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name
             self._broke(bug)
             self._conclude(TransferState.FAILED, self._error)
 
@@ -303,7 +303,7 @@ class TransferRun:
     def _commit(self, event: Event) -> None:
         try:
             self._committer.perform(event)
-        except Exception as bug:
+        except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name
             self._broke(bug)
         finally:
             with self._changed:

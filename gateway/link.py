@@ -1,7 +1,8 @@
 """A control link between the agents of two gateways: sealed messages both ways over one authenticated connection.
 
-Each message is a 4-byte big-endian length and an AES-256-GCM unit; the nonce is the message's counter in its direction and
-each direction has its own key, fresh for each connection, so no (key, nonce) pair repeats. Either side may have dialled.
+Each message is a 4-byte big-endian length and an AES-256-GCM unit; the nonce is the message's counter in its direction
+and each direction has its own key, fresh for each connection, so no (key, nonce) pair repeats. Either side may have
+dialled.
 """
 
 from __future__ import annotations
@@ -44,11 +45,15 @@ Request = StoreRequest | RenewExpiry
 
 
 class Asked(msgspec.Struct, frozen=True, tag=True):
+    """A request on its way."""
+
     call_id: int
     request: Request
 
 
 class Answered(msgspec.Struct, frozen=True, tag=True):
+    """The encoded result, or what the peer raised."""
+
     call_id: int
     body: bytes = b""
     error: ErrorRecord | None = None

@@ -111,14 +111,14 @@ class Links:
             try:
                 sock = socket.create_connection((peer.host, peer.port), DIAL_SECONDS)
             except OSError as error:
-                raise LinkLost("a gateway cannot be dialled", where=f"{peer_id} at {peer.host}:{peer.port}", why=str(error)) from error
+                raise LinkLost(
+                    "a gateway cannot be dialled", where=f"{peer_id} at {peer.host}:{peer.port}", why=str(error)
+                ) from error
             session = dial(sock, self._secret, self._me, peer_id, "link")
             return self._add(sock, peer_id, session.send_key, session.receive_key)
 
     def _add(self, sock: socket.socket, peer: str, send_key: bytes, receive_key: bytes) -> Link:
-        link = Link(
-            sock, peer, send_key, receive_key, serve=self._serve, workers=self._workers, lost=self._forget
-        )
+        link = Link(sock, peer, send_key, receive_key, serve=self._serve, workers=self._workers, lost=self._forget)
         with self._lock:
             self._links[peer] = link
         return link

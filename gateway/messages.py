@@ -68,7 +68,7 @@ class Stop(msgspec.Struct, frozen=True, tag=True):
 
 
 class Call(msgspec.Struct, frozen=True, tag=True):
-    """Control to agent: one API request. ``body`` is the request's JSON; the agent decodes it with the method's own type."""
+    """Control to agent: one API request. ``body`` is its JSON, which the agent decodes with the method's own type."""
 
     call_id: int
     method: str

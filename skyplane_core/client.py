@@ -1,7 +1,7 @@
 """The Python API: ``SkyplaneClient().copy("s3://a/x", "gs://b/y", recursive=True)``, and dataplanes that are kept.
 
-The names are those that users of the reference engine know; unlike there, a call that returns has succeeded, and one that
-fails raises.
+The names are those that users of the open-source Skyplane know; unlike there, a call that returns has succeeded, and
+one that fails raises.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class ClientConfig:
         gateways: 1 reads and writes in one process; 2 puts a reader and a writer on either side of an encrypted wire.
         pool_bytes: buffer pool of each gateway; its memory limit is this plus about 150 MB.
         expiry_seconds: an idle gateway ends itself after so long.
-        control_secret: from which dataplanes' identities are derived; None uses the owner-only file of the command line.
+        control_secret: from which dataplanes' identities are derived; None uses the command line's owner-only file.
     """
 
     gateways: int = 1
@@ -48,6 +48,7 @@ class ClientConfig:
     control_secret: bytes | None = dataclasses.field(default=None, repr=False)
 
     def secret(self) -> bytes:
+        """The control secret; the command line's file is made if it is not there."""
         return self.control_secret if self.control_secret is not None else control_secret()
 
 
@@ -73,7 +74,7 @@ class SkyplaneClient:
     ) -> Prepared:
         """A transfer as a value; no store is asked anything yet. For the arguments see :func:`prepare.prepare`.
 
-        ``mode="sync"`` is recursive and leaves unchanged objects alone (Compare.EXACT unless ``options`` says otherwise).
+        ``mode="sync"`` is recursive and leaves unchanged objects alone (Compare.EXACT unless ``options`` says else).
 
         Raises:
             UsageError, InvalidURI: the request makes no sense.
@@ -93,7 +94,7 @@ class SkyplaneClient:
             mapping=mapping,
             state=state,
             transfer_id=transfer_id,
-            refresh=refresh or _refresh_of(source, destination, directory),
+            refresh=refresh or _refresh_of(source, destination, directory=directory),
         )
 
     def dry_run(self, prepared: Prepared) -> tuple[Plan, Iterator[Decision]]:
@@ -101,7 +102,7 @@ class SkyplaneClient:
         check(prepared)
         return self.dataplane().plan(prepared), _preview(prepared)
 
-    def copy(self, src: str | Location, dst: str | Location, recursive: bool = False, **how: Any) -> Result:
+    def copy(self, src: str | Location, dst: str | Location, recursive: bool = False, **how: Any) -> Result:  # noqa: FBT001, FBT002 - the signature that users know
         """Copy an object, or with ``recursive`` all objects under a prefix, and return when they have arrived.
 
         Args:
@@ -120,9 +121,9 @@ class SkyplaneClient:
     def dataplane(
         self,
         src_cloud_provider: str = "local",
-        src_region: str = "",
+        src_region: str = "",  # noqa: ARG002 - a local gateway is wherever this machine is
         dst_cloud_provider: str = "local",
-        dst_region: str = "",
+        dst_region: str = "",  # noqa: ARG002
         solver_type: str = "direct",
         n_vms: int = 1,
         **_unused: Any,
@@ -176,7 +177,7 @@ def _preview(prepared: Prepared) -> Iterator[Decision]:
         yield from decisions(prepared.spec, lambda listing: listing, PreviewStore(source), PreviewStore(destination))
 
 
-def _refresh_of(source: str | Location, destination: str | Location, directory: bool) -> Refresh | None:
+def _refresh_of(source: str | Location, destination: str | Location, *, directory: bool) -> Refresh | None:
     """Environment credentials can be resolved again; those that a caller gave are the caller's to renew."""
     if isinstance(source, Location) or isinstance(destination, Location):
         return None

@@ -12,13 +12,13 @@ import msgspec
 
 from skyplane_core.control import ControlChannel, PeerAddress
 from skyplane_core.control_tls import connect
+from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.errors import GatewayRefused, GatewayUnreachable, SkyplaneError, UsageError
 from skyplane_core.identity import DataplaneIdentity, new_dataplane_id
 from skyplane_core.locations import Location
 from skyplane_core.model import GatewayTransfer, TransferKeys
 from skyplane_core.planner.plan import Plan, Site, plan
 from skyplane_core.prepare import Prepared, check
-from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.provision.base import DataplaneReference, GatewayAddress
 from skyplane_core.provision.local import LocalProvisioner
 from skyplane_core.spec import Progress, ReceiptLine
@@ -156,8 +156,8 @@ class Dataplane:
         """A tracker for a transfer that was started earlier, by this or another client."""
         return Tracker(self, transfer_id, prepared)
 
-    def queue_copy(self, src: str | Location, dst: str | Location, recursive: bool = False, **how: Any) -> str:
-        """Remember a copy for the next :meth:`run`; returns its transfer id. Arguments as for ``SkyplaneClient.prepare``.
+    def queue_copy(self, src: str | Location, dst: str | Location, recursive: bool = False, **how: Any) -> str:  # noqa: FBT001, FBT002 - the signature that users know
+        """Remember a copy for the next :meth:`run`; returns its transfer id. Arguments: see ``SkyplaneClient.prepare``.
 
         Raises:
             UsageError, StoreError: it could not succeed; nothing was queued.
@@ -220,7 +220,7 @@ class Dataplane:
         return connect(identity, address.gateway_id, address.host, address.control_port)
 
     def _hand_out(self, prepared: Prepared, path: tuple[str, ...]) -> None:
-        """Give each gateway what its roles need, and nothing else: only the writer learns the destination's credentials."""
+        """Give each gateway what its roles need and no more: only the writer gets the destination's credentials."""
         spec = prepared.spec
         head = self.reference.gateways[0].gateway_id
         writer = path[-1] if path else head
@@ -236,6 +236,7 @@ class Dataplane:
                     compression=spec.options.compression,
                     concurrency=spec.options.concurrency,
                     keep_attributes=spec.options.keep_attributes,
+                    credentials_expire_at=prepared.credentials_expire_at,
                 )
             )
 

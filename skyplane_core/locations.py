@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import posixpath
+from pathlib import Path
 
 import msgspec
 
@@ -20,6 +22,7 @@ class Location(msgspec.Struct, frozen=True):
 
     @property
     def uri(self) -> str:
+        """For messages."""
         return self.store.object_uri(self.key)
 
 
@@ -35,9 +38,9 @@ def resolve(text: str, *, endpoint_url: str = "", directory: bool = False) -> Lo
         InvalidURI: not a URI of ours.
         UsageError: the store's SDK is not installed.
     """
-    endpoint = parse(text, cwd=os.getcwd())
+    endpoint = parse(text, cwd=str(Path.cwd()))
     if endpoint.kind == "local":
-        endpoint = locate(endpoint, directory=directory or os.path.isdir(endpoint.key))
+        endpoint = locate(endpoint, directory=directory or Path(endpoint.key).is_dir())
         return Location(StoreConfig("local", os.path.realpath(endpoint.bucket)), endpoint.key)
     return Location(_config(endpoint, endpoint_url), endpoint.key)
 
@@ -76,8 +79,8 @@ def check_apart(source: Location, destination: Location, *, recursive: bool, des
         UsageError: naming both ends.
     """
     if source.store.kind == "local" == destination.store.kind:
-        here = os.path.join(source.store.bucket, source.key)
-        there = os.path.join(destination.store.bucket, destination_key or destination.key)
+        here = posixpath.join(source.store.bucket, source.key)
+        there = posixpath.join(destination.store.bucket, destination_key or destination.key)
     elif same_store(source.store, destination.store):
         here, there = source.key, destination_key or destination.key
     else:
@@ -85,9 +88,7 @@ def check_apart(source: Location, destination: Location, *, recursive: bool, des
     if recursive:
         here, there = tree_root(here), tree_root(there)
     if here == there:
-        raise UsageError(
-            "source and destination are the same", where=source.uri, next_step="Name another destination."
-        )
+        raise UsageError("source and destination are the same", where=source.uri, next_step="Name another destination.")
     if recursive and there.startswith(here):
         raise UsageError(
             "the destination lies inside the source",

@@ -96,6 +96,7 @@ class Credentials(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def anonymous(self) -> bool:
+        """Whether there are none."""
         return not (self.access_key or self.token)
 
     def __repr__(self) -> str:
@@ -123,6 +124,7 @@ class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
 
     @property
     def uri(self) -> str:
+        """For messages and receipts."""
         if self.kind == "local":
             return f"file://{self.bucket}"
         return f"{'gs' if self.kind == 'gcs' else self.kind}://{self.bucket}"
@@ -252,6 +254,7 @@ class GatewayTransfer(msgspec.Struct, frozen=True, omit_defaults=True):
 
     A reader gets ``source``; a writer gets ``destinations`` (by destination index) with their credentials.
     ``concurrency`` bounds the requests in flight to a store from this gateway for this transfer.
+    ``credentials_expire_at`` is the earliest expiry on either side, so that the head can say when renewal is due.
     """
 
     transfer_id: str
@@ -261,3 +264,4 @@ class GatewayTransfer(msgspec.Struct, frozen=True, omit_defaults=True):
     compression: Compression = Compression.AUTO
     concurrency: int = 32
     keep_attributes: bool = True
+    credentials_expire_at: float | None = None

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import os
 import secrets
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import msgspec
 
@@ -43,6 +43,12 @@ class Prepared:
     source: StoreConfig
     destinations: tuple[StoreConfig, ...]
     refresh: Refresh | None = None
+
+    @property
+    def credentials_expire_at(self) -> float | None:
+        """The earliest expiry on either side, in seconds since the epoch; None if nothing expires."""
+        expiries = [config.credentials.expires_at for config in (self.source, *self.destinations)]
+        return min((expiry for expiry in expiries if expiry is not None), default=None)
 
     def __repr__(self) -> str:
         return f"Prepared({self.spec.transfer_id}, {self.source.uri} -> {self.destinations[0].uri})"
@@ -107,12 +113,12 @@ def check(prepared: Prepared, *, allow_empty: bool = False, create_directory: bo
     source = open_store(prepared.source)
     try:
         source.probe()
-        _check_source(source, prepared.spec, allow_empty)
+        _check_source(source, prepared.spec, allow_empty=allow_empty)
     finally:
         source.close()
     for config in prepared.destinations:
         if config.kind == "local" and create_directory:
-            os.makedirs(config.bucket, exist_ok=True)
+            Path(config.bucket).mkdir(parents=True, exist_ok=True)
         destination = open_store(config)
         try:
             destination.probe()
@@ -123,7 +129,7 @@ def check(prepared: Prepared, *, allow_empty: bool = False, create_directory: bo
             destination.close()
 
 
-def _check_source(source: ObjectStore, spec: TransferSpec, allow_empty: bool) -> None:
+def _check_source(source: ObjectStore, spec: TransferSpec, *, allow_empty: bool) -> None:
     selection = spec.selection
     uri = spec.source.object_uri(selection.prefix)
     if selection.single:

@@ -29,10 +29,12 @@ class MappingKind(enum.Enum):
     APPEND = "append"
     """Destination prefix + the whole source key, as the stock S3ToGCSOperator does by default."""
     REPLACE = "replace"
-    """The first occurrence of the source prefix, replaced by the destination prefix, as that operator's ``apply_gcs_prefix``."""
+    """The first occurrence of the source prefix replaced by the destination prefix: its ``apply_gcs_prefix``."""
 
 
 class KeyMapping(msgspec.Struct, frozen=True):
+    """A rule and its two prefixes; for OBJECT they are whole keys."""
+
     kind: MappingKind
     source: str
     destination: str
@@ -104,7 +106,7 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
 class TransferSpec(msgspec.Struct, frozen=True):
     """One cp or sync, from one source to one or more destinations.
 
-    ``state`` is the key prefix (ending in ``/``) below which journal and receipt are kept, in the store of destination 0.
+    ``state`` is the key prefix (ending in ``/``) for journal and receipt, in the store of destination 0.
     ``route``: the gateways after the head up to the writer, as planned; empty where the head writes itself.
     """
 
@@ -119,6 +121,8 @@ class TransferSpec(msgspec.Struct, frozen=True):
 
 
 class TransferState(enum.Enum):
+    """Where a transfer is in its life."""
+
     QUEUED = "queued"
     RUNNING = "running"
     DONE = "done"
@@ -127,10 +131,13 @@ class TransferState(enum.Enum):
 
     @property
     def ended(self) -> bool:
+        """Whether nothing more will happen."""
         return self in (TransferState.DONE, TransferState.FAILED, TransferState.CANCELLED)
 
 
 class Outcome(enum.Enum):
+    """What became of an object."""
+
     COPIED = "copied"
     SKIPPED = "skipped"
     FAILED = "failed"
@@ -158,8 +165,8 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a transfer stands. Bytes are of original data; ``wire_bytes`` is what crossed between gateways.
 
-    ``listing_done`` False means that ``objects_selected`` and ``bytes_selected`` still grow. ``failures`` holds the first
-    few as ``(key, reason)``. ``error`` is set when the transfer as a whole failed. ``credentials_expire_at``: the
+    ``listing_done`` False means that ``objects_selected`` and ``bytes_selected`` still grow. ``failures`` holds the
+    first few as ``(key, reason)``. ``error`` is set when the transfer as a whole failed. ``credentials_expire_at``: the
     earliest expiry among the credentials in use, which somebody must renew before then.
     """
 

@@ -28,7 +28,7 @@ UNREACHABLE_SECONDS = 60.0
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """How a transfer ended. ``receipt`` is the URI of its durable summary at the destination, or where it was moved to."""
+    """How a transfer ended. ``receipt`` is the URI of its durable summary at the destination."""
 
     progress: Progress
     receipt: str
@@ -36,6 +36,7 @@ class Result:
 
     @property
     def ok(self) -> bool:
+        """Whether everything arrived."""
         return self.progress.state is TransferState.DONE
 
     def lines(self) -> Iterator[ReceiptLine]:
@@ -44,10 +45,9 @@ class Result:
 
     def save(self, path: str | Path) -> None:
         """Write the receipt to a local file as JSON lines: the totals first, then one line an object."""
-        with open(path, "wb") as file:
+        with Path(path).open("wb") as file:
             file.write(msgspec.json.encode({"totals": self.progress}) + b"\n")
-            for line in self.lines():
-                file.write(msgspec.json.encode(line) + b"\n")
+            file.writelines(msgspec.json.encode(line) + b"\n" for line in self.lines())
 
     def raise_for_state(self) -> None:
         """Raise if the transfer did not end well.
@@ -150,10 +150,6 @@ class Tracker:
         prepared = self._prepared
         if prepared is None or prepared.refresh is None:
             return
-        expiries = [
-            config.credentials.expires_at
-            for config in (prepared.source, *prepared.destinations)
-            if config.credentials.expires_at is not None
-        ]
-        if expiries and min(expiries) - time.time() < RENEW_MARGIN_SECONDS:
+        expiry = prepared.credentials_expire_at
+        if expiry is not None and expiry - time.time() < RENEW_MARGIN_SECONDS:
             self._prepared = self._dataplane.renew(prepared)

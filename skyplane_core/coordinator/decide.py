@@ -19,7 +19,9 @@ LOOKUPS = 32
 Counted = Callable[[Iterator[ObjectInfo]], Iterator[ObjectInfo]]
 
 
-def decisions(spec: TransferSpec, counted: Counted, source: ListedStore, destination: ListedStore) -> Iterator[Decision]:
+def decisions(
+    spec: TransferSpec, counted: Counted, source: ListedStore, destination: ListedStore
+) -> Iterator[Decision]:
     """What to do with each source object, in key order, as a stream: memory does not grow with their number.
 
     Args:

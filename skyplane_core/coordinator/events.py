@@ -32,7 +32,7 @@ class Verify(msgspec.Struct, frozen=True):
 
 
 class Recognise(msgspec.Struct, frozen=True):
-    """A conditional put found an object: an earlier sending whose answer was lost may have written it. Compare checksums."""
+    """A conditional put found an object, perhaps our own, of a sending whose answer was lost. Compare checksums."""
 
     object: int
     destination: int

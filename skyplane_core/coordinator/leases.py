@@ -97,7 +97,7 @@ class LeaseTable:
     def take(self, reader: str, now: float) -> Lease | None:
         """The next lease for ``reader``, or None if it holds enough or nothing waits.
 
-        Small and large parts take turns, so that the many round trips of small objects overlap the bandwidth of large ones.
+        Small and large parts take turns, so that the round trips of small objects overlap the bandwidth of large ones.
         """
         self._ripen(now)
         if self._held_leases[reader] >= self._max_leases:
@@ -157,21 +157,21 @@ class LeaseTable:
     def _next_batch(self, room: int, *, alone: bool) -> list[Waiting]:
         kinds = [self._take_small, self._take_large] if self._small_turn else [self._take_large, self._take_small]
         for take in kinds:
-            batch = take(room, alone)
+            batch = take(room, alone=alone)
             if batch:
                 self._small_turn = take == self._take_large
                 return batch
         return []
 
-    def _take_large(self, room: int, alone: bool) -> list[Waiting]:
+    def _take_large(self, room: int, *, alone: bool) -> list[Waiting]:
         while self._large and not self._wanted(self._large[0].part):
             self._large.popleft()
         if self._large and (alone or self._large[0].part.size <= room):
             return [self._large.popleft()]
         return []
 
-    def _take_small(self, room: int, alone: bool) -> list[Waiting]:
-        # Spread what waits over all free leases before any batch grows: latency overlaps across batches, not within one.
+    def _take_small(self, room: int, *, alone: bool) -> list[Waiting]:
+        # Spread what waits over all leases before any batch grows: the last ones must not queue behind each other.
         fair = -(-len(self._small) // (self._max_leases * len(self._routes)))
         limit = max(1, min(MAX_BATCH, fair))
         batch: list[Waiting] = []

@@ -55,6 +55,7 @@ class TransferMachine:
         return len(self._objects)
 
     def in_flight_keys(self) -> list[str]:
+        """Their keys, for messages."""
         return [state.info.key for state in self._objects.values()]
 
     def admit(
@@ -224,7 +225,12 @@ class TransferMachine:
             if failure.error.kind == "PreconditionFailed" and failure.crc32c is not None:
                 events.append(
                     Recognise(
-                        part.object, target.destination, target.key, part, failure.crc32c, from_record(failure.error).what
+                        part.object,
+                        target.destination,
+                        target.key,
+                        part,
+                        failure.crc32c,
+                        from_record(failure.error).what,
                     )
                 )
             elif delay is None:

@@ -29,6 +29,7 @@ class ObjectState:
 
     @property
     def settled(self) -> bool:
+        """Whether it is done or given up at every destination."""
         return all(target.settled for target in self.targets.values())
 
     def wants(self, part: int) -> bool:
@@ -47,6 +48,7 @@ class ObjectState:
         return PartLease(part.object, part.part, part.key, part.version, part.offset, part.size, wanting, part.crc32c)
 
     def complete(self, destination: int) -> bool:
+        """Whether all parts are acknowledged there."""
         return len(self.targets[destination].acks) == len(self.parts)
 
     def crc32c(self, destination: int) -> int:
@@ -55,6 +57,7 @@ class ObjectState:
         return combined_crc32c((acks[number].crc32c, self.parts[number].size) for number in sorted(self.parts))
 
     def stored_parts(self, destination: int) -> tuple[StoredPart, ...]:
+        """The store's words about the parts, by part number, to complete the upload with."""
         acks = self.targets[destination].acks
         parts = []
         for number in sorted(self.parts):

@@ -28,6 +28,7 @@ class Tally:
     failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
     def fail(self, key: str, reason: str) -> None:
+        """Count a failure; the first few are named."""
         self.failed += 1
         if len(self.failures) < SHOWN_FAILURES:
             self.failures.append((key, reason))

@@ -88,7 +88,7 @@ class DataPath(Protocol):
     def put_part(
         self, key: str, upload_id: str, number: int, offset: int, data: memoryview, *, crc32c: int
     ) -> StoredPart:
-        """Write part ``number`` (from 1), whose first byte is at ``offset`` of the object. Writing it again replaces it.
+        """Write part ``number`` (from 1), which begins at ``offset`` of the object. Writing it again replaces it.
 
         Raises:
             UploadNotFound: the upload is not open (any more).
@@ -110,7 +110,9 @@ class ObjectStore(Protocol):
         ...
 
     @property
-    def capabilities(self) -> Capabilities: ...
+    def capabilities(self) -> Capabilities:
+        """What this store can do."""
+        ...
 
     def probe(self) -> None:
         """Raise BucketNotFound, PermissionDenied or Unauthenticated if this store cannot be used at all."""

@@ -25,6 +25,7 @@ _COALESCE_LIMIT = 64 * 1024
 _SEND_SLICE = 1024 * 1024
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _CLOSED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+_NEXT_FOR_CERTIFICATES = "Name the CA bundle that signed the server's certificate (verify)."
 _METHODS_WITH_BODY = frozenset({"PUT", "POST", "PATCH"})
 
 
@@ -185,7 +186,10 @@ class HttpData:
     def _fail(self, request: Request, error: Exception) -> NoReturn:
         self.close()
         raise StoreUnavailable(
-            f"{request.method} got no whole answer", where=self._where(request), why=_explain(error)
+            f"{request.method} got no whole answer",
+            where=self._where(request),
+            why=_explain(error),
+            next_step=_NEXT_FOR_CERTIFICATES if isinstance(error, ssl.SSLCertVerificationError) else "",
         ) from error
 
     def _where(self, request: Request) -> str:

@@ -1,7 +1,7 @@
 """Where a request for an S3 object goes and how it is signed: pure functions, no SDK.
 
 A hundred lines of SigV4 keep botocore out of the data processes (a third of a second and tens of megabytes each) and
-cost a fifth of its signer's time per request; the tests hold them against that signer, byte for byte.
+cost a quarter of its signer's time per request; the tests hold them against that signer, byte for byte.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ MAX_STATE_OBJECT = 64 * MIB
 
 
 def read_back(store: ObjectStore, key: str, version: str, size: int) -> int:
-    """Read an object of ``size`` bytes at ``version`` again and return the CRC32C of what came; 8 MiB in memory at a time."""
+    """Read ``size`` bytes at ``version`` again and return the CRC32C of what came; 8 MiB in memory at a time."""
     scratch = memoryview(bytearray(min(READ_BACK_BYTES, max(size, 1))))
     data = store.data()
     try:

@@ -1,0 +1,1 @@
+"""Test tools for this project and for users' own tests. Nothing that runs in production imports them."""

@@ -53,6 +53,7 @@ class Listener:
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._open: dict[threading.Thread, socket.socket] = {}
+        self._crowd = 64
         self._socket = socket.create_server((host, port), backlog=512)
         self.address: tuple[str, int] = self._socket.getsockname()[:2]
         self._thread = threading.Thread(target=self._accept, name=f"objectserver-{self.address[1]}", daemon=True)
@@ -104,24 +105,33 @@ class Listener:
                     log.exception("the object server cannot accept a connection")
                     self._stopping.wait(0.05)
                 continue
+            if self._context is not None:
+                try:
+                    # Here, so that what stop() finds is the socket that the thread will wait on.
+                    sock = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+                except OSError as error:
+                    log.debug("the client was gone before TLS began: %s", error)
+                    sock.close()
+                    continue
             thread = threading.Thread(target=self._serve, args=(sock,), name="objectserver-connection", daemon=True)
             with self._lock:
+                self._forget_ended()
                 self._open[thread] = sock
                 self.connections += 1
             thread.start()
 
     def _serve(self, sock: socket.socket) -> None:
-        me = threading.current_thread()
         try:
-            if self._context is not None:
-                sock = self._context.wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
-                with self._lock:
-                    self._open[me] = sock
+            if isinstance(sock, ssl.SSLSocket):
                 sock.do_handshake()
             Connection(sock, self).serve()
         except OSError as error:
-            log.debug("connection refused: %s", error)
+            log.debug("the connection never began: %s", error)
         finally:
-            with self._lock:
-                self._open.pop(me, None)
             sock.close()
+
+    def _forget_ended(self) -> None:
+        # A thread does not strike itself off, so that stop() joins even those that are just about to end.
+        if len(self._open) >= self._crowd:
+            self._open = {thread: sock for thread, sock in self._open.items() if thread.is_alive()}
+            self._crowd = max(64, 2 * len(self._open))

@@ -26,7 +26,8 @@ def processes(dataplane: Dataplane, gateway: int) -> list[psutil.Process]:
 
 def memory(pid: int) -> Iterator[bytes]:
     """Every readable private mapping of a process."""
-    with open(f"/proc/{pid}/maps", encoding="ascii", errors="replace") as maps, open(f"/proc/{pid}/mem", "rb", 0) as mem:
+    proc = Path(f"/proc/{pid}")
+    with (proc / "maps").open(encoding="ascii", errors="replace") as maps, (proc / "mem").open("rb", 0) as mem:
         for line in maps:
             match = re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line)
             if match is None:

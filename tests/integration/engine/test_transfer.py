@@ -78,7 +78,7 @@ def test_every_object_arrives_byte_exact_and_a_second_run_moves_nothing(
     assert result.progress.bytes_copied == sum(map(len, objects.values()))
     assert result.receipt.startswith("gs://dst/in/.skyplane/")
     # The journal has gone, the receipt has stayed.
-    state = [key for key in gcs.list("dst", "in/.skyplane/")]
+    state = list(gcs.list("dst", "in/.skyplane/"))
     assert state
     assert not [key for key in state if "journal" in key]
     again = either_client.sync(source("data"), destination("in"), options=TransferOptions(compare=Compare.EXACT))

@@ -13,7 +13,9 @@ def part(number: int, size: int) -> PartLease:
     return PartLease(number, 1, f"key-{number}", "v1", 0, size, (PartTarget(0, f"to-{number}"),))
 
 
-def table(*, max_leases: int = 8, max_bytes: int = 64 * MIB, lease_seconds: float = 60.0, readers: int = 1) -> LeaseTable:
+def table(
+    *, max_leases: int = 8, max_bytes: int = 64 * MIB, lease_seconds: float = 60.0, readers: int = 1
+) -> LeaseTable:
     routes = {f"reader-{i}": ("writer",) for i in range(readers)}
     return LeaseTable(
         "t", routes, max_leases=max_leases, max_bytes=max_bytes, lease_seconds=lease_seconds, wanted=lambda _: True
@@ -28,7 +30,9 @@ def drain(leases: LeaseTable, reader: str = "reader-0", now: float = 0.0) -> lis
 
 
 @given(st.lists(st.integers(0, 40 * MIB), max_size=60), st.integers(1, 16))
-def test_every_part_is_leased_exactly_once_and_never_beyond_the_reader_s_share(sizes: list[int], max_leases: int) -> None:
+def test_every_part_is_leased_exactly_once_and_never_beyond_the_reader_s_share(
+    sizes: list[int], max_leases: int
+) -> None:
     leases = table(max_leases=max_leases)
     for number, size in enumerate(sizes):
         leases.add(part(number, size))

@@ -249,7 +249,10 @@ def test_whatever_readers_do_each_object_ends_exactly_once(seed: int, sizes: lis
             event = new.pop()
             if isinstance(event, Commit):
                 new += m.committed(
-                    event.object, event.destination, Stored("d", event.size, event.crc32c, Attestation.WHOLE), event.crc32c
+                    event.object,
+                    event.destination,
+                    Stored("d", event.size, event.crc32c, Attestation.WHOLE),
+                    event.crc32c,
                 )
             elif isinstance(event, Finished):
                 settled.append((event.line.key, event.line.destination))

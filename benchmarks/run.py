@@ -1,0 +1,42 @@
+"""Runs the benchmarks and writes their figures to docs/benchmarks/.
+
+Usage: ``.venv/bin/python benchmarks/run.py [--quick] [NAME ...]``
+
+stock: the drop-in operator against the stock one. two-gateways: speed, CPU and memory of the data path.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import common
+
+NAMES = ("stock", "two-gateways")
+
+
+def main() -> int:
+    """Run what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"one of: {', '.join(NAMES)} (default: all)")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="the stock operator moves fewer objects and is extrapolated, labelled so; two-gateways moves 1 GiB",
+    )
+    arguments = parser.parse_args()
+    unknown = set(arguments.names) - set(NAMES)
+    if unknown:
+        parser.error(f"no benchmark {', '.join(sorted(unknown))}")
+    for name in arguments.names or NAMES:
+        if name == "stock":
+            import stock as benchmark
+        else:
+            import two_gateways as benchmark
+        result = benchmark.main(quick=arguments.quick)
+        common.save(f"{name}-quick" if arguments.quick else name, result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

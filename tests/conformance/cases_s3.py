@@ -1,0 +1,100 @@
+"""S3 servers under the suite: ours, and two that nobody here wrote."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+
+from skyplane_core.errors import StoreRejected, StoreUnavailable
+from skyplane_core.model import Credentials, StoreConfig
+from tests.conformance.store_case import Feature, Gap, Running, StoreCase
+
+
+def _running(endpoint_url: str, credentials: Credentials) -> Running:
+    def make_bucket(name: str) -> StoreConfig:
+        from skyplane_core.stores.s3_client import make_client
+
+        config = StoreConfig(
+            kind="s3", bucket=name, endpoint_url=endpoint_url, region="us-east-1", credentials=credentials
+        )
+        client = make_client(config)
+        client.create_bucket(Bucket=name)
+        client.close()
+        return config
+
+    def distrust(config: StoreConfig) -> StoreConfig:
+        return msgspec.structs.replace(config, credentials=Credentials(credentials.access_key, "wrong"))
+
+    return Running(make_bucket, distrust)
+
+
+@contextlib.contextmanager
+def object_server(path: Path) -> Iterator[Running]:
+    from skyplane_core.testing.objectserver import ObjectServer
+
+    with ObjectServer("s3", credentials={"AK": "SK"}) as server:
+        yield _running(server.endpoint_url, Credentials("AK", "SK"))
+
+
+@contextlib.contextmanager
+def moto(path: Path) -> Iterator[Running]:
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        yield _running(f"http://{host}:{port}", Credentials("AK", "SK"))
+    finally:
+        server.stop()
+
+
+@contextlib.contextmanager
+def swift(path: Path) -> Iterator[Running]:
+    from tests.servers.swift import ACCESS_KEY, SECRET_KEY, swift_s3
+
+    with swift_s3(path) as endpoint_url:
+        yield _running(endpoint_url, Credentials(ACCESS_KEY, SECRET_KEY))
+
+
+_NOT_IN_XML = {"control\x01": "S3 answers with the key in XML, which cannot hold it"}
+_ECHO = Gap("it keeps the checksum that it is sent and never looks at the bytes")
+_NO_IF_MATCH = Gap("its answer to If-Match on a write is 501", StoreRejected)
+_LINE_FEED = "its URL rules stop at a line feed, so that it finds no route"
+
+CASES = [
+    StoreCase("s3-objectserver", object_server, refused_uploads=_NOT_IN_XML),
+    StoreCase(
+        "s3-moto",
+        moto,
+        gaps={
+            Feature.PUT_CHECKSUM: _ECHO,
+            Feature.PART_CHECKSUM: _ECHO,
+            Feature.WHOLE_CHECKSUM: _ECHO,
+            Feature.CREDENTIALS: Gap("it accepts any signature"),
+            Feature.COMPLETE_IF_VERSION: Gap("it ignores If-Match on a completion"),
+            Feature.COMPLETE_ABORTED: Gap("it fails with a 500", StoreUnavailable),
+            Feature.ABORTED_PART: Gap("it fails with a 500", StoreUnavailable),
+            Feature.REPEAT_AFTER_OVERWRITE: Gap("it fails with a 500", StoreUnavailable),
+        },
+        unknown_keys={"line\nfeed": _LINE_FEED},
+        refused_uploads=_NOT_IN_XML,
+    ),
+    StoreCase(
+        "s3-swift",
+        swift,
+        gaps={
+            Feature.WHOLE_CHECKSUM: Gap("it checks parts, but has no checksum of a whole object"),
+            Feature.PUT_OF_VERSION: _NO_IF_MATCH,
+            Feature.PUT_IF_VERSION: _NO_IF_MATCH,
+            Feature.COMPLETE_OF_VERSION: _NO_IF_MATCH,
+            Feature.COMPLETE_IF_VERSION: _NO_IF_MATCH,
+        },
+        refused_uploads=_NOT_IN_XML | {"k" * 1024: "the names of its segments are longer than the key"},
+    ),
+]

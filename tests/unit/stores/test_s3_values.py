@@ -1,0 +1,143 @@
+"""Error codes, attributes, versions and servers of S3."""
+
+from __future__ import annotations
+
+from email.message import Message
+from http.client import HTTPMessage
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from skyplane_core import errors
+from skyplane_core.model import ObjectAttributes, Precondition, StoredPart
+from skyplane_core.stores import s3_attributes, s3_errors, s3_servers, s3_version
+from skyplane_core.stores.http_data import Answer
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "kind"),
+    [
+        ("NoSuchBucket", 404, errors.BucketNotFound),
+        ("NoSuchKey", 404, errors.ObjectNotFound),
+        ("NoSuchUpload", 404, errors.UploadNotFound),
+        ("AccessDenied", 403, errors.PermissionDenied),
+        ("ExpiredToken", 400, errors.Unauthenticated),
+        ("InvalidAccessKeyId", 403, errors.Unauthenticated),
+        ("SignatureDoesNotMatch", 403, errors.Unauthenticated),
+        ("SlowDown", 503, errors.Throttled),
+        ("", 429, errors.Throttled),
+        ("", 503, errors.Throttled),
+        ("InternalError", 500, errors.StoreUnavailable),
+        ("", 502, errors.StoreUnavailable),
+        ("NoSuchKey", 500, errors.StoreUnavailable),
+        ("NotImplemented", 501, errors.StoreRejected),
+        ("", 501, errors.StoreRejected),
+        ("PreconditionFailed", 412, errors.PreconditionFailed),
+        ("", 412, errors.PreconditionFailed),
+        ("ConditionalRequestConflict", 409, errors.StoreUnavailable),
+        ("BadDigest", 400, errors.ChecksumMismatch),
+        ("EntityTooLarge", 400, errors.StoreRejected),
+        ("SomethingNew", 400, errors.StoreRejected),
+        ("PermanentRedirect", 301, errors.StoreRejected),
+    ],
+)
+def test_codes(code: str, status: int, kind: type[errors.StoreError]) -> None:
+    error = s3_errors.from_code(code, status, "words", where="s3://b/k")
+    assert type(error) is kind
+    assert error.where == "s3://b/k"
+    assert "words" in error.why
+
+
+@pytest.mark.parametrize("code", ["NoSuchBucket", "AccessDenied", "InvalidAccessKeyId", "RequestTimeTooSkewed"])
+def test_what_a_person_can_mend_comes_with_a_next_step(code: str) -> None:
+    assert s3_errors.from_code(code, 403, "", where="s3://b").next_step
+
+
+def test_an_answer_is_read_for_its_code() -> None:
+    headers = HTTPMessage()
+    headers["Retry-After"] = "7"
+    body = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>less &amp; slower</Message></Error>"
+    error = s3_errors.from_answer(Answer(503, headers, body), where="s3://b/k")
+    assert isinstance(error, errors.Throttled)
+    assert error.retry_after == 7
+    assert "less & slower" in error.why
+
+
+@pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b"<Code>" * 1000])
+def test_an_answer_without_a_code_is_judged_by_its_status(body: bytes) -> None:
+    assert isinstance(s3_errors.from_answer(Answer(500, HTTPMessage(), body), where=""), errors.StoreUnavailable)
+
+
+@given(
+    st.dictionaries(st.from_regex(r"[a-z0-9-]{1,8}", fullmatch=True), st.text(st.characters(exclude_categories=["Cs"])))
+)
+def test_metadata_survives_the_headers(metadata: dict[str, str]) -> None:
+    headers = s3_attributes.to_headers(ObjectAttributes(metadata=metadata))
+    assert all(value.isascii() and value.isprintable() and value == value.strip() for value in headers.values())
+    assert s3_attributes.from_headers(headers.items()).metadata == metadata
+
+
+@pytest.mark.parametrize(
+    ("wire", "value"),
+    [
+        ("plain", "plain"),
+        ("=?UTF-8?Q?caf=C3=A9?=", "café"),
+        ("=?UTF-8?B?Y2Fmw6k=?= =?UTF-8?B?IQ==?=", "café!"),
+        ("=?UTF-8?B?not base64?=", "=?UTF-8?B?not base64?="),
+        ("=?no-such-charset?B?AAAA?=", "=?no-such-charset?B?AAAA?="),
+        ("caf\u00c3\u00a9", "café"),
+        ("caf\u00e9", "café"),
+    ],
+)
+def test_values_of_other_writers(wire: str, value: str) -> None:
+    assert s3_attributes.from_headers([("X-Amz-Meta-Key", wire)]).metadata == {"key": value}
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_a_crc32c_survives_its_header(value: int) -> None:
+    assert s3_version.decode_crc32c(s3_version.encode_crc32c(value)) == value
+
+
+@pytest.mark.parametrize("text", [None, "", "AAAAAA==-3", "AAAA", "%%%%"])
+def test_what_is_no_crc32c(text: str | None) -> None:
+    assert s3_version.decode_crc32c(text) is None
+
+
+def test_a_composite_checksum_is_not_the_objects() -> None:
+    assert s3_version.full_object_crc32c("AAAAAA==", "COMPOSITE") is None
+    assert s3_version.full_object_crc32c("AAAAAA==", "FULL_OBJECT") == 0
+
+
+def test_versions() -> None:
+    assert s3_version.from_etag("abc") == s3_version.from_etag('"abc"') == 'etag:"abc"'
+    assert s3_version.etag_of('etag:"abc"') == '"abc"'
+    assert s3_version.etag_of("vid:1") == s3_version.version_id_of('etag:"abc"') == ""
+    assert s3_version.condition_headers(Precondition(version='etag:"abc"'), "") == {"If-Match": '"abc"'}
+    assert s3_version.condition_headers(Precondition(), "") == {}
+    with pytest.raises(errors.StoreRejected):
+        s3_version.condition_headers(Precondition(version="vid:1"), "")
+
+
+def test_the_etag_of_an_upload() -> None:
+    parts = [StoredPart(1, '"d41d8cd98f00b204e9800998ecf8427e"', 0)]
+    assert s3_version.multipart_etag(parts) == '"59adb24ef3cdbe0297f05b395827453f-1"'
+    assert s3_version.multipart_etag([StoredPart(1, '"not-md5"', 0)]) == ""
+
+
+@pytest.mark.parametrize(
+    ("headers", "server", "vouches"),
+    [
+        ({"server": "AmazonS3", "x-amz-checksum-type": "FULL_OBJECT"}, s3_servers.AWS, True),
+        ({"server": "Werkzeug/3.1 Python/3.11", "x-amz-checksum-type": "FULL_OBJECT"}, s3_servers.MOTO, False),
+        ({"server": "nginx", "x-amz-checksum-crc32c": "AAAAAA=="}, s3_servers.UNKNOWN, False),
+        ({"x-amz-checksum-type": "FULL_OBJECT"}, s3_servers.UNKNOWN, True),
+        ({"x-trans-id": "tx1", "x-openstack-request-id": "tx1"}, s3_servers.SWIFT, False),
+    ],
+)
+def test_servers(headers: dict[str, str], server: s3_servers.Server, vouches: bool) -> None:
+    message: Message[str, str] = Message()
+    for name, value in headers.items():
+        message[name.title()] = value
+    assert s3_servers.identify(headers) is s3_servers.identify(message) is server
+    assert s3_servers.vouches(headers) == s3_servers.vouches(message) == vouches
