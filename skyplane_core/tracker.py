@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 
 RENEW_MARGIN_SECONDS = 600.0
 """Credentials are renewed when less than this is left of them."""
-FIRST_POLL_SECONDS = 0.05
+POLL_SHARE = 0.05
+"""A poll's pause, as a share of the time waited so far: what is lost at the end is at most that share."""
+FIRST_POLL_SECONDS = 0.02
 LAST_POLL_SECONDS = 1.0
 UNREACHABLE_SECONDS = 60.0
 """How long a head may be silent before its transfer counts as lost."""
@@ -110,7 +112,7 @@ class Tracker:
         """Block until the transfer has ended, well or not (see :meth:`Result.raise_for_state`).
 
         Args:
-            on_progress: called with each report, at most every 50 ms and at least every second.
+            on_progress: called with each report, at most every 20 ms and at least every second.
             timeout: seconds; the transfer goes on when it passes.
 
         Raises:
@@ -118,8 +120,7 @@ class Tracker:
             GatewayUnreachable: the head did not answer for a minute.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
-        heard = time.monotonic()
-        pause = FIRST_POLL_SECONDS
+        began = heard = time.monotonic()
         while True:
             try:
                 progress = self.progress()
@@ -135,8 +136,8 @@ class Tracker:
                 self._renew_if_due()
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"transfer {self.transfer_id} has not ended; it goes on")
-            time.sleep(pause)
-            pause = min(pause * 1.5, LAST_POLL_SECONDS)
+            waited = time.monotonic() - began
+            time.sleep(min(max(waited * POLL_SHARE, FIRST_POLL_SECONDS), LAST_POLL_SECONDS))
 
     def _result(self, progress: Progress) -> Result:
         return Result(progress, progress.receipt, lambda: self._dataplane.receipt_lines(self._known()))

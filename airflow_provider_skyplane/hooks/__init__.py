@@ -1,1 +1,1 @@
-
+"""Airflow connections in, engine values out."""

@@ -1,1 +1,1 @@
-
+"""Operators on the engine."""

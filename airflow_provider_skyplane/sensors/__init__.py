@@ -1,1 +1,1 @@
-
+"""Sensors on the engine."""

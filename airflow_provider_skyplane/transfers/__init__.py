@@ -1,1 +1,1 @@
-
+"""Drop-ins for the stock transfer operators."""

@@ -1,1 +1,1 @@
-
+"""What the triggerer runs."""

@@ -38,6 +38,9 @@ class FakeRun:
     def cancel(self) -> None:
         self.calls.append("cancel")
 
+    def leave(self) -> None:
+        self.calls.append("leave")
+
     def stop(self) -> None:
         self.calls.append("stop")
 
@@ -175,7 +178,7 @@ def deferred(connected: None) -> tuple[Any, FakeRun, TaskInstance, TaskDeferred]
 
 def test_a_deferred_task_leaves_the_transfer_running_and_holds_no_secret(deferred: Any) -> None:
     operator, run, ti, event = deferred
-    assert run.calls == []
+    assert run.calls == ["leave"]
     assert event.method_name == "execute_complete"
     path, kwargs = event.trigger.serialize()
     assert kwargs["transfer_id"] == "t1"
@@ -190,7 +193,7 @@ def test_resuming_returns_what_waiting_would_have(deferred: Any) -> None:
     operator, run, _, _ = deferred
     event = {**EVENT, "status": "success", "message": "", "finished": dataclasses.asdict(DONE)}
     assert operator.execute_complete({}, event) == copier().execute({})
-    assert run.calls == ["attach", "stop"]
+    assert run.calls == ["leave", "attach", "stop"]
 
 
 @pytest.mark.parametrize("status", ["error", "timeout"])
@@ -198,7 +201,7 @@ def test_resuming_after_a_failure_cancels_tears_down_and_raises(deferred: Any, s
     operator, run, _, _ = deferred
     with pytest.raises(AirflowException, match="why"):
         operator.execute_complete({}, {**EVENT, "status": status, "message": "why"})
-    assert run.calls == ["attach", "cancel", "stop"]
+    assert run.calls == ["leave", "attach", "cancel", "stop"]
 
 
 def test_renewal_hands_out_credentials_and_defers_again(deferred: Any) -> None:
@@ -206,7 +209,7 @@ def test_renewal_hands_out_credentials_and_defers_again(deferred: Any) -> None:
     run.expiry = 123.0
     with pytest.raises(TaskDeferred) as caught:
         operator.execute_complete({"ti": TaskInstance()}, {**EVENT, "status": "renew", "message": ""})
-    assert run.calls == ["attach", "renew"]
+    assert run.calls == ["leave", "attach", "renew", "leave"]
     assert caught.value.trigger.credentials_known_until == 123.0
 
 
@@ -214,7 +217,7 @@ def test_a_dead_trigger_tears_down_before_the_task_fails(deferred: Any) -> None:
     operator, run, ti, _ = deferred
     with pytest.raises(Exception, match="boom"):
         operator.resume_execution("__fail__", {"error": "boom"}, {"ti": ti})
-    assert run.calls == ["attach", "cancel", "stop"]
+    assert run.calls == ["leave", "attach", "cancel", "stop"]
 
 
 def test_on_kill_tears_down_what_was_started() -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import importlib
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from asgiref.sync import SyncToAsync
 
 from airflow_provider_skyplane.triggers import skyplane as module
 from airflow_provider_skyplane.triggers.skyplane import SkyplaneTransferTrigger
@@ -23,14 +20,6 @@ RUNNING = Progress("t1", TransferState.RUNNING)
 DONE = Progress(
     "t1", TransferState.DONE, objects_copied=3, bytes_copied=9, started_at=10.0, ended_at=12.0, receipt="gs://d/r"
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def no_idle_thread() -> Iterator[None]:
-    """Outside of a triggerer, Airflow looks connections up in a thread of asgiref's, which nobody ends."""
-    yield
-    SyncToAsync.single_thread_executor.shutdown()
-    SyncToAsync.single_thread_executor = concurrent.futures.ThreadPoolExecutor(max_workers=1)
 
 
 class FakeWatch:
@@ -150,6 +139,27 @@ def test_a_connection_without_a_secret_is_an_error_event(monkeypatch: pytest.Mon
     (event,) = events(trigger())
     assert event["status"] == "error"
     assert "control secret" in event["message"]
+
+
+def test_on_kill_goes_on_when_airflow_cancels_it_again(watch: type[FakeWatch], monkeypatch: pytest.MonkeyPatch) -> None:
+    async def slowly(self: FakeWatch) -> None:
+        self.calls.append("begin")
+        await asyncio.sleep(0.05)
+        self.calls.append("shut down")
+
+    async def killed_and_cancelled() -> None:
+        kill = asyncio.create_task(trigger().on_kill())
+        while not watch.calls:  # noqa: ASYNC110  # the code under test tells nobody
+            await asyncio.sleep(0.001)
+        kill.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await kill
+        while module._ENDING:  # noqa: ASYNC110  # the code under test tells nobody
+            await asyncio.sleep(0.001)
+
+    monkeypatch.setattr(watch, "cancel_and_shut_down", slowly)
+    asyncio.run(killed_and_cancelled())
+    assert watch.calls == ["begin", "shut down", "close"]
 
 
 def test_on_kill_tears_down_and_cleanup_does_not(watch: type[FakeWatch]) -> None:

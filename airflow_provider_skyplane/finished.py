@@ -1,0 +1,71 @@
+"""What came of a transfer, as a small value that fits into a trigger's event."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+from skyplane_core.spec import Progress, TransferState
+
+_NAMED_FAILURES = 5
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """Counts and where the receipt is; ``failures`` holds the first few as ``(key, reason)``."""
+
+    transfer_id: str
+    objects_copied: int
+    objects_skipped: int
+    objects_failed: int
+    bytes_copied: int
+    seconds: float
+    receipt: str
+    failures: tuple[tuple[str, str], ...] = ()
+    error: str = ""
+
+    @classmethod
+    def of(cls, progress: Progress) -> Finished:
+        """The end of a transfer, as its last progress tells it."""
+        ended = progress.ended_at if progress.ended_at is not None else time.time()
+        error = progress.error
+        if progress.state is not TransferState.DONE and not error and not progress.objects_failed:
+            error = f"Transfer {progress.transfer_id} was {progress.state.value}"
+        return cls(
+            transfer_id=progress.transfer_id,
+            objects_copied=progress.objects_copied,
+            objects_skipped=progress.objects_skipped,
+            objects_failed=progress.objects_failed,
+            bytes_copied=progress.bytes_copied,
+            seconds=round(max(0.0, ended - progress.started_at), 3),
+            receipt=progress.receipt,
+            failures=progress.failures[:_NAMED_FAILURES],
+            error=error,
+        )
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything that was selected did not arrive."""
+        return bool(self.error or self.objects_failed)
+
+    def failure_text(self) -> str:
+        """What went wrong, with the first causes by name and where all of them are listed."""
+        total = self.objects_copied + self.objects_skipped + self.objects_failed
+        text = self.error or f"{self.objects_failed} of {total} objects did not arrive"
+        causes = [f"{key}: {reason}" for key, reason in self.failures[:_NAMED_FAILURES]]
+        if causes:
+            text = f"{text.rstrip('.')}. First causes: {'; '.join(causes)}"
+        if self.receipt:
+            text = f"{text.rstrip('.')}. All of them are in {self.receipt}"
+        return text
+
+
+def outcome(progress: Progress) -> dict[str, Any]:
+    """An ended transfer as the details of a trigger's event: plain JSON, a few hundred bytes."""
+    finished = Finished.of(progress)
+    return {
+        "status": "error" if finished.failed else "success",
+        "message": finished.failure_text() if finished.failed else f"Transfer {finished.transfer_id} is done.",
+        "finished": {**dataclasses.asdict(finished), "failures": [list(pair) for pair in finished.failures]},
+    }

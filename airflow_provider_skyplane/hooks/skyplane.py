@@ -1,0 +1,170 @@
+"""The hook: Airflow connections in, engine values out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_skyplane.compat import AirflowException, AirflowNotFoundException, BaseHook, mask_secret
+from airflow_provider_skyplane.get_provider_info import CONNECTION_TYPE
+from skyplane_core.model import StoreConfig
+from skyplane_core.uri import parse
+
+if TYPE_CHECKING:
+    from airflow_provider_skyplane.engine import Engine, Location
+
+DEFAULT_CONN_ID = "skyplane_default"
+MIN_SECRET_CHARACTERS = 32
+
+
+def control_secret(connection: Any) -> bytes | None:
+    """The control secret that a ``skyplane`` connection holds in its password field, None if it has none.
+
+    Raises:
+        AirflowException: the secret is too short to derive an identity from.
+    """
+    # Surrounding white space does not count, as in the command line's secret file: the same text is the same secret.
+    secret = str(connection.password or "").strip()
+    if not secret:
+        return None
+    mask_secret(secret)
+    if len(secret) < MIN_SECRET_CHARACTERS:
+        raise AirflowException(
+            f"The control secret of connection {connection.conn_id!r} has fewer than {MIN_SECRET_CHARACTERS} "
+            "characters. Put a long random one into its password field."
+        )
+    return secret.encode()
+
+
+async def read_control_secret(skyplane_conn_id: str) -> bytes:
+    """The control secret, without blocking the triggerer's loop.
+
+    Raises:
+        AirflowNotFoundException: there is no such connection.
+        AirflowException: it holds no control secret.
+    """
+    # Airflow has the async look-up from 3.1 on; there the sync one may refuse to run inside a trigger.
+    look_up = getattr(BaseHook, "aget_connection", None)
+    if look_up is None:
+        from asgiref.sync import sync_to_async
+
+        look_up = sync_to_async(BaseHook.get_connection)
+    secret = control_secret(await look_up(skyplane_conn_id))
+    if secret is None:
+        raise AirflowException(f"Connection {skyplane_conn_id!r} holds no control secret in its password field.")
+    return secret
+
+
+class SkyplaneHook(BaseHook):
+    """Resolves credentials, and makes the engine's client.
+
+    Args:
+        skyplane_conn_id: a connection of type ``skyplane``: the control secret in its password, ``gateways`` in its
+            extra. ``skyplane_default`` need not exist: then gateways are started here and nobody else can reach them.
+        gateways: overrides the connection's number of gateways.
+    """
+
+    conn_name_attr = "skyplane_conn_id"
+    default_conn_name = DEFAULT_CONN_ID
+    conn_type = CONNECTION_TYPE
+    hook_name = "Skyplane"
+
+    def __init__(
+        self, skyplane_conn_id: str | None = DEFAULT_CONN_ID, *, gateways: int | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.skyplane_conn_id = skyplane_conn_id
+        self._gateways = gateways
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Form behaviour for Airflow before 3.2; newer ones read ``get_provider_info``."""
+        return {
+            "hidden_fields": ["host", "schema", "login", "port"],
+            "relabeling": {"password": "Control secret"},
+            "placeholders": {"extra": '{"gateways": 2}'},
+        }
+
+    @cached_property
+    def connection(self) -> Any:
+        """The ``skyplane`` connection, or None where there is none and none was asked for by name.
+
+        Raises:
+            AirflowNotFoundException: another id than the default was given and does not exist.
+        """
+        if not self.skyplane_conn_id:
+            return None
+        try:
+            return self.get_connection(self.skyplane_conn_id)
+        except AirflowNotFoundException:
+            if self.skyplane_conn_id != DEFAULT_CONN_ID:
+                raise
+            self.log.info("There is no connection %r: using local gateways on this worker.", DEFAULT_CONN_ID)
+            return None
+
+    @property
+    def gateways(self) -> int:
+        """Gateways to use: the argument, else the connection's ``gateways``, else 1."""
+        if self._gateways is not None:
+            return self._gateways
+        return int((self.connection and self.connection.extra_dejson.get("gateways")) or 1)
+
+    @property
+    def reachable_later(self) -> bool:
+        """Whether a trigger, or another worker, can prove to the gateways that it is this client."""
+        return self.connection is not None and control_secret(self.connection) is not None
+
+    @cached_property
+    def engine(self) -> Engine:
+        """The engine's client, with this connection's settings."""
+        from airflow_provider_skyplane.engine import Engine
+
+        secret = control_secret(self.connection) if self.connection is not None else None
+        return Engine(gateways=self.gateways, control_secret=secret)
+
+    def s3(self, bucket: str, aws_conn_id: str | None = "aws_default", **options: Any) -> StoreConfig:
+        """An S3 store with the connection's credentials; see :func:`hooks.aws.s3_config` for the options."""
+        from airflow_provider_skyplane.hooks.aws import s3_config
+
+        return s3_config(bucket, aws_conn_id, **options)
+
+    def gcs(
+        self,
+        bucket: str,
+        gcp_conn_id: str = "google_cloud_default",
+        impersonation_chain: str | Sequence[str] | None = None,
+    ) -> StoreConfig:
+        """A GCS store with a fresh access token of the connection; see :func:`hooks.gcp.gcs_config`."""
+        from airflow_provider_skyplane.hooks.gcp import gcs_config
+
+        return gcs_config(bucket, gcp_conn_id, impersonation_chain=impersonation_chain)
+
+    def place(
+        self, uri: str, conn_id: str | None = None, impersonation_chain: str | Sequence[str] | None = None
+    ) -> Location | str:
+        """Where ``uri`` points, with the credentials of ``conn_id`` (the usual default connection if None).
+
+        Raises:
+            skyplane_core.errors.InvalidURI: the URI cannot be parsed.
+        """
+        from airflow_provider_skyplane.engine import Location
+
+        endpoint = parse(uri)
+        if endpoint.kind == "s3":
+            return Location(self.s3(endpoint.bucket, conn_id or "aws_default"), endpoint.key)
+        if endpoint.kind == "gcs":
+            store = self.gcs(endpoint.bucket, conn_id or "google_cloud_default", impersonation_chain)
+            return Location(store, endpoint.key)
+        return uri
+
+    def test_connection(self) -> tuple[bool, str]:
+        """Check that the connection holds what gateways and triggers need; nothing is started."""
+        try:
+            if not self.reachable_later:
+                return False, "The password field must hold the control secret."
+            if self.gateways < 1:
+                return False, "gateways must be at least 1."
+        except (AirflowException, ValueError) as error:
+            return False, str(error)
+        return True, f"The connection is complete: {self.gateways} gateway(s)."

@@ -1,0 +1,246 @@
+"""The life of one transfer as a task: start, wait or defer, come back, tear down."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from airflow_provider_skyplane.compat import AirflowException, BaseOperator, conf
+from airflow_provider_skyplane.finished import Finished
+from airflow_provider_skyplane.hooks.skyplane import DEFAULT_CONN_ID, SkyplaneHook
+from skyplane_core.errors import NothingToTransfer, SkyplaneError
+from skyplane_core.model import Compression
+from skyplane_core.spec import Progress
+
+if TYPE_CHECKING:
+    from airflow_provider_skyplane.compat import Context
+    from airflow_provider_skyplane.engine import Request, Run
+
+RUN_XCOM_KEY = "skyplane_run"
+"""Under this key a deferring task leaves the dataplane's reference (no secret), for the case that its trigger dies."""
+
+_TRIGGER_DIED = "__fail__"
+
+
+@contextlib.contextmanager
+def engine_errors() -> Iterator[None]:
+    """Turn the engine's errors into AirflowException. NothingToTransfer passes: the operator says what it means."""
+    try:
+        yield
+    except NothingToTransfer:
+        raise
+    except SkyplaneError as error:
+        raise AirflowException(str(error)) from error
+
+
+class SkyplaneBaseOperator(BaseOperator):
+    """Runs the request that a subclass builds.
+
+    Args:
+        skyplane_conn_id: connection of type ``skyplane``. ``skyplane_default`` need not exist.
+        gateways: 1 reads and writes in one gateway; 2 sends encrypted, compressed frames between two. Default: the
+            connection's setting.
+        compression: ``auto``, ``lz4`` or ``none``, between gateways.
+        receipt_path: key prefix at the destination's bucket, ending in ``/``, for journal and receipt.
+        deferrable: free the worker slot while gateways work.
+        poll_interval: seconds between two looks at the transfer while deferred.
+        local_gateways_outlive_task: that processes started by a task survive its deferral here, and that the triggerer
+            runs on the same host. Default: ``[skyplane] local_gateways_outlive_task``.
+    """
+
+    _run: Run | None = None
+
+    def __init__(
+        self,
+        *,
+        skyplane_conn_id: str | None = DEFAULT_CONN_ID,
+        gateways: int | None = None,
+        compression: str = "auto",
+        receipt_path: str | None = None,
+        deferrable: bool = False,
+        poll_interval: float = 10,
+        local_gateways_outlive_task: bool | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if poll_interval <= 0:
+            raise ValueError("Invalid value for poll_interval. Expected value greater than 0")
+        known = [member.value for member in Compression]
+        if compression not in known:
+            raise ValueError(f"Invalid value for compression: {compression!r}. Expected one of {', '.join(known)}")
+        if gateways is not None and gateways < 1:
+            raise ValueError("Invalid value for gateways. Expected value greater than 0")
+        self.skyplane_conn_id = skyplane_conn_id
+        self.gateways = gateways
+        self.compression = compression
+        self.receipt_path = receipt_path
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.local_gateways_outlive_task = local_gateways_outlive_task
+
+    @cached_property
+    def hook(self) -> SkyplaneHook:
+        """The hook of this task's connection."""
+        return SkyplaneHook(self.skyplane_conn_id, gateways=self.gateways)
+
+    def _request(self) -> Request:
+        """What to move, once templates are rendered. Bad input is refused here, before anything is started."""
+        raise NotImplementedError
+
+    def _result(self, finished: Finished) -> Any:
+        """The task's return value for a transfer that succeeded. Called while its gateways may already be gone."""
+        raise NotImplementedError
+
+    def _transfer(self, context: Context) -> Any:
+        """Start the request, then wait for its end or defer.
+
+        Raises:
+            AirflowException: the transfer failed, or could not be started.
+            NothingToTransfer: the source holds nothing.
+        """
+        with engine_errors():
+            request = self._request()
+            defers = self._may_defer()
+            self._run = run = self.hook.engine.start(request)
+        try:
+            self.log.info("Transfer %s is running on dataplane %s.", run.transfer_id, run.dataplane_id)
+            if defers:
+                self._push_run(context, run)
+        except BaseException:
+            self._abandon(run)
+            raise
+        if defers:
+            self._defer(run)
+        return self._wait(run)
+
+    def _wait(self, run: Run) -> Any:
+        try:
+            with engine_errors():
+                finished = run.wait(self._log_progress)
+        except BaseException:
+            self._abandon(run)
+            raise
+        return self._complete(run, finished)
+
+    def _complete(self, run: Run, finished: Finished) -> Any:
+        try:
+            if finished.failed:
+                raise AirflowException(finished.failure_text())
+            with engine_errors():
+                return self._result(finished)
+        finally:
+            self._tear_down(run)
+
+    def _may_defer(self) -> bool:
+        if not self.deferrable:
+            return False
+        if not self.hook.reachable_later:
+            self.log.warning(
+                "deferrable=True needs a control secret in the password of connection %r, by which the triggerer "
+                "proves itself to the gateways. Running to the end on this worker instead.",
+                self.skyplane_conn_id,
+            )
+            return False
+        outlives = self.local_gateways_outlive_task
+        if outlives is None:
+            outlives = conf.getboolean("skyplane", "local_gateways_outlive_task", fallback=False)
+        if not outlives:
+            self.log.warning(
+                "deferrable=True with local gateways, which might die with this task's process. Running to the end on "
+                "this worker instead. Set local_gateways_outlive_task=True where the host lives on."
+            )
+        return bool(outlives)
+
+    def _push_run(self, context: Context, run: Run) -> None:
+        context["ti"].xcom_push(key=RUN_XCOM_KEY, value={"dataplane": run.reference, "transfer_id": run.transfer_id})
+
+    def _defer(self, run: Run, credentials_expire_at: float | None = None) -> NoReturn:
+        from airflow_provider_skyplane.triggers.skyplane import SkyplaneTransferTrigger
+
+        run.leave()
+        # Airflow does not enforce execution_timeout on a deferred task, and a defer timeout would bypass us.
+        limit = self.execution_timeout
+        self.defer(
+            trigger=SkyplaneTransferTrigger(
+                dataplane=run.reference,
+                transfer_id=run.transfer_id,
+                skyplane_conn_id=str(self.skyplane_conn_id),
+                ca_fingerprint=run.ca_fingerprint,
+                poll_interval=self.poll_interval,
+                deadline=time.time() + limit.total_seconds() if limit else None,
+                credentials_known_until=credentials_expire_at,
+            ),
+            method_name="execute_complete",
+        )
+
+    def execute_complete(
+        self,
+        context: Context,  # noqa: ARG002  # Airflow passes it
+        event: dict[str, Any] | None = None,
+    ) -> Any:
+        """Resume after the trigger's event; the same return value as without deferring. Idempotent."""
+        if event is None:
+            raise AirflowException("The trigger resumed this task without an event.")
+        with engine_errors():
+            self._run = run = self.hook.engine.attach(event["dataplane"], event["transfer_id"])
+        status = event["status"]
+        if status == "success":
+            return self._complete(run, Finished(**event["finished"]))
+        if status == "renew":
+            try:
+                with engine_errors():
+                    expire_at = run.renew(self.hook.engine, self._request())
+            except BaseException:
+                self._abandon(run)
+                raise
+            self._defer(run, expire_at)
+        self._abandon(run)
+        raise AirflowException(event["message"])
+
+    def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
+        """As Airflow's, but a transfer whose trigger died is cancelled first: execute_complete is not called then."""
+        if next_method == _TRIGGER_DIED:
+            left = context["ti"].xcom_pull(task_ids=self.task_id, key=RUN_XCOM_KEY, map_indexes=context["ti"].map_index)
+            if left:
+                self._abandon_reference(left)
+        return super().resume_execution(next_method, next_kwargs, context)
+
+    def _abandon_reference(self, left: dict[str, str]) -> None:
+        try:
+            run = self.hook.engine.attach(left["dataplane"], left["transfer_id"])
+        except (SkyplaneError, AirflowException) as error:
+            # The trigger's own failure is what the task reports; gateways that stay alone end by their expiry.
+            self.log.warning("Could not reach the gateways to cancel transfer %s: %s", left["transfer_id"], error)
+            return
+        self._abandon(run)
+
+    def on_kill(self) -> None:
+        """Cancel the transfer and stop its gateways."""
+        if self._run is not None:
+            self._abandon(self._run)
+
+    def _abandon(self, run: Run) -> None:
+        """Cancel and tear down on the way out of a failure; that failure stays the one that is reported."""
+        try:
+            run.cancel()
+        except SkyplaneError as error:
+            self.log.warning("Could not cancel transfer %s: %s", run.transfer_id, error)
+        self._tear_down(run)
+
+    def _tear_down(self, run: Run) -> None:
+        try:
+            run.stop()
+        except SkyplaneError as error:
+            self.log.warning("Could not stop dataplane %s, which ends by its expiry: %s", run.dataplane_id, error)
+        self._run = None
+
+    def _log_progress(self, progress: Progress) -> None:
+        self.log.info(
+            "%d of %d objects copied, %d bytes.",
+            progress.objects_copied,
+            progress.objects_selected,
+            progress.bytes_copied,
+        )

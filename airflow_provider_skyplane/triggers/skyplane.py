@@ -1,0 +1,150 @@
+"""Watches one transfer from the triggerer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+from airflow.triggers.base import BaseTrigger, TriggerEvent
+
+from airflow_provider_skyplane.finished import outcome
+from airflow_provider_skyplane.hooks.skyplane import read_control_secret
+from airflow_provider_skyplane.watch import RENEW_MARGIN_SECONDS, Watch
+from skyplane_core.errors import Retry, SkyplaneError
+from skyplane_core.spec import Progress
+
+UNREACHABLE_LIMIT_SECONDS = 180.0
+"""For so long the head may not answer before the transfer is given up: a network blip is not a failure."""
+_ENDING: set[asyncio.Task[None]] = set()
+"""What on_kill has begun: an event loop by itself keeps no task alive."""
+
+
+class SkyplaneTransferTrigger(BaseTrigger):
+    """One cheap status call per poll, then exactly one event.
+
+    Holds no state that a restarted triggerer would miss, and no secret: the control secret is read from the connection.
+    The event's ``status`` is ``success``, ``error``, ``timeout`` (the deadline passed), or ``renew`` (credentials are
+    about to expire and a worker has to resolve new ones).
+
+    Args:
+        dataplane: the dataplane's reference, as JSON.
+        transfer_id: the transfer to watch.
+        skyplane_conn_id: connection that holds the control secret.
+        ca_fingerprint: SHA-256 of the dataplane CA's certificate, by which a changed control secret is told at once.
+        poll_interval: seconds between two polls.
+        deadline: seconds since the epoch after which the transfer is given up, or None.
+        credentials_known_until: the expiry that a renewal already could not better; not asked for again.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataplane: str,
+        transfer_id: str,
+        skyplane_conn_id: str,
+        ca_fingerprint: str,
+        poll_interval: float = 10.0,
+        deadline: float | None = None,
+        credentials_known_until: float | None = None,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.dataplane = dataplane
+        self.transfer_id = transfer_id
+        self.skyplane_conn_id = skyplane_conn_id
+        self.ca_fingerprint = ca_fingerprint
+        self.poll_interval = poll_interval
+        self.deadline = deadline
+        self.credentials_known_until = credentials_known_until
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Class path and arguments; all of them plain JSON."""
+        return (
+            "airflow_provider_skyplane.triggers.skyplane.SkyplaneTransferTrigger",
+            {
+                "dataplane": self.dataplane,
+                "transfer_id": self.transfer_id,
+                "skyplane_conn_id": self.skyplane_conn_id,
+                "ca_fingerprint": self.ca_fingerprint,
+                "poll_interval": self.poll_interval,
+                "deadline": self.deadline,
+                "credentials_known_until": self.credentials_known_until,
+            },
+        )
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Watch until there is something to tell; yields exactly one event."""
+        try:
+            watch = await self._watch()
+            try:
+                event = await self._until_event(watch)
+            finally:
+                await watch.close()
+        except Exception as error:  # noqa: BLE001  # a trigger that raises never reaches execute_complete
+            event = self._event("error", message=f"{type(error).__name__}: {error}")
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def _until_event(self, watch: Watch) -> dict[str, Any]:
+        answered = time.monotonic()
+        while True:
+            try:
+                progress = await watch.progress()
+                answered = time.monotonic()
+            except SkyplaneError as error:
+                lost_for = time.monotonic() - answered
+                if error.retry is Retry.PERMANENT or lost_for > UNREACHABLE_LIMIT_SECONDS:
+                    return self._event("error", message=str(error))
+                self.log.warning("Transfer %s: no answer for %.0f s: %s", self.transfer_id, lost_for, error)
+            else:
+                event = self._judge(progress)
+                if event is not None:
+                    return event
+            if self.deadline is not None and time.time() >= self.deadline:
+                return self._event("timeout", message=f"Transfer {self.transfer_id} ran past its deadline.")
+            await asyncio.sleep(self._pause())
+
+    def _pause(self) -> float:
+        if self.deadline is None:
+            return self.poll_interval
+        return max(0.0, min(self.poll_interval, self.deadline - time.time()))
+
+    def _judge(self, progress: Progress) -> dict[str, Any] | None:
+        if progress.state.ended:
+            return self._event(**outcome(progress))
+        expiry = progress.credentials_expire_at
+        if expiry is None or expiry == self.credentials_known_until:
+            return None
+        if expiry - time.time() < RENEW_MARGIN_SECONDS:
+            return self._event("renew", message="Credentials are about to expire.")
+        return None
+
+    def _event(self, status: str, **details: Any) -> dict[str, Any]:
+        return {"status": status, "dataplane": self.dataplane, "transfer_id": self.transfer_id, **details}
+
+    async def _watch(self) -> Watch:
+        secret = await read_control_secret(self.skyplane_conn_id)
+        return await asyncio.to_thread(Watch, self.dataplane, self.transfer_id, secret, self.ca_fingerprint)
+
+    async def on_kill(self) -> None:
+        """A user ended the deferred task (Airflow 3.3+): cancel the transfer and end its gateways.
+
+        Deliberately not in ``cleanup``, which also runs when the triggerer restarts.
+        """
+        # Airflow 3.3 cancels again every second until we return, and would cancel this, too: hence a task of its own.
+        ending = asyncio.create_task(self._end())
+        _ENDING.add(ending)
+        ending.add_done_callback(_ENDING.discard)
+        await asyncio.shield(ending)
+
+    async def _end(self) -> None:
+        try:
+            watch = await self._watch()
+            try:
+                await watch.cancel_and_shut_down()
+            finally:
+                await watch.close()
+        except Exception as error:  # noqa: BLE001  # nobody awaits this task any more: the log is where it can be seen
+            self.log.warning("Could not end transfer %s; its gateways end by expiry: %s", self.transfer_id, error)
+        else:
+            self.log.info("Transfer %s was cancelled and its gateways have been ended.", self.transfer_id)

@@ -1,0 +1,77 @@
+"""A transfer as the triggerer sees it: the control API, asynchronously, and nothing else of the engine."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from skyplane_core.control import AsyncControlChannel
+from skyplane_core.control_tls import connect_async
+from skyplane_core.errors import GatewayRefused, GatewayUnreachable, TransferNotFound
+from skyplane_core.identity import DataplaneIdentity
+from skyplane_core.provision.base import DataplaneReference
+from skyplane_core.spec import Progress
+
+RENEW_MARGIN_SECONDS = 600.0
+"""Credentials are renewed when less than this is left of them."""
+_CANCEL_POLL_SECONDS = 0.2
+CANCEL_SECONDS = 15.0
+"""How long a cancelled transfer may take to abort its uploads. Airflow gives a trigger's on_kill 30 seconds in all."""
+
+
+class Watch:
+    """One transfer on one dataplane, for one event loop. Making it derives keys, which takes some milliseconds of CPU.
+
+    Args:
+        reference: the dataplane's reference as JSON.
+        ca_fingerprint: what the control secret must lead to.
+
+    Raises:
+        GatewayRefused: the control secret is not the one that the dataplane was started with.
+    """
+
+    def __init__(self, reference: str, transfer_id: str, control_secret: bytes, ca_fingerprint: str) -> None:
+        self._transfer_id = transfer_id
+        dataplane = msgspec.json.decode(reference, type=DataplaneReference)
+        identity = DataplaneIdentity(control_secret, dataplane.dataplane_id)
+        if identity.ca_fingerprint() != ca_fingerprint:
+            raise GatewayRefused(
+                "the control secret is not the one that this dataplane was started with",
+                where=dataplane.dataplane_id,
+                next_step="Restore the password of the skyplane connection, or clear the task.",
+            )
+        self._channels = [
+            connect_async(identity, gateway.gateway_id, gateway.host, gateway.control_port)
+            for gateway in dataplane.gateways
+        ]
+
+    @property
+    def _head(self) -> AsyncControlChannel:
+        return self._channels[0]
+
+    async def progress(self) -> Progress:
+        """One status call to the head. Raises GatewayUnreachable, GatewayRefused, TransferNotFound."""
+        return await self._head.progress(self._transfer_id)
+
+    async def cancel_and_shut_down(self) -> None:
+        """Cancel the transfer, give it a moment to abort its uploads, and end the gateways. May be repeated."""
+        try:
+            await self._head.cancel(self._transfer_id)
+            await asyncio.wait_for(self._ended(), CANCEL_SECONDS)
+        except (GatewayUnreachable, TransferNotFound, asyncio.TimeoutError):
+            pass  # gone, or slow: the gateways end all the same, and their uploads are found again by their records
+        for channel in self._channels:
+            try:
+                await channel.shutdown()
+            except GatewayUnreachable:
+                continue  # it has ended already, or ends by its expiry
+
+    async def _ended(self) -> None:
+        while not (await self.progress()).state.ended:  # noqa: ASYNC110  # what ends is on another machine
+            await asyncio.sleep(_CANCEL_POLL_SECONDS)
+
+    async def close(self) -> None:
+        """Close the connections; the gateways go on."""
+        for channel in self._channels:
+            await channel.close()

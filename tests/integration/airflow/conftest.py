@@ -1,0 +1,7 @@
+"""Fixtures of all tests with Airflow in this process."""
+
+from __future__ import annotations
+
+from tests.servers.airflow_threads import no_idle_thread
+
+__all__ = ["no_idle_thread"]
