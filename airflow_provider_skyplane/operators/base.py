@@ -158,11 +158,12 @@ class SkyplaneBaseOperator(BaseOperator):
         context["ti"].xcom_push(key=RUN_XCOM_KEY, value={"dataplane": run.reference, "transfer_id": run.transfer_id})
 
     def _defer(self, run: Run, credentials_expire_at: float | None = None) -> NoReturn:
-        from airflow_provider_skyplane.triggers.skyplane import SkyplaneTransferTrigger
+        from airflow_provider_skyplane.triggers.skyplane import RESUME_NOT_BEFORE_SECONDS, SkyplaneTransferTrigger
 
         run.leave()
         # Airflow does not enforce execution_timeout on a deferred task, and a defer timeout would bypass us.
         limit = self.execution_timeout
+        now = time.time()
         self.defer(
             trigger=SkyplaneTransferTrigger(
                 dataplane=run.reference,
@@ -170,7 +171,8 @@ class SkyplaneBaseOperator(BaseOperator):
                 skyplane_conn_id=str(self.skyplane_conn_id),
                 ca_fingerprint=run.ca_fingerprint,
                 poll_interval=self.poll_interval,
-                deadline=time.time() + limit.total_seconds() if limit else None,
+                deadline=now + limit.total_seconds() if limit else None,
+                not_before=now + RESUME_NOT_BEFORE_SECONDS,
                 credentials_known_until=credentials_expire_at,
             ),
             method_name="execute_complete",

@@ -17,6 +17,10 @@ from skyplane_core.spec import Progress
 
 UNREACHABLE_LIMIT_SECONDS = 180.0
 """For so long the head may not answer before the transfer is given up: a network blip is not a failure."""
+RESUME_NOT_BEFORE_SECONDS = 8.0
+"""How long after deferring a task may be resumed at the earliest. A worker's supervisor can take 5 s to notice that the
+process of a deferred task has ended; if the task is queued again by then, the scheduler takes the late word of that end
+for a crash and fails it (seen on Airflow 3.3.2; apache/airflow#66374)."""
 _ENDING: set[asyncio.Task[None]] = set()
 """What on_kill has begun: an event loop by itself keeps no task alive."""
 
@@ -35,6 +39,7 @@ class SkyplaneTransferTrigger(BaseTrigger):
         ca_fingerprint: SHA-256 of the dataplane CA's certificate, by which a changed control secret is told at once.
         poll_interval: seconds between two polls.
         deadline: seconds since the epoch after which the transfer is given up, or None.
+        not_before: seconds since the epoch before which no event is fired, see :data:`RESUME_NOT_BEFORE_SECONDS`.
         credentials_known_until: the expiry that a renewal already could not better; not asked for again.
     """
 
@@ -47,6 +52,7 @@ class SkyplaneTransferTrigger(BaseTrigger):
         ca_fingerprint: str,
         poll_interval: float = 10.0,
         deadline: float | None = None,
+        not_before: float = 0.0,
         credentials_known_until: float | None = None,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -56,6 +62,7 @@ class SkyplaneTransferTrigger(BaseTrigger):
         self.ca_fingerprint = ca_fingerprint
         self.poll_interval = poll_interval
         self.deadline = deadline
+        self.not_before = not_before
         self.credentials_known_until = credentials_known_until
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -69,6 +76,7 @@ class SkyplaneTransferTrigger(BaseTrigger):
                 "ca_fingerprint": self.ca_fingerprint,
                 "poll_interval": self.poll_interval,
                 "deadline": self.deadline,
+                "not_before": self.not_before,
                 "credentials_known_until": self.credentials_known_until,
             },
         )
@@ -83,6 +91,7 @@ class SkyplaneTransferTrigger(BaseTrigger):
                 await watch.close()
         except Exception as error:  # noqa: BLE001  # a trigger that raises never reaches execute_complete
             event = self._event("error", message=f"{type(error).__name__}: {error}")
+        await asyncio.sleep(max(0.0, self.not_before - time.time()))
         yield TriggerEvent(event)  # type: ignore[no-untyped-call]
 
     async def _until_event(self, watch: Watch) -> dict[str, Any]:

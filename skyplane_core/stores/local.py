@@ -1,8 +1,9 @@
 """A directory as a store: keys are relative paths, and what a rename made visible is whole.
 
-A file system keeps no content headers and no user metadata, so attributes are dropped; a file's time is that of its
-writing. Keys that cannot be paths strictly inside the directory are refused (:mod:`skyplane_core.stores.local_paths`).
-Files behind links are read wherever they are, directories behind links only inside the tree
+A file system keeps no content headers and no user metadata, so attributes are dropped, except for the version of the
+source that a file is a copy of (:mod:`skyplane_core.stores.local_source`); a file's time is that of its writing. Keys
+that cannot be paths strictly inside the directory are refused (:mod:`skyplane_core.stores.local_paths`). Files behind
+links are read wherever they are, directories behind links only inside the tree
 (:class:`skyplane_core.stores.local_listing.Listing`); a write replaces a link and never goes through it to a place
 outside. A key that ends in ``/`` is a directory and has no bytes; an empty one is listed so. A directory goes with the
 last key in it, as a prefix does in an object store.
@@ -32,7 +33,7 @@ from skyplane_core.model import (
     Stored,
     StoredPart,
 )
-from skyplane_core.stores import local_upload
+from skyplane_core.stores import local_source, local_upload
 from skyplane_core.stores.base import Capabilities, DataPath
 from skyplane_core.stores.local_data import LocalData, require_root, stored_at
 from skyplane_core.stores.local_listing import Listing, info_of
@@ -98,16 +99,18 @@ class LocalStore:
         if not (stat.S_ISDIR if key.endswith("/") else stat.S_ISREG)(status.st_mode):
             raise missing
         info = info_of(key, status)
-        return ObjectInfo(info.key, info.size, info.version, info.modified, attributes=ObjectAttributes())
+        with mapped(where):
+            attributes = local_source.attributes_of(path)
+        return ObjectInfo(info.key, info.size, info.version, info.modified, attributes=attributes)
 
-    def create_upload(self, key: str, attributes: ObjectAttributes) -> str:  # noqa: ARG002 - the protocol's
+    def create_upload(self, key: str, attributes: ObjectAttributes) -> str:
         where = self._config.object_uri(key)
         path_of(self._root, key, where)
         if key.endswith("/"):
             raise StoreRejected("a key that ends in '/' is a directory and holds no bytes", where=where)
         require_root(self._config)
         with mapped(where):
-            return local_upload.create(self._root, key)
+            return local_upload.create(self._root, key, attributes)
 
     def list_parts(self, key: str, upload_id: str) -> Iterator[StoredPart]:
         where = self._config.object_uri(key)
@@ -137,6 +140,7 @@ class LocalStore:
                 stored = self._completed_before(path, size, crc32c, where)
             else:
                 upload.check(tuple(parts), size)
+                local_source.seal(upload.object_path)
                 local_upload.flush_and_read_back(upload.object_path, size, crc32c, where)
                 local_upload.publish(upload.object_path, path, precondition, where)
                 stored = stored_at(path, size, crc32c)

@@ -12,7 +12,7 @@ from skyplane_core.errors import (
     StoreRejected,
 )
 from skyplane_core.model import Attestation, ObjectAttributes, Precondition, StoreConfig, Stored, StoredPart
-from skyplane_core.stores import local_upload
+from skyplane_core.stores import local_source, local_upload
 from skyplane_core.stores.base import ReadResult
 from skyplane_core.stores.local_listing import version_of
 from skyplane_core.stores.local_paths import make_parents, mapped, path_of
@@ -52,7 +52,7 @@ class LocalData:
         data: memoryview,
         *,
         crc32c: int,
-        attributes: ObjectAttributes,  # noqa: ARG002 - the protocol's
+        attributes: ObjectAttributes,
         precondition: Precondition,
     ) -> Stored:
         where = self._config.object_uri(key)
@@ -69,6 +69,8 @@ class LocalData:
                         local_upload.write_at(descriptor, data, 0)
                     finally:
                         os.close(descriptor)
+                    local_source.note(prepared, attributes)
+                    local_source.seal(prepared)
                     local_upload.flush_and_read_back(prepared, len(data), crc32c, where)
                     local_upload.publish(prepared, path, precondition, where)
                 finally:

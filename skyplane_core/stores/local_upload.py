@@ -15,7 +15,8 @@ import uuid
 from collections.abc import Iterator
 
 from skyplane_core.errors import ChecksumMismatch, PreconditionFailed, StoreRejected, UploadNotFound
-from skyplane_core.model import Precondition, StoredPart
+from skyplane_core.model import ObjectAttributes, Precondition, StoredPart
+from skyplane_core.stores import local_source
 from skyplane_core.stores.local_listing import version_of
 from skyplane_core.stores.local_paths import UPLOADS, make_parents, sync_directory
 
@@ -91,7 +92,7 @@ class Upload:
         shutil.rmtree(self.directory)
 
 
-def create(root: str, key: str) -> str:
+def create(root: str, key: str, attributes: ObjectAttributes) -> str:
     """Make an upload's directory and return its id."""
     upload_id = uuid.uuid4().hex
     directory = os.path.join(root, UPLOADS, upload_id)
@@ -100,6 +101,7 @@ def create(root: str, key: str) -> str:
         pass
     with open(os.path.join(directory, "key"), "xb") as file:
         file.write(key.encode())
+    local_source.note(os.path.join(directory, "object"), attributes)
     return upload_id
 
 

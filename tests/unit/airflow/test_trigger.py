@@ -126,6 +126,12 @@ def test_the_deadline_is_kept_by_the_trigger(watch: type[FakeWatch]) -> None:
     assert event["status"] == "timeout"
 
 
+def test_no_event_before_the_supervisor_has_seen_the_task_defer(watch: type[FakeWatch]) -> None:
+    not_before = time.time() + 0.1
+    assert events(trigger(not_before=not_before))[0]["status"] == "success"
+    assert time.time() >= not_before
+
+
 def test_credentials_about_to_expire_ask_for_a_worker_once(watch: type[FakeWatch]) -> None:
     expiry = time.time() + 60
     watch.answers = [Progress("t1", TransferState.RUNNING, credentials_expire_at=expiry), DONE]
