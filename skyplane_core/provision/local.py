@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import selectors
+import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -23,6 +24,9 @@ NAME = "local"
 START_SECONDS = 30.0
 STOP_SECONDS = 8.0
 """How long a gateway may take to end by itself; it gives its own processes 3."""
+
+LOG_DAYS = 7
+"""Logs of dataplanes older than this are removed when a new one starts, so that they do not pile up for ever."""
 
 _HOST = "127.0.0.1"
 _POLL_SECONDS = 0.01
@@ -75,6 +79,7 @@ class LocalProvisioner:
         started: dict[str, subprocess.Popen[bytes]] = {}
         try:
             self._logs.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _prune(self._logs.parent)
             for gateway_id in (f"gateway-{number}" for number in range(count)):
                 started[gateway_id] = local_process.spawn(self.log_path(gateway_id), self._command)
                 self._tell(gateway_id, started[gateway_id])
@@ -193,6 +198,16 @@ class LocalProvisioner:
     @staticmethod
     def _running(gateway: GatewayAddress) -> bool:
         return local_process.is_running(gateway.pid, gateway.pid_start_time)
+
+
+def _prune(logs: Path) -> None:
+    """Remove what was last written to too long ago; what another process removes at the same time is gone, too."""
+    oldest = time.time() - LOG_DAYS * 24 * 3600
+    for directory in logs.glob("dp-*"):
+        files = [*directory.glob("*.log"), directory]
+        with contextlib.suppress(FileNotFoundError):
+            if max(file.stat().st_mtime for file in files) < oldest:
+                shutil.rmtree(directory, ignore_errors=True)
 
 
 def _ending(process: subprocess.Popen[bytes]) -> str:
