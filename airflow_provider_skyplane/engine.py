@@ -54,11 +54,6 @@ class Request:
             refresh=self._fresh_stores,
         )
 
-    @property
-    def listing_may_mislead(self) -> bool:
-        """Whether the first pages of the source's listing may hold nothing of the selection although later ones do."""
-        return self.selection is not None and bool(self.selection.glob or self.selection.delimiter)
-
     def _fresh_stores(self) -> tuple[StoreConfig, StoreConfig]:
         return _store(self.source(), directory=self.recursive), _store(self.destination(), directory=self.recursive)
 
@@ -81,7 +76,7 @@ class Engine:
             SkyplaneError: refused; whatever was provisioned is gone again.
         """
         prepared = request.prepare(self.client, secrets.token_hex(16))
-        check(prepared, allow_empty=request.listing_may_mislead, create_directory=True)
+        check(prepared, create_directory=True)
         dataplane = self.client.dataplane()
         dataplane.provision()
         try:
@@ -97,9 +92,16 @@ class Engine:
 
     def receipt(self, request: Request, transfer_id: str) -> Iterator[ReceiptLine]:
         """The durable receipt of a transfer of this request, read from the destination: no gateway is needed."""
-        # It lies at the destination alone, so nobody needs to resolve the source's credentials once more.
+        return self.client.dataplane().receipt_lines(self._at_destination(request, transfer_id))
+
+    def discard_receipt(self, request: Request, transfer_id: str) -> None:
+        """Delete an ended transfer's receipt and journal from the destination. May be repeated."""
+        self.client.dataplane().discard_state(self._at_destination(request, transfer_id))
+
+    def _at_destination(self, request: Request, transfer_id: str) -> Prepared:
+        """The transfer as far as its state at the destination goes; the source's credentials stay unresolved."""
         elsewhere = dataclasses.replace(request, source=lambda: Location(StoreConfig("local", "/"), ""))
-        return self.client.dataplane().receipt_lines(elsewhere.prepare(self.client, transfer_id))
+        return elsewhere.prepare(self.client, transfer_id)
 
 
 class Run:
@@ -132,12 +134,8 @@ class Run:
 
     def renew(self, engine: Engine, request: Request) -> float | None:
         """Give the gateways fresh credentials; returns when those expire (seconds since the epoch), None for never."""
-        prepared = request.prepare(engine.client, self.transfer_id)
-        route = self._dataplane.plan(prepared).routes[0].path
-        spec = msgspec.structs.replace(prepared.spec, route=route)
-        prepared = self._dataplane.renew(dataclasses.replace(prepared, spec=spec))
-        expiries = [store.credentials.expires_at for store in (prepared.source, *prepared.destinations)]
-        return min((expiry for expiry in expiries if expiry is not None), default=None)
+        prepared = dataclasses.replace(request.prepare(engine.client, self.transfer_id), refresh=None)
+        return self._dataplane.renew(prepared).credentials_expire_at
 
     def cancel(self) -> None:
         """Stop the transfer and abort its uploads. May be repeated."""
@@ -145,8 +143,7 @@ class Run:
 
     def leave(self) -> None:
         """Close the connections to the gateways; they and the transfer go on."""
-        for channel in self._dataplane._channels.values():  # noqa: SLF001  # a dataplane has no way to be left, only to be ended
-            channel.close()
+        self._dataplane.close()
 
     def stop(self) -> None:
         """End the gateways. May be repeated."""

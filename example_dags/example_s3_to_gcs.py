@@ -37,7 +37,8 @@ with DAG(
         dest_gcs="{{ params.dest_gcs }}",
         replace=False,
         return_gcs_uris=True,
-        # New, and optional: two gateways send encrypted, compressed frames to each other.
+        # New, and optional: keep the receipts, and let two gateways send encrypted, compressed frames to each other.
+        receipt_path=".skyplane/",
         gateways=int(os.environ.get("SKYPLANE_EXAMPLE_GATEWAYS", "1")),
         compression=os.environ.get("SKYPLANE_EXAMPLE_COMPRESSION", "auto"),
     )

@@ -145,12 +145,11 @@ class Dataplane:
 
     def renew(self, prepared: Prepared) -> Prepared:
         """Give the gateways fresh credentials for a running transfer; returns it with them."""
-        if prepared.refresh is None:
-            return prepared
-        source, destination = prepared.refresh()
-        renewed = dataclasses.replace(prepared, source=source, destinations=(destination,))
-        self._hand_out(renewed, prepared.spec.route)
-        return renewed
+        if prepared.refresh is not None:
+            source, destination = prepared.refresh()
+            prepared = dataclasses.replace(prepared, source=source, destinations=(destination,))
+        self._hand_out(prepared, self.plan(prepared).routes[0].path)
+        return prepared
 
     def tracker(self, transfer_id: str, prepared: Prepared | None = None) -> Tracker:
         """A tracker for a transfer that was started earlier, by this or another client."""

@@ -6,7 +6,6 @@ Everything that can be refused is refused here, before anything is provisioned o
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import secrets
 import time
 from collections.abc import Callable
@@ -146,8 +145,8 @@ def _check_source(source: ObjectStore, spec: TransferSpec, *, allow_empty: bool)
         return
     if allow_empty:
         return
-    listed = select(selection, itertools.islice(source.list(source_prefix(selection)), 10_000))
-    if next(listed, None) is not None:
+    listing = source.list(source_prefix(selection), delimiter=selection.delimiter)
+    if next(select(selection, listing), None) is not None:
         return
     if selection.tree and selection.prefix and not selection.prefix.endswith("/"):
         try:

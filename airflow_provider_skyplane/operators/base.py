@@ -113,7 +113,9 @@ class SkyplaneBaseOperator(BaseOperator):
             self._abandon(run)
             raise
         if defers:
-            self._defer(run)
+            # Airflow does not enforce execution_timeout on a deferred task, and a defer timeout would bypass us.
+            limit = self.execution_timeout
+            self._defer(run, time.time() + limit.total_seconds() if limit else None)
         return self._wait(run)
 
     def _wait(self, run: Run) -> Any:
@@ -157,13 +159,10 @@ class SkyplaneBaseOperator(BaseOperator):
     def _push_run(self, context: Context, run: Run) -> None:
         context["ti"].xcom_push(key=RUN_XCOM_KEY, value={"dataplane": run.reference, "transfer_id": run.transfer_id})
 
-    def _defer(self, run: Run, credentials_expire_at: float | None = None) -> NoReturn:
+    def _defer(self, run: Run, deadline: float | None, credentials_expire_at: float | None = None) -> NoReturn:
         from airflow_provider_skyplane.triggers.skyplane import RESUME_NOT_BEFORE_SECONDS, SkyplaneTransferTrigger
 
         run.leave()
-        # Airflow does not enforce execution_timeout on a deferred task, and a defer timeout would bypass us.
-        limit = self.execution_timeout
-        now = time.time()
         self.defer(
             trigger=SkyplaneTransferTrigger(
                 dataplane=run.reference,
@@ -171,8 +170,8 @@ class SkyplaneBaseOperator(BaseOperator):
                 skyplane_conn_id=str(self.skyplane_conn_id),
                 ca_fingerprint=run.ca_fingerprint,
                 poll_interval=self.poll_interval,
-                deadline=now + limit.total_seconds() if limit else None,
-                not_before=now + RESUME_NOT_BEFORE_SECONDS,
+                deadline=deadline,
+                not_before=time.time() + RESUME_NOT_BEFORE_SECONDS,
                 credentials_known_until=credentials_expire_at,
             ),
             method_name="execute_complete",
@@ -198,7 +197,7 @@ class SkyplaneBaseOperator(BaseOperator):
             except BaseException:
                 self._abandon(run)
                 raise
-            self._defer(run, expire_at)
+            self._defer(run, event.get("deadline"), expire_at)
         self._abandon(run)
         raise AirflowException(event["message"])
 

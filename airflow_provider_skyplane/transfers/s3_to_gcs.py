@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_skyplane.compat import conf
 from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator
 from airflow_provider_skyplane.transfers.gcs_url import check_directory, dataset_name, split_gcs_url
-from skyplane_core.errors import NothingToTransfer
+from skyplane_core.errors import NothingToTransfer, SkyplaneError
 from skyplane_core.model import Compression
 from skyplane_core.spec import Compare, KeyMapping, MappingKind, Outcome, Selection, TransferOptions
 
@@ -186,8 +186,11 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
 
     def _result(self, finished: Finished) -> list[str]:
         bucket, _ = split_gcs_url(self.dest_gcs)
-        lines = self.hook.engine.receipt(self._request(), finished.transfer_id)
+        request = self._request()
+        lines = self.hook.engine.receipt(request, finished.transfer_id)
         copied = sorted((line.key, line.destination_key) for line in lines if line.outcome is Outcome.COPIED)
+        if not self.receipt_path:
+            self._discard_receipt(request, finished.transfer_id)
         if copied:
             self.log.info("All done, uploaded %d files to Google Cloud Storage", len(copied))
         else:
@@ -195,6 +198,13 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
         if self.return_gcs_uris:
             return [f"gs://{bucket}/{destination_key}" for _, destination_key in copied]
         return [key for key, _ in copied]
+
+    def _discard_receipt(self, request: Request, transfer_id: str) -> None:
+        """Whoever loads ``dest_gcs`` with a wildcard finds objects and nothing else, as with the stock operator."""
+        try:
+            self.hook.engine.discard_receipt(request, transfer_id)
+        except SkyplaneError as error:
+            self.log.warning("The receipt of transfer %s stays at the destination: %s", transfer_id, error)
 
     def _gzip_on_worker(self) -> list[str]:
         from airflow_provider_skyplane.transfers.gzip_copy import GzipCopy

@@ -125,7 +125,7 @@ class SkyplaneTransferTrigger(BaseTrigger):
         if expiry is None or expiry == self.credentials_known_until:
             return None
         if expiry - time.time() < RENEW_MARGIN_SECONDS:
-            return self._event("renew", message="Credentials are about to expire.")
+            return self._event("renew", message="Credentials are about to expire.", deadline=self.deadline)
         return None
 
     def _event(self, status: str, **details: Any) -> dict[str, Any]:

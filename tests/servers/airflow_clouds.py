@@ -69,12 +69,11 @@ class Clouds:
             client.put_object(Bucket=bucket, Key=key, Body=body, ContentType="text/csv")
 
     def objects(self, bucket: str) -> dict[str, tuple[str | None, str | None, bytes]]:
-        """Content type, encoding and body of every object but the engine's own state."""
-        found = {}
-        for blob in self.gcs().list_blobs(bucket):
-            if "/.skyplane/" not in f"/{blob.name}":
-                found[blob.name] = (blob.content_type, blob.content_encoding, blob.download_as_bytes(raw_download=True))
-        return found
+        """Content type, encoding and body of every object."""
+        return {
+            blob.name: (blob.content_type, blob.content_encoding, blob.download_as_bytes(raw_download=True))
+            for blob in self.gcs().list_blobs(bucket)
+        }
 
 
 @contextlib.contextmanager

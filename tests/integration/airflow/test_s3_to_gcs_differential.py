@@ -165,8 +165,9 @@ def test_no_secret_is_left_anywhere(world: Clouds, caplog: pytest.LogCaptureFixt
 
     world.put("src-root", TREE)
     caplog.set_level("DEBUG")
-    run(SkyplaneS3ToGCSOperator, "src-root", "ours-root", {"prefix": "data/", "dest_gcs": "gs://{dst}/canary/"})
+    arguments = {"prefix": "data/", "dest_gcs": "gs://{dst}/canary/", "receipt_path": "kept/"}
+    run(SkyplaneS3ToGCSOperator, "src-root", "ours-root", arguments)
     assert SECRET_KEY not in caplog.text
-    state = [blob.download_as_bytes() for blob in world.gcs().list_blobs("ours-root", prefix="canary/.skyplane/")]
+    state = [blob.download_as_bytes() for blob in world.gcs().list_blobs("ours-root", prefix="kept/")]
     assert state
     assert not [body for body in state if SECRET_KEY.encode() in body]

@@ -11,7 +11,7 @@ from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.operators.base import RUN_XCOM_KEY
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
 from airflow_provider_skyplane.transfers.s3_to_gcs import SkyplaneS3ToGCSOperator
-from skyplane_core.errors import GatewayUnreachable, InvalidURI, NothingToTransfer, ProvisionFailed
+from skyplane_core.errors import GatewayUnreachable, InvalidURI, NothingToTransfer, ProvisionFailed, StoreUnavailable
 from skyplane_core.spec import Compare, MappingKind, Outcome, ReceiptLine
 
 SECRET = "canary-control-secret-0123456789abcdef"
@@ -48,6 +48,13 @@ class FakeRun:
 class FakeEngine:
     def __init__(self, run: FakeRun, refuse: Exception | None = None) -> None:
         self.run, self.refuse, self.requests = run, refuse, []
+        self.discarded: list[str] = []
+        self.discard_fails = False
+
+    def discard_receipt(self, request: Any, transfer_id: str) -> None:
+        if self.discard_fails:
+            raise StoreUnavailable("the store is down")
+        self.discarded.append(transfer_id)
 
     def start(self, request: Any) -> FakeRun:
         if self.refuse:
@@ -153,6 +160,15 @@ def test_the_drop_in_returns_what_the_receipt_says_was_copied_sorted() -> None:
     assert drop_in(return_gcs_uris=True).execute({}) == ["gs://dst/in/a", "gs://dst/in/b"]
 
 
+def test_the_drop_in_leaves_a_receipt_only_where_it_was_asked_to() -> None:
+    by_default, kept, failing = drop_in(), drop_in(receipt_path="receipts/"), drop_in()
+    failing.hook.engine.discard_fails = True
+    for operator in (by_default, kept, failing):
+        assert operator.execute({}) == ["a", "b"]
+    assert by_default.hook.engine.discarded == ["t1"]
+    assert kept.hook.engine.discarded == []
+
+
 @pytest.mark.parametrize("kwargs", [{"outlives": False}, {"outlives": None}, {"outlives": True, "disconnected": True}])
 def test_local_gateways_are_not_deferred_unless_they_outlive_the_task(
     monkeypatch: pytest.MonkeyPatch, kwargs: dict[str, Any], connected: None
@@ -208,9 +224,10 @@ def test_renewal_hands_out_credentials_and_defers_again(deferred: Any) -> None:
     operator, run, _, _ = deferred
     run.expiry = 123.0
     with pytest.raises(TaskDeferred) as caught:
-        operator.execute_complete({"ti": TaskInstance()}, {**EVENT, "status": "renew", "message": ""})
+        operator.execute_complete({"ti": TaskInstance()}, {**EVENT, "status": "renew", "message": "", "deadline": 99.0})
     assert run.calls == ["leave", "attach", "renew", "leave"]
     assert caught.value.trigger.credentials_known_until == 123.0
+    assert caught.value.trigger.deadline == 99.0
 
 
 def test_a_dead_trigger_tears_down_before_the_task_fails(deferred: Any) -> None:
