@@ -233,7 +233,11 @@ def _fill(response: http.client.HTTPResponse, buffer: memoryview) -> None:
         if not count:
             raise http.client.HTTPException(f"the body ended after {got} of {wanted} bytes")
         got += count
-    if response.length is None and response.read(1):
+    if response.headers.defects:
+        # http.client gives up at a header that is none, as odd metadata names make them, and so loses the length of the
+        # body. What was asked for is here; whether more follows cannot be told without waiting for it.
+        response.will_close = True
+    elif response.length is None and response.read(1):
         raise http.client.HTTPException(f"more than the {wanted} bytes asked for")
 
 

@@ -204,11 +204,6 @@ def test_tokens(server: ObjectServer, token: str, kinds: tuple[type[Exception], 
     store.close()
 
 
-@pytest.mark.xfail(
-    raises=StoreUnavailable,
-    reason="http.client drops every header after a name that is no token, Content-Length among them, and HttpData then "
-    "waits for the end of a connection that the server keeps open",
-)
 def test_a_metadata_name_that_is_no_header_name(store: GcsStore, monkeypatch: pytest.MonkeyPatch) -> None:
     odd = ObjectAttributes(metadata={"ü b": "x"})
     stored = put(store, "k", b"content", attributes=odd)
