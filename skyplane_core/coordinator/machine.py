@@ -197,6 +197,8 @@ class TransferMachine:
             events.append(Acked(target.target.upload_id, ack))
             if state.complete(ack.destination):
                 crc = state.crc32c(ack.destination)
+                if state.info.crc32c not in (None, crc):
+                    return events + self._not_the_source(state, ack.destination, crc)
                 events.append(
                     Commit(
                         ack.object,
@@ -212,6 +214,15 @@ class TransferMachine:
         elif ack.stored is not None:
             events += self.committed(ack.object, ack.destination, ack.stored, ack.crc32c)
         return events
+
+    def _not_the_source(self, state: ObjectState, destination: int, crc32c: int) -> list[Event]:
+        """The parts were read well one by one, and together they are not what the source store vouches for."""
+        error = ChecksumMismatch(
+            "the bytes that were read are not those that the source vouches for",
+            where=state.info.key,
+            why=f"CRC32C {crc32c:08x} instead of {state.info.crc32c or 0:08x}",
+        )
+        return self.failed(state.number, destination, error.record())
 
     def _on_failure(self, failure: PartFailure, part: PartLease, attempt: int, now: float) -> list[Event]:
         state = self._objects.get(part.object)

@@ -132,6 +132,18 @@ def test_a_striped_object_is_committed_once_all_parts_are_acknowledged() -> None
     assert outcomes(m.committed(1, 0, Stored("d", commit.size, 0, Attestation.WHOLE), 0)) == [Outcome.COPIED]
 
 
+def test_a_striped_object_whose_parts_do_not_make_up_what_the_source_vouches_for_is_not_committed() -> None:
+    m = machine()
+    info = ObjectInfo("k", 2, "v", crc32c=12345)
+    m.admit(1, info, "new", [PartTarget(0, "to", "u")], [(1, 0, 1), (2, 1, 1)])
+    events = [event for _ in range(m.table.waiting) for event in m.on_result(ack(take(m)), 0.0)]
+    assert not [event for event in events if isinstance(event, Commit)]
+    assert [event.upload_id for event in events if isinstance(event, Abort)] == ["u"]
+    (line,) = [event.line for event in events if isinstance(event, Finished)]
+    assert line.outcome is Outcome.FAILED
+    assert "source" in line.reason
+
+
 def test_parts_that_an_earlier_coordinator_stored_are_not_leased() -> None:
     m = machine()
     target = PartTarget(0, "to", "upload")
