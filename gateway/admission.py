@@ -174,7 +174,7 @@ class Admission:
             self._journal.record(
                 UploadRecord(info.key, info.version, info.size, 0, decision.destination_key, upload_id, size)
             )
-        except SkyplaneError:
+        except Exception:
             # Without a durable record nobody would ever find this upload again.
             self._destinations[0].abort_upload(decision.destination_key, upload_id)
             raise

@@ -129,11 +129,8 @@ class Agent:
             run = TransferRun(
                 spec,
                 {self._bootstrap.gateway_id: spec.route},
-                DirectStore(lambda: self._transfers.source(spec.transfer_id)),
-                {
-                    index: self._destination(spec.transfer_id, index, spec.route)
-                    for index in range(len(spec.destinations))
-                },
+                DirectStore(lambda: self._transfers.source(spec.transfer_id), spec.options.max_attempts),
+                {index: self._destination(spec, index) for index in range(len(spec.destinations))},
                 pool_bytes=self._bootstrap.pool_bytes,
                 execute=lambda lease: self._data.send(Execute(lease)),
                 report=self._report,
@@ -147,10 +144,11 @@ class Agent:
         expiry = self._transfers.credentials_expire_at(progress.transfer_id)
         self._control.send(Report(msgspec.structs.replace(progress, credentials_expire_at=expiry)))
 
-    def _destination(self, transfer_id: str, index: int, route: tuple[str, ...]) -> CalledStore:
-        if not route:
-            return DirectStore(lambda: self._transfers.destination(transfer_id, index))
-        return CalledStore(self._links.store_caller(route[-1], transfer_id, index))
+    def _destination(self, spec: TransferSpec, index: int) -> CalledStore:
+        attempts = spec.options.max_attempts
+        if not spec.route:
+            return DirectStore(lambda: self._transfers.destination(spec.transfer_id, index), attempts)
+        return CalledStore(self._links.store_caller(spec.route[-1], spec.transfer_id, index), attempts)
 
     def _cancel(self, call: Call) -> None:
         self._run_of(call.transfer_id).cancel()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -20,6 +22,8 @@ from gateway.store_calls import (
     StoreCall,
     perform,
 )
+from skyplane_core.coordinator.retry import retry_delay
+from skyplane_core.errors import SkyplaneError
 from skyplane_core.model import ObjectAttributes, ObjectInfo, Precondition, Stored, StoredPart
 from skyplane_core.stores.base import Capabilities, ObjectStore
 
@@ -31,11 +35,17 @@ Caller = Callable[[StoreCall, Any], Any]
 
 
 class CalledStore:
-    """A store behind a caller. Implements :class:`skyplane_core.coordinator.store.AgentStore`."""
+    """A store behind a caller. Implements :class:`skyplane_core.coordinator.store.AgentStore`.
 
-    def __init__(self, call: Caller) -> None:
+    Args:
+        max_attempts: how often a call is tried when failures are passing.
+    """
+
+    def __init__(self, call: Caller, max_attempts: int) -> None:
         self._call = call
+        self._max_attempts = max_attempts
         self._capabilities: Capabilities | None = None
+        self.answered_at = 0.0
 
     @property
     def capabilities(self) -> Capabilities:
@@ -88,16 +98,49 @@ class CalledStore:
         return self._ask(GetBytes(key), bytes)
 
     def _ask(self, call: StoreCall, result: type[T]) -> T:
-        value: T = self._call(call, result)
-        return value
+        attempt = 1
+        while True:
+            try:
+                value: T = self._call(call, result)
+            except SkyplaneError as error:
+                self._pause(error, attempt)
+                attempt += 1
+            else:
+                self.answered_at = time.monotonic()
+                return value
+
+    def _pause(self, error: SkyplaneError, attempt: int) -> None:
+        """Wait as long as the error asks for before another attempt, or raise it if there is to be none."""
+        delay = retry_delay(error.record(), attempt, self._max_attempts, random.uniform)
+        if delay is None:
+            raise error
+        time.sleep(delay)
 
 
 class DirectStore(CalledStore):
     """A store whose agent is this process: calls are made at once, and a listing streams without pages of ours."""
 
-    def __init__(self, store: Callable[[], ObjectStore]) -> None:
-        super().__init__(lambda call, _result: perform(store(), call))
+    def __init__(self, store: Callable[[], ObjectStore], max_attempts: int) -> None:
+        super().__init__(lambda call, _result: perform(store(), call), max_attempts)
         self._store = store
 
     def list(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
-        return self._store().list(prefix, start_after=start_after, delimiter=delimiter)
+        """As a stream, which goes on after its last key with a new store when credentials were renewed.
+
+        A listing lasts as long as the transfer, because admission pauses it, and so outlives its credentials.
+        """
+        attempt = 1
+        while True:
+            try:
+                store = self._store()
+                for info in store.list(prefix, start_after=start_after, delimiter=delimiter):
+                    start_after, attempt = info.key, 1
+                    self.answered_at = time.monotonic()
+                    yield info
+                    if self._store() is not store:
+                        break
+                else:
+                    return
+            except SkyplaneError as error:
+                self._pause(error, attempt)
+                attempt += 1

@@ -3,21 +3,16 @@
 from __future__ import annotations
 
 import logging
-import random
-import time
 from collections.abc import Callable
-from typing import TypeVar
 
 from skyplane_core.coordinator.events import Abort, Commit, Event, Recognise, Verify
 from skyplane_core.coordinator.machine import TransferMachine
-from skyplane_core.coordinator.retry import retry_delay
 from skyplane_core.coordinator.store import AgentStore
 from skyplane_core.errors import PreconditionFailed, SkyplaneError
 from skyplane_core.model import Stored
 
 log = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Do = Callable[[Callable[[], list[Event]]], None]
 
 
@@ -26,17 +21,19 @@ class Committer:
 
     Args:
         machine: changed only through ``do``.
-        destinations: stores by destination index.
-        max_attempts: how often one call is tried when failures are passing.
+        destinations: stores by destination index; they try again by themselves where that may help.
+        closed: told the id of each upload that is open no more.
     """
 
     def __init__(
-        self, machine: TransferMachine, destinations: dict[int, AgentStore], do: Do, max_attempts: int
+        self, machine: TransferMachine, destinations: dict[int, AgentStore], do: Do, closed: Callable[[str], None]
     ) -> None:
         self._machine = machine
         self._destinations = destinations
         self._do = do
-        self._max_attempts = max_attempts
+        self._closed = closed
+        self.left_open = False
+        """Whether some upload could not be aborted."""
 
     def perform(self, event: Event) -> None:
         """Do what ``event`` asks for and tell the machine what came of it."""
@@ -61,31 +58,30 @@ class Committer:
 
     def _commit(self, event: Commit) -> None:
         store = self._destinations[event.destination]
-        stored = self._persist(
-            lambda: store.complete_upload(
-                event.key,
-                event.upload_id,
-                event.parts,
-                size=event.size,
-                crc32c=event.crc32c,
-                precondition=event.precondition,
-            )
+        stored = store.complete_upload(
+            event.key,
+            event.upload_id,
+            event.parts,
+            size=event.size,
+            crc32c=event.crc32c,
+            precondition=event.precondition,
         )
+        self._closed(event.upload_id)
         self._do(lambda: self._machine.committed(event.object, event.destination, stored, event.crc32c))
 
     def _verify(self, event: Verify) -> None:
         store = self._destinations[event.destination]
-        read = self._persist(lambda: store.read_back(event.key, event.stored.version, event.stored.size))
+        read = store.read_back(event.key, event.stored.version, event.stored.size)
         self._do(lambda: self._machine.verified(event.object, event.destination, event.stored, event.crc32c, read))
 
     def _recognise(self, event: Recognise) -> None:
         """An object whose checksum is ours was written by our earlier attempt; any other is somebody else's."""
         store = self._destinations[event.destination]
-        info = self._persist(lambda: store.head(event.key))
+        info = store.head(event.key)
         crc = info.crc32c
         attestation = store.capabilities.attestation if crc is not None else None
         if crc is None and info.size == event.part.size:
-            crc = self._persist(lambda: store.read_back(event.key, info.version, info.size))
+            crc = store.read_back(event.key, info.version, info.size)
         if info.size != event.part.size or crc != event.crc32c:
             raise PreconditionFailed(
                 event.reason, where=event.key, next_step="Somebody else writes to the destination."
@@ -96,19 +92,9 @@ class Committer:
     def _abort(self, event: Abort) -> None:
         store = self._destinations[event.destination]
         try:
-            self._persist(lambda: store.abort_upload(event.key, event.upload_id))
+            store.abort_upload(event.key, event.upload_id)
+            self._closed(event.upload_id)
         except SkyplaneError as error:
+            self.left_open = True
             # The journal still names it, so the next run of this transfer aborts it.
             log.warning("an upload could not be aborted", extra={"fields": {"why": str(error)}})
-
-    def _persist(self, call: Callable[[], T]) -> T:
-        attempt = 1
-        while True:
-            try:
-                return call()
-            except SkyplaneError as error:
-                delay = retry_delay(error.record(), attempt, self._max_attempts, random.uniform)
-                if delay is None:
-                    raise
-                attempt += 1
-                time.sleep(delay)

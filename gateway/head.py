@@ -7,39 +7,32 @@ Threads: *admission* (listing, merge, opening uploads), *driver* (leases, expiry
 from __future__ import annotations
 
 import logging
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import msgspec
 
 from gateway.admission import Admission
 from gateway.committer import Committer
+from gateway.limits import new_machine
+from gateway.liveness import REPORT_SECONDS, Liveness, stalled
+from gateway.records import Records
 from skyplane_core.coordinator.decide import decisions
-from skyplane_core.coordinator.events import Acked, Event, Finished
-from skyplane_core.coordinator.journal import AckRecord, Journal, Recovered, decode, journal_keys, replay
-from skyplane_core.coordinator.leases import LeaseTable
-from skyplane_core.coordinator.machine import TransferMachine
-from skyplane_core.coordinator.receipt import ReceiptWriter
+from skyplane_core.coordinator.events import Abort, Acked, Event, Finished
+from skyplane_core.coordinator.journal import AckRecord
 from skyplane_core.coordinator.store import AgentStore
-from skyplane_core.errors import SkyplaneError, TransferCancelled, TransferStalled
+from skyplane_core.errors import SkyplaneError, TransferCancelled
 from skyplane_core.model import Lease, LeaseResult, ObjectInfo
 from skyplane_core.spec import Progress, TransferSpec, TransferState
 
 log = logging.getLogger(__name__)
 
 COMMITTERS = 16
-LEASES_PER_SLOT = 2
-"""Leases a reader holds for each request that it may have in flight: one is being moved, one waits in its queue."""
-POOL_SHARE = 0.75
-"""Share of the reader's buffer pool that leases of one transfer may fill."""
-LEASE_SECONDS = 600.0
 ROOM_PARTS = 4096
 """Admission pauses while so many parts wait: enough to keep every reader busy, little to hold in memory."""
-REPORT_SECONDS = 0.2
-RENEW_SECONDS = 5.0
 
 
 class TransferRun:
@@ -78,28 +71,15 @@ class TransferRun:
         self._renew = renew
         self._pulse = pulse
         self._changed = threading.Condition()
-        self._machine = TransferMachine(
-            lambda wanted: LeaseTable(
-                spec.transfer_id,
-                routes,
-                max_leases=spec.options.concurrency * LEASES_PER_SLOT,
-                max_bytes=int(pool_bytes * POOL_SHARE),
-                lease_seconds=LEASE_SECONDS,
-                wanted=wanted,
-            ),
-            max_attempts=spec.options.max_attempts,
-            uniform=random.uniform,
-        )
+        self._machine = new_machine(spec, routes, pool_bytes)
         self._state = TransferState.QUEUED
         self._error: SkyplaneError | None = None
         self._admitting = True
         self._cancelled = False
         self._started_at = time.time()
         self._ended_at: float | None = None
-        state_store = destinations[0]
-        self._receipt = ReceiptWriter(state_store.put_bytes, spec.state)
-        self._journal = Journal(state_store, spec.state, f"{time.time_ns():x}")
-        self._committer = Committer(self._machine, destinations, self._do, spec.options.max_attempts)
+        self._records = Records(destinations[0], spec.state)
+        self._committer = Committer(self._machine, destinations, self.do, self._records.closed)
         self._committers = ThreadPoolExecutor(COMMITTERS, thread_name_prefix="committer")
         self._committing = 0
         self._threads: list[threading.Thread] = []
@@ -114,8 +94,11 @@ class TransferRun:
             self._threads.append(thread)
 
     def deliver(self, result: LeaseResult) -> None:
-        """A reader reports on a lease."""
-        self._do(lambda: self._machine.on_result(result, time.monotonic()))
+        """A reader reports on a lease. Raises nothing: the thread that brings it serves other transfers, too."""
+        try:
+            self.do(lambda: self._machine.on_result(result, time.monotonic()))
+        except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name
+            self.broke(bug)
 
     def cancel(self) -> None:
         """Stop sending, abort open uploads, end as CANCELLED. What had arrived stays. May be repeated."""
@@ -139,7 +122,7 @@ class TransferRun:
                 started_at=self._started_at,
                 ended_at=self._ended_at,
                 error=str(self._error) if self._error else "",
-                receipt=self.spec.destinations[0].store.object_uri(self._receipt.key),
+                receipt=self.spec.destinations[0].store.object_uri(self._records.receipt.key),
             )
 
     # --- what admission asks of its host -----------------------------------------------------------------------------
@@ -154,12 +137,6 @@ class TransferRun:
             self._machine.tally.selected += 1
             self._machine.tally.bytes_selected += size
 
-    def do(self, change: Callable[[], list[Event]]) -> None:
-        self._do(change)
-
-    def broke(self, bug: Exception) -> None:
-        self._broke(bug)
-
     # --- threads -----------------------------------------------------------------------------------------------------
 
     @property
@@ -168,24 +145,26 @@ class TransferRun:
 
     def _admit(self) -> None:
         try:
-            recovered = self._recover()
+            recovered = self._records.recover()
             admission = Admission(
                 self.spec,
                 self._source,
                 self._destinations,
                 self._machine,
-                self._journal,
+                self._records.journal,
                 recovered,
                 self._pool_bytes,
                 self,
             )
             admission.run(decisions(self.spec, self._counted, self._source, self._destinations[0]))
-            for leftover in admission.unused():
-                self._destinations[0].abort_upload(leftover.upload.destination_key, leftover.upload.upload_id)
+            if self._error is None:
+                # After an error they stay, for a run that gets further.
+                uploads = [recovered.upload for recovered in admission.unused()]
+                self.do(lambda: [Abort(0, upload.destination_key, upload.upload_id) for upload in uploads])
         except SkyplaneError as error:
             self._fail(error)
         except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name
-            self._broke(bug)
+            self.broke(bug)
         with self._changed:
             self._admitting = False
             self._machine.tally.listing_done = not self._stopping
@@ -196,29 +175,24 @@ class TransferRun:
             self._machine.tally.listed += 1
             yield info
 
-    def _recover(self) -> dict[tuple[str, int], list[Recovered]]:
-        store = self._destinations[0]
-        keys = journal_keys(store, self.spec.state)
-        return replay(record for key in keys for record in decode(store.get_bytes(key)))
-
     def _drive(self) -> None:
         try:
             self._loop()
-            self._finish()
         except SkyplaneError as error:
-            self._conclude(TransferState.FAILED, error)
+            self._fail(error)
         except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name
-            self._broke(bug)
-            self._conclude(TransferState.FAILED, self._error)
+            self.broke(bug)
+        self._finish()
 
     def _loop(self) -> None:
-        moved_at = renewed_at = reported_at = time.monotonic()
-        movement: tuple[int, ...] = ()
+        liveness = Liveness(self.spec.options.progress_timeout, time.monotonic())
         while True:
             now = time.monotonic()
             with self._changed:
                 self._machine.table.expire(now)
                 leases = [] if self._stopping else self._take(now)
+                # Parts that nobody wants any more have left the queue with this, and admission may wait for just that.
+                self._changed.notify_all()
                 over = not self._admitting and not self._machine.in_flight and not self._committing
                 if over and not leases:
                     return
@@ -228,21 +202,20 @@ class TransferRun:
             if stopping:
                 # Every time: an upload that was being opened is admitted after the transfer was given up.
                 self._give_up()
-            current = (*self._machine.tally.movement(), self._pulse())
-            if current != movement:
-                movement, moved_at = current, now
-            elif now - moved_at > self.spec.options.progress_timeout:
-                self._fail(self._stalled())
-                moved_at = now
-            if now - reported_at >= REPORT_SECONDS:
-                reported_at = now
+            if liveness.stuck(self._movement(), now):
+                self._fail(stalled(self._machine, liveness.limit))
+            if liveness.report_due(now):
                 self._report(self.progress())
-            if moved_at > renewed_at and now - renewed_at >= RENEW_SECONDS:
-                renewed_at = now
+            if liveness.renewal_due(now):
                 self._renew()
             with self._changed:
                 if not leases:
                     self._changed.wait(REPORT_SECONDS)
+
+    def _movement(self) -> tuple[float, ...]:
+        stores = (self._source, *self._destinations.values())
+        answered = max(store.answered_at for store in stores)
+        return (*self._machine.tally.movement(), self._pulse(), answered)
 
     def _take(self, now: float) -> list[Lease]:
         leases = []
@@ -255,80 +228,72 @@ class TransferRun:
         if not self._machine.in_flight:
             return
         error = self._error or TransferCancelled("the transfer was cancelled", where=self.spec.transfer_id)
-        self._do(lambda: self._machine.give_up(error))
+        self.do(lambda: self._machine.give_up(error))
 
     def _finish(self) -> None:
-        self._committers.shutdown(wait=True)
-        if self._cancelled:
-            state = TransferState.CANCELLED
-        else:
-            state = TransferState.FAILED if self._error or self._machine.tally.failed else TransferState.DONE
-        self._conclude(state, self._error)
-
-    def _conclude(self, state: TransferState, error: SkyplaneError | None) -> None:
         """Receipt durable first, then the journal goes, then the state says so."""
+        self._committers.shutdown(wait=True)
         with self._changed:
-            self._error = error
             self._ended_at = time.time()
-        final = self.progress()
+        state = self._outcome()
         try:
-            self._receipt.close(_ended(final, state))
-            self._journal.close(discard=state is not TransferState.FAILED or not self._machine.tally.failed)
+            self._records.receipt.close(msgspec.structs.replace(self.progress(), state=state))
         except SkyplaneError as failure:
+            self._fail(failure)
             state = TransferState.FAILED
-            with self._changed:
-                self._error = self._error or failure
+        except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name
+            self.broke(bug)
+            state = TransferState.FAILED
+        # An upload that may still be open has to be found by the next run.
+        ended = state is not TransferState.FAILED and self._error is None
+        self._records.end_journal(discard=ended and not self._committer.left_open)
         with self._changed:
             self._state = state
         self._report(self.progress())
         log.info("transfer ended", extra={"fields": {"transfer": self.spec.transfer_id, "state": state.value}})
 
+    def _outcome(self) -> TransferState:
+        if self._cancelled:
+            return TransferState.CANCELLED
+        return TransferState.FAILED if self._error or self._machine.tally.failed else TransferState.DONE
+
     # --- shared ------------------------------------------------------------------------------------------------------
 
-    def _do(self, change: Callable[[], list[Event]]) -> None:
-        """Change the machine under its lock, then handle its events outside of it."""
+    def do(self, change: Callable[[], list[Event]]) -> None:
+        """Change the machine under its lock, note what is settled, and have the rest of its events acted on."""
         with self._changed:
             events = change()
             work = [event for event in events if not isinstance(event, Finished | Acked)]
-            self._committing += len(work)
+            segments = 0
+            for event in events:
+                if isinstance(event, Finished):
+                    segments += self._records.receipt.add(event.line)
+                elif isinstance(event, Acked):
+                    self._records.journal.note(AckRecord(event.upload_id, event.ack))
+            self._committing += len(work) + segments
             self._changed.notify_all()
-        for event in events:
-            if isinstance(event, Finished):
-                self._receipt.add(event.line)
-            elif isinstance(event, Acked):
-                self._journal.note(AckRecord(event.upload_id, event.ack))
         for event in work:
-            self._committers.submit(self._commit, event)
+            self._committers.submit(self._commit, partial(self._committer.perform, event))
+        for _ in range(segments):
+            self._committers.submit(self._commit, self._records.receipt.store)
 
-    def _commit(self, event: Event) -> None:
+    def _commit(self, act: Callable[[], None]) -> None:
         try:
-            self._committer.perform(event)
+            act()
+        except SkyplaneError as error:
+            self._fail(error)
         except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name
-            self._broke(bug)
+            self.broke(bug)
         finally:
             with self._changed:
                 self._committing -= 1
                 self._changed.notify_all()
-
-    def _stalled(self) -> TransferStalled:
-        held = self._machine.table.outstanding()
-        where = held[0].lease.parts[0].key if held else ", ".join(self._machine.in_flight_keys()[:3])
-        return TransferStalled(
-            f"nothing has moved for {self.spec.options.progress_timeout:.0f} s",
-            where=where,
-            why=f"{len(held)} leases are out, {self._machine.in_flight} objects are in flight",
-            next_step="Look at the gateways' logs, then run the transfer again: it continues where it stopped.",
-        )
 
     def _fail(self, error: SkyplaneError) -> None:
         with self._changed:
             self._error = self._error or error
             self._changed.notify_all()
 
-    def _broke(self, bug: Exception) -> None:
+    def broke(self, bug: Exception) -> None:
         log.error("the coordinator failed", exc_info=bug, extra={"fields": {"transfer": self.spec.transfer_id}})
         self._fail(SkyplaneError("internal error in the coordinator", where=self.spec.transfer_id, why=repr(bug)))
-
-
-def _ended(progress: Progress, state: TransferState) -> Progress:
-    return msgspec.structs.replace(progress, state=state)

@@ -116,10 +116,12 @@ class Link:
                 raise self._gone()
             self._calls[call_id] = future
         try:
-            self._send(Asked(call_id, request))
+            try:
+                self._send(Asked(call_id, request))
+            except OSError as error:
+                raise self._gone(str(error)) from error
+            # Apart from the sending: this timeout is an OSError, too, since Python 3.11, and means something else.
             return future.result(timeout)
-        except OSError as error:
-            raise self._gone(str(error)) from error
         except FutureTimeout as error:
             raise LinkLost("a gateway does not answer", where=self.peer, why=f"no answer in {timeout:.0f} s") from error
         finally:

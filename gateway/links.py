@@ -42,6 +42,7 @@ class Links:
         self._dialling: dict[str, threading.Lock] = {}
         self._links: dict[str, Link] = {}
         self._peers: dict[str, Peer] = {}
+        self._renewing: set[str] = set()
 
     def set_peers(self, peers: Sequence[Peer]) -> None:
         with self._lock:
@@ -76,11 +77,15 @@ class Links:
         return call
 
     def renew(self) -> None:
-        """Tell every linked peer that a transfer is progressing; one that is away is not waited for."""
+        """Tell every peer that a transfer is progressing; one that is away is not waited for.
+
+        One whose link broke is dialled: it may be moving parts for hours without a call of ours, and must not expire.
+        """
         with self._lock:
-            links = list(self._links.values())
-        for link in links:
-            self._workers.submit(self._renew_one, link)
+            due = {*self._peers, *self._links} - self._renewing
+            self._renewing |= due
+        for peer in due:
+            self._workers.submit(self._renew_one, peer)
 
     def close(self) -> None:
         with self._lock:
@@ -89,12 +94,14 @@ class Links:
             link.close()
         self._workers.shutdown(wait=False, cancel_futures=True)
 
-    @staticmethod
-    def _renew_one(link: Link) -> None:
+    def _renew_one(self, peer: str) -> None:
         try:
-            link.call(RenewExpiry(), timeout=DIAL_SECONDS)
+            self._link(peer).call(RenewExpiry(), timeout=DIAL_SECONDS)
         except SkyplaneError as error:
-            log.info("a peer could not be told to stay", extra={"fields": {"peer": link.peer, "why": str(error)}})
+            log.info("a peer could not be told to stay", extra={"fields": {"peer": peer, "why": str(error)}})
+        finally:
+            with self._lock:
+                self._renewing.discard(peer)
 
     def _link(self, peer_id: str) -> Link:
         with self._lock:

@@ -24,7 +24,7 @@ from skyplane_core.provision.local import LocalProvisioner
 from skyplane_core.spec import Progress, ReceiptLine
 from skyplane_core.stores.registry import open_store
 from skyplane_core.stores.whole import get_bytes
-from skyplane_core.tracker import Result, Tracker
+from skyplane_core.tracker import Result, Tracker, watch
 
 if TYPE_CHECKING:
     from skyplane_core.client import ClientConfig
@@ -266,7 +266,7 @@ class Trackers:
         Raises:
             TransferFailed, TransferCancelled: see :meth:`Result.raise_for_state`.
         """
-        results = [tracker.wait(on_progress) for tracker in self.trackers]
+        results = watch(self.trackers, on_progress)
         for result in results:
             result.raise_for_state()
         return results

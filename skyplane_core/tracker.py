@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from skyplane_core.errors import GatewayUnreachable, TransferCancelled, TransferFailed
+from skyplane_core.errors import GatewayUnreachable, SkyplaneError, TransferCancelled, TransferFailed
 from skyplane_core.spec import Progress, ReceiptLine, TransferState
 
 if TYPE_CHECKING:
     from skyplane_core.dataplane import Dataplane
     from skyplane_core.prepare import Prepared
 
+log = logging.getLogger(__name__)
+
 RENEW_MARGIN_SECONDS = 600.0
 """Credentials are renewed when less than this is left of them."""
+RENEW_PAUSE_SECONDS = 30.0
+"""Between two renewals: a token service may go on giving out what is about to expire, and may be away for a while."""
 POLL_SHARE = 0.05
 """A poll's pause, as a share of the time waited so far: what is lost at the end is at most that share."""
 FIRST_POLL_SECONDS = 0.02
@@ -88,6 +93,8 @@ class Tracker:
         self._dataplane = dataplane
         self._prepared = prepared
         self._last: Progress | None = None
+        self._heard = time.monotonic()
+        self._renew_after = 0.0
 
     def progress(self) -> Progress:
         """How the transfer stands. Raises TransferNotFound, GatewayUnreachable."""
@@ -119,25 +126,27 @@ class Tracker:
             TimeoutError: it has not ended in time.
             GatewayUnreachable: the head did not answer for a minute.
         """
-        deadline = None if timeout is None else time.monotonic() + timeout
-        began = heard = time.monotonic()
-        while True:
-            try:
-                progress = self.progress()
-                heard = time.monotonic()
-            except GatewayUnreachable:
-                if time.monotonic() - heard > UNREACHABLE_SECONDS or not self._dataplane.alive():
-                    raise
-            else:
-                if on_progress is not None:
-                    on_progress(progress)
-                if progress.state.ended:
-                    return self._result(progress)
-                self._renew_if_due()
-            if deadline is not None and time.monotonic() >= deadline:
-                raise TimeoutError(f"transfer {self.transfer_id} has not ended; it goes on")
-            waited = time.monotonic() - began
-            time.sleep(min(max(waited * POLL_SHARE, FIRST_POLL_SECONDS), LAST_POLL_SECONDS))
+        return watch([self], on_progress, timeout)[0]
+
+    def listen(self) -> None:
+        """Count the head's silence from now on."""
+        self._heard = time.monotonic()
+
+    def look(self, on_progress: Callable[[Progress], None] | None = None) -> Result | None:
+        """One turn of :func:`watch`: the result if the transfer has ended; else credentials are renewed where due."""
+        try:
+            progress = self.progress()
+        except GatewayUnreachable:
+            if time.monotonic() - self._heard > UNREACHABLE_SECONDS or not self._dataplane.alive():
+                raise
+            return None
+        self._heard = time.monotonic()
+        if on_progress is not None:
+            on_progress(progress)
+        if progress.state.ended:
+            return self._result(progress)
+        self._renew_if_due()
+        return None
 
     def _result(self, progress: Progress) -> Result:
         return Result(progress, progress.receipt, lambda: self._dataplane.receipt_lines(self._known()))
@@ -152,5 +161,36 @@ class Tracker:
         if prepared is None or prepared.refresh is None:
             return
         expiry = prepared.credentials_expire_at
-        if expiry is not None and expiry - time.time() < RENEW_MARGIN_SECONDS:
+        if expiry is None or expiry - time.time() >= RENEW_MARGIN_SECONDS or time.monotonic() < self._renew_after:
+            return
+        self._renew_after = time.monotonic() + RENEW_PAUSE_SECONDS
+        try:
             self._prepared = self._dataplane.renew(prepared)
+        except SkyplaneError as error:
+            # Those in use still work; if they never can be renewed, the transfer fails and says so.
+            log.warning("credentials could not be renewed: %s", error)
+
+
+def watch(
+    trackers: Sequence[Tracker], on_progress: Callable[[Progress], None] | None = None, timeout: float | None = None
+) -> list[Result]:
+    """Wait for all to end, looking at each in turn: those that run need their credentials while others run, too.
+
+    Raises:
+        TimeoutError, GatewayUnreachable: as :meth:`Tracker.wait`.
+    """
+    began = time.monotonic()
+    results: list[Result | None] = [None] * len(trackers)
+    for tracker in trackers:
+        tracker.listen()
+    while True:
+        for index, tracker in enumerate(trackers):
+            results[index] = results[index] or tracker.look(on_progress)
+        ended = [result for result in results if result is not None]
+        if len(ended) == len(trackers):
+            return ended
+        waited = time.monotonic() - began
+        if timeout is not None and waited >= timeout:
+            running = next(t.transfer_id for t, result in zip(trackers, results, strict=True) if result is None)
+            raise TimeoutError(f"transfer {running} has not ended; it goes on")
+        time.sleep(min(max(waited * POLL_SHARE, FIRST_POLL_SECONDS), LAST_POLL_SECONDS))

@@ -8,8 +8,8 @@ stored. Records that wait at the same time share one object (group commit).
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
 
@@ -19,6 +19,7 @@ from skyplane_core.model import PartAck
 
 GROUP_SECONDS = 0.01
 ACK_SECONDS = 2.0
+DELETIONS = 16
 
 
 class UploadRecord(msgspec.Struct, frozen=True, tag="upload"):
@@ -40,9 +41,15 @@ class AckRecord(msgspec.Struct, frozen=True, tag="ack"):
     ack: PartAck
 
 
-Record = UploadRecord | AckRecord
+class ClosedRecord(msgspec.Struct, frozen=True, tag="closed"):
+    """An upload that was completed or aborted. Losing this costs one vain attempt to abort it."""
+
+    upload_id: str
+
+
+Record = UploadRecord | AckRecord | ClosedRecord
 _encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(UploadRecord | AckRecord)
+_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(UploadRecord | AckRecord | ClosedRecord)
 
 
 class Journal:
@@ -60,24 +67,31 @@ class Journal:
         self._lock = threading.Condition()
         self._urgent: list[tuple[Record, Future[None]]] = []
         self._lazy: list[Record] = []
-        self._closed = False
+        self._closed = self._discarding = False
         self._written: list[str] = []
+        self._earlier: list[str] = []
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
+
+    def supersede(self, keys: Sequence[str]) -> None:
+        """Take over the journal objects of earlier coordinators, which are discarded together with ours."""
+        self._earlier = list(keys)
 
     def record(self, record: UploadRecord) -> None:
         """Return when the record is durable.
 
         Raises:
-            StoreError: it could not be stored; the caller must not send a part.
+            SkyplaneError: it could not be stored, or the journal is closed; the caller must not send a part.
         """
         done: Future[None] = Future()
         with self._lock:
+            if self._closed:
+                raise SkyplaneError("the transfer has ended", where=record.key)
             self._urgent.append((record, done))
             self._lock.notify()
         done.result()
 
-    def note(self, record: AckRecord) -> None:
+    def note(self, record: AckRecord | ClosedRecord) -> None:
         """Store the record some time soon; it only saves work."""
         with self._lock:
             self._lazy.append(record)
@@ -86,11 +100,13 @@ class Journal:
         """Stop writing; with ``discard`` delete the journal, because the receipt now tells everything."""
         with self._lock:
             self._closed = True
+            self._discarding = discard
             self._lock.notify()
         self._thread.join()
         if discard:
-            for key in self._written:
-                self._store.delete(key)
+            # A day of acks makes tens of thousands of objects; one after the other they would outlast the gateway.
+            with ThreadPoolExecutor(DELETIONS, thread_name_prefix="journal") as pool:
+                list(pool.map(self._store.delete, [*self._earlier, *self._written]))
 
     def _run(self) -> None:
         while True:
@@ -102,7 +118,7 @@ class Journal:
                 urgent, self._urgent = self._urgent, []
                 lazy, self._lazy = self._lazy, []
                 closed = self._closed
-            if urgent or (lazy and not closed):
+            if urgent or (lazy and not self._discarding):
                 self._write(urgent, lazy)
             if closed and not urgent:
                 return
@@ -112,7 +128,7 @@ class Journal:
         key = f"{self._prefix}{len(self._written):06d}.jsonl"
         try:
             self._store.put_bytes(key, b"".join(_encoder.encode(record) + b"\n" for record in records))
-        except SkyplaneError as error:
+        except Exception as error:  # noqa: BLE001 - whoever waits gets it, and must not wait for a dead thread
             for _, done in urgent:
                 done.set_exception(error)
             return
@@ -141,13 +157,23 @@ class Recovered(msgspec.Struct):
 
 
 def replay(records: Iterable[Record]) -> dict[tuple[str, int], list[Recovered]]:
-    """Recorded uploads by ``(source key, destination)``; an upload may have been begun more than once."""
+    """Recorded uploads by ``(source key, destination)``; an upload may have been begun more than once.
+
+    Memory holds what is still open, not all that ever was: an upload's acks come after it and go when it is closed.
+    """
     uploads: dict[str, Recovered] = {}
     late: list[AckRecord] = []
+    closed: set[str] = set()
     for record in records:
         if isinstance(record, UploadRecord):
-            uploads[record.upload_id] = Recovered(record, {})
-        else:
+            if record.upload_id not in closed:
+                uploads[record.upload_id] = Recovered(record, {})
+        elif isinstance(record, ClosedRecord):
+            closed.add(record.upload_id)
+            uploads.pop(record.upload_id, None)
+        elif record.upload_id in uploads:
+            uploads[record.upload_id].acks[record.ack.part] = record.ack
+        elif record.upload_id not in closed:
             late.append(record)
     for record in late:
         if record.upload_id in uploads:

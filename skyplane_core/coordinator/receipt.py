@@ -7,6 +7,7 @@ It is written below the transfer's state prefix as ``receipt-<n>.jsonl`` segment
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -14,6 +15,8 @@ import msgspec
 from skyplane_core.spec import Progress, ReceiptLine
 
 SEGMENT_LINES = 10_000
+SEGMENT_BYTES = 16 * 1024 * 1024
+"""A segment of so many bytes is full as well: keys and reasons may be long, and a state object has its limit."""
 
 _encoder = msgspec.json.Encoder()
 _line_decoder = msgspec.json.Decoder(ReceiptLine)
@@ -29,6 +32,8 @@ class ReceiptSummary(msgspec.Struct, frozen=True):
 class ReceiptWriter:
     """Collects lines and stores them in segments. Thread-safe.
 
+    Taking a line never waits for a store, since lines come from threads that must not be held up.
+
     Args:
         put: stores bytes under a key; raises StoreError.
         state: key prefix of this transfer's state, ending in ``/``.
@@ -38,7 +43,10 @@ class ReceiptWriter:
         self._put = put
         self._state = state
         self._lock = threading.Lock()
-        self._lines: list[ReceiptLine] = []
+        self._storing = threading.Lock()
+        self._lines: list[bytes] = []
+        self._bytes = 0
+        self._full: deque[bytes] = deque()
         self._segments: list[str] = []
 
     @property
@@ -46,26 +54,37 @@ class ReceiptWriter:
         """The key of the summary."""
         return f"{self._state}receipt.json"
 
-    def add(self, line: ReceiptLine) -> None:
-        """Take a line; every :data:`SEGMENT_LINES` lines this stores a segment before it returns."""
+    def add(self, line: ReceiptLine) -> bool:
+        """Take a line. True if that filled a segment: somebody who may block has to call :meth:`store` then."""
+        encoded = _encoder.encode(line) + b"\n"
         with self._lock:
-            self._lines.append(line)
-            if len(self._lines) >= SEGMENT_LINES:
-                self._flush()
+            self._lines.append(encoded)
+            self._bytes += len(encoded)
+            full = len(self._lines) >= SEGMENT_LINES or self._bytes >= SEGMENT_BYTES
+            if full:
+                self._cut()
+            return full
+
+    def store(self) -> None:
+        """Store the segments that are full. One that cannot be stored is kept and tried again with the next."""
+        with self._storing:
+            while self._full:
+                key = f"{self._state}receipt-{len(self._segments):06d}.jsonl"
+                self._put(key, self._full[0])
+                self._segments.append(key)
+                self._full.popleft()
 
     def close(self, progress: Progress) -> None:
         """Store what is left, then the summary: from here on the receipt is durable and complete."""
         with self._lock:
             if self._lines:
-                self._flush()
-            summary = ReceiptSummary(progress, tuple(self._segments))
-            self._put(self.key, _encoder.encode(summary))
+                self._cut()
+        self.store()
+        self._put(self.key, _encoder.encode(ReceiptSummary(progress, tuple(self._segments))))
 
-    def _flush(self) -> None:
-        key = f"{self._state}receipt-{len(self._segments):06d}.jsonl"
-        self._put(key, b"".join(_encoder.encode(line) + b"\n" for line in self._lines))
-        self._segments.append(key)
-        self._lines = []
+    def _cut(self) -> None:
+        self._full.append(b"".join(self._lines))
+        self._lines, self._bytes = [], 0
 
 
 def read_receipt(get: Callable[[str], bytes], state: str) -> tuple[Progress, Iterator[ReceiptLine]]:

@@ -12,6 +12,8 @@ THROTTLE_BASE_DELAY = 1.0
 MAX_AUTH_ATTEMPTS = 2
 AUTH_DELAY = 5.0
 MAX_CORRUPT_ATTEMPTS = 3
+MAX_RETRY_AFTER = 120.0
+"""Longest that a store may send us away: a header must not be able to park a transfer beyond its progress limit."""
 
 
 def retry_delay(
@@ -41,4 +43,4 @@ def retry_delay(
         return None
     base = THROTTLE_BASE_DELAY if trait is Retry.THROTTLED else BASE_DELAY
     delay = uniform(base / 2, min(MAX_DELAY, base * 2 ** (attempt - 1)))
-    return max(delay, error.retry_after or 0.0)
+    return max(delay, min(error.retry_after or 0.0, MAX_RETRY_AFTER))

@@ -23,8 +23,14 @@ class ListedStore(Protocol):
 class AgentStore(ListedStore, Protocol):
     """One store as its agent serves it. Thread-safe; errors are those of :mod:`skyplane_core.errors`.
 
-    The calls mean what they mean in :class:`skyplane_core.stores.base.ObjectStore`.
+    The calls mean what they mean in :class:`skyplane_core.stores.base.ObjectStore`. A call that fails in
+    passing was tried again before it raises.
     """
+
+    @property
+    def answered_at(self) -> float:
+        """When the store last answered (monotonic clock): while it does, a transfer that waits for it is not stuck."""
+        ...
 
     def create_upload(self, key: str, attributes: ObjectAttributes) -> str: ...
 

@@ -17,6 +17,7 @@ from skyplane_core.errors import (
     Throttled,
     Unauthenticated,
 )
+from skyplane_core.spec import TransferOptions
 
 
 def highest(_low: float, high: float) -> float:
@@ -55,3 +56,9 @@ def test_a_delay_is_positive_and_bounded(attempt: int, limit: int, seed: int) ->
     delay = retry_delay(StoreUnavailable("x").record(), attempt, limit, random.Random(seed).uniform)
     assert (delay is None) == (attempt >= limit)
     assert delay is None or 0 < delay <= MAX_DELAY
+
+
+def test_a_store_cannot_send_us_away_for_longer_than_a_transfer_may_stand_still() -> None:
+    delay = retry_delay(Throttled("x", retry_after=86400.0).record(), 1, 5, highest)
+    assert delay is not None
+    assert delay < TransferOptions().progress_timeout

@@ -1,0 +1,32 @@
+"""How much of a gateway one transfer may hold at once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+
+from skyplane_core.coordinator.leases import LeaseTable
+from skyplane_core.coordinator.machine import TransferMachine
+from skyplane_core.spec import TransferSpec
+
+LEASES_PER_SLOT = 2
+"""Leases a reader holds for each request that it may have in flight: one is being moved, one waits in its queue."""
+POOL_SHARE = 0.75
+"""Share of the reader's buffer pool that leases of one transfer may fill."""
+LEASE_SECONDS = 600.0
+
+
+def new_machine(spec: TransferSpec, routes: Mapping[str, tuple[str, ...]], pool_bytes: int) -> TransferMachine:
+    """The machine of a transfer, and in it a lease table with these limits."""
+    return TransferMachine(
+        lambda wanted: LeaseTable(
+            spec.transfer_id,
+            routes,
+            max_leases=spec.options.concurrency * LEASES_PER_SLOT,
+            max_bytes=int(pool_bytes * POOL_SHARE),
+            lease_seconds=LEASE_SECONDS,
+            wanted=wanted,
+        ),
+        max_attempts=spec.options.max_attempts,
+        uniform=random.uniform,
+    )

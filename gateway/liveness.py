@@ -1,0 +1,58 @@
+"""When a running transfer is to be reported, when its gateways' expiry renewed, and when it counts as stuck. Pure."""
+
+from __future__ import annotations
+
+from skyplane_core.coordinator.machine import TransferMachine
+from skyplane_core.errors import TransferStalled
+
+REPORT_SECONDS = 0.2
+RENEW_SECONDS = 5.0
+
+
+class Liveness:
+    """Looked at once a turn of the driver's loop.
+
+    Args:
+        limit: seconds without any movement after which a transfer is stuck.
+        now: the moment it starts, on a monotonic clock, as in every call.
+    """
+
+    def __init__(self, limit: float, now: float) -> None:
+        self.limit = limit
+        self._movement: tuple[float, ...] = ()
+        self._moved_at = self._renewed_at = self._reported_at = now
+
+    def stuck(self, movement: tuple[float, ...], now: float) -> bool:
+        """Whether ``movement``, which changes whenever anything happens, has stayed the same for too long."""
+        if movement != self._movement:
+            self._movement, self._moved_at = movement, now
+        elif now - self._moved_at > self.limit:
+            self._moved_at = now
+            return True
+        return False
+
+    def report_due(self, now: float) -> bool:
+        """A few times a second."""
+        due = now - self._reported_at >= REPORT_SECONDS
+        if due:
+            self._reported_at = now
+        return due
+
+    def renewal_due(self, now: float) -> bool:
+        """Every few seconds while the transfer moves: no gateway may expire under it, and none outlive a stuck one."""
+        due = self._moved_at > self._renewed_at and now - self._renewed_at >= RENEW_SECONDS
+        if due:
+            self._renewed_at = now
+        return due
+
+
+def stalled(machine: TransferMachine, limit: float) -> TransferStalled:
+    """The error for a transfer that is stuck: which part is out, or what it waits for."""
+    held = machine.table.outstanding()
+    where = held[0].lease.parts[0].key if held else ", ".join(machine.in_flight_keys()[:3])
+    return TransferStalled(
+        f"nothing has moved for {limit:.0f} s",
+        where=where,
+        why=f"{len(held)} leases are out, {machine.in_flight} objects are in flight",
+        next_step="Look at the gateways' logs, then run the transfer again: it continues where it stopped.",
+    )

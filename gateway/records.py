@@ -1,0 +1,59 @@
+"""What a transfer keeps at its destination: the journal while it runs, the receipt when it has ended."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+from skyplane_core.coordinator.journal import ClosedRecord, Journal, Record, Recovered, decode, journal_keys, replay
+from skyplane_core.coordinator.receipt import ReceiptWriter
+from skyplane_core.coordinator.store import AgentStore
+
+log = logging.getLogger(__name__)
+
+READS = 16
+"""Journal objects read at once: a day of acks leaves tens of thousands."""
+
+
+class Records:
+    """Journal and receipt of one transfer below its state prefix. Thread-safe.
+
+    Args:
+        store: where the state lives.
+        state: key prefix of this transfer's state, ending in ``/``.
+    """
+
+    def __init__(self, store: AgentStore, state: str) -> None:
+        self._store = store
+        self._state = state
+        self.receipt = ReceiptWriter(store.put_bytes, state)
+        self.journal = Journal(store, state, f"{time.time_ns():x}")
+
+    def recover(self) -> dict[tuple[str, int], list[Recovered]]:
+        """The open uploads of earlier coordinators of this transfer, whose journals are ours from now on.
+
+        Raises:
+            SkyplaneError: the journals cannot be read.
+        """
+        keys = journal_keys(self._store, self._state)
+        self.journal.supersede(keys)
+        return replay(self._records(keys))
+
+    def closed(self, upload_id: str) -> None:
+        """Note that an upload was completed or aborted."""
+        self.journal.note(ClosedRecord(upload_id))
+
+    def end_journal(self, *, discard: bool) -> None:
+        """Stop the journal. One that cannot be deleted is litter: the receipt, which tells everything, is durable."""
+        try:
+            self.journal.close(discard=discard)
+        except Exception as error:  # noqa: BLE001 - see above; it is logged
+            log.warning("a journal could not be deleted", extra={"fields": {"why": repr(error)}})
+
+    def _records(self, keys: list[str]) -> Iterator[Record]:
+        with ThreadPoolExecutor(READS, thread_name_prefix="journal") as pool:
+            for first in range(0, len(keys), READS):
+                for data in pool.map(self._store.get_bytes, keys[first : first + READS]):
+                    yield from decode(data)

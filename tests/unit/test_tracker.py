@@ -1,0 +1,70 @@
+"""Watching transfers through a dataplane that is not there."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, cast
+
+import pytest
+
+from skyplane_core.dataplane import Dataplane, Trackers
+from skyplane_core.errors import StoreUnavailable
+from skyplane_core.prepare import Prepared
+from skyplane_core.spec import Progress, TransferState
+from skyplane_core.tracker import Tracker
+
+
+class Expiring:
+    """A prepared transfer whose credentials are about to expire."""
+
+    refresh = staticmethod(lambda: None)
+
+    def __init__(self) -> None:
+        self.credentials_expire_at = time.time() + 60
+
+
+class Watched:
+    """A dataplane whose transfers end after so many looks."""
+
+    def __init__(self, **looks: int) -> None:
+        self.looks = looks
+        self.renewals: list[float] = []
+        self.broken = False
+        self.head = self
+
+    def progress(self, transfer_id: str) -> Progress:
+        self.looks[transfer_id] -= 1
+        ended = self.looks[transfer_id] <= 0
+        return Progress(transfer_id, TransferState.DONE if ended else TransferState.RUNNING)
+
+    def renew(self, prepared: Prepared) -> Prepared:
+        self.renewals.append(time.monotonic())
+        if self.broken:
+            raise StoreUnavailable("the token service is away")
+        return prepared
+
+    def tracker(self, transfer_id: str, prepared: Any = None) -> Tracker:
+        return Tracker(cast("Dataplane", self), transfer_id, prepared)
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_credentials_that_cannot_be_bettered_are_not_asked_for_at_every_look(broken: bool) -> None:
+    dataplane = Watched(a=8)
+    dataplane.broken = broken
+    assert dataplane.tracker("a", Expiring()).wait().ok
+    assert len(dataplane.renewals) == 1
+
+
+def test_every_transfer_that_is_watched_gets_its_credentials_while_another_one_runs() -> None:
+    dataplane = Watched(a=6, b=6)
+    seen: list[str] = []
+    trackers = Trackers([dataplane.tracker("a"), dataplane.tracker("b", Expiring())])
+    results = trackers.wait(lambda progress: seen.append(progress.transfer_id))
+    assert [result.progress.transfer_id for result in results] == ["a", "b"]
+    assert seen == ["a", "b"] * 6
+    assert len(dataplane.renewals) == 1
+
+
+def test_a_wait_has_an_end_even_where_the_transfer_has_none() -> None:
+    with pytest.raises(TimeoutError):
+        Watched(a=10**6).tracker("a").wait(timeout=0.1)
