@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 import secrets
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ import msgspec
 from skyplane_core.control import ControlChannel, PeerAddress
 from skyplane_core.control_tls import connect
 from skyplane_core.coordinator.receipt import read_receipt
-from skyplane_core.errors import GatewayRefused, GatewayUnreachable, SkyplaneError, UsageError
+from skyplane_core.errors import GatewayError, GatewayRefused, GatewayUnreachable, SkyplaneError, UsageError
 from skyplane_core.identity import DataplaneIdentity, new_dataplane_id
 from skyplane_core.locations import Location
 from skyplane_core.model import GatewayTransfer, TransferKeys
@@ -28,6 +29,8 @@ from skyplane_core.tracker import Result, Tracker, watch
 
 if TYPE_CHECKING:
     from skyplane_core.client import ClientConfig
+
+log = logging.getLogger(__name__)
 
 
 class Dataplane:
@@ -63,6 +66,11 @@ class Dataplane:
     def head(self) -> ControlChannel:
         """The channel to the gateway that coordinates."""
         return self._channels[self.reference.gateways[0].gateway_id]
+
+    @property
+    def gateways(self) -> tuple[ControlChannel, ...]:
+        """The channels to all gateways, the head's first."""
+        return tuple(self._channels.values())
 
     def provision(self) -> None:
         """Start the gateways; repeated calls change nothing.
@@ -150,6 +158,15 @@ class Dataplane:
             prepared = dataclasses.replace(prepared, source=source, destinations=(destination,))
         self._hand_out(prepared, self.plan(prepared).routes[0].path)
         return prepared
+
+    def forget(self, transfer_id: str) -> None:
+        """Have the gateways drop a transfer, its keys and its credentials; one that still runs is cancelled first."""
+        for channel in self._channels.values():
+            try:
+                channel.delete(transfer_id)
+            except GatewayError as error:
+                # It goes with the gateway at the latest; how the transfer ended stays what matters.
+                log.warning("a gateway could not be told to forget a transfer: %s", error)
 
     def tracker(self, transfer_id: str, prepared: Prepared | None = None) -> Tracker:
         """A tracker for a transfer that was started earlier, by this or another client."""

@@ -92,14 +92,13 @@ class Tracker:
         self.transfer_id = transfer_id
         self._dataplane = dataplane
         self._prepared = prepared
-        self._last: Progress | None = None
+        self._final: Progress | None = None
         self._heard = time.monotonic()
         self._renew_after = 0.0
 
     def progress(self) -> Progress:
-        """How the transfer stands. Raises TransferNotFound, GatewayUnreachable."""
-        self._last = self._dataplane.head.progress(self.transfer_id)
-        return self._last
+        """How the transfer stands; after :meth:`wait`, how it ended. Raises TransferNotFound, GatewayUnreachable."""
+        return self._final or self._dataplane.head.progress(self.transfer_id)
 
     def query_bytes_remaining(self) -> int:
         """Bytes selected and not yet acknowledged at the destination. Grows while the source is still being listed."""
@@ -144,6 +143,10 @@ class Tracker:
         if on_progress is not None:
             on_progress(progress)
         if progress.state.ended:
+            if self._final is None and self._prepared is not None:
+                # Its credentials have no business in a gateway's memory any more.
+                self._dataplane.forget(self.transfer_id)
+            self._final = progress
             return self._result(progress)
         self._renew_if_due()
         return None

@@ -31,6 +31,10 @@ class Watched:
         self.renewals: list[float] = []
         self.broken = False
         self.head = self
+        self.forgotten: list[str] = []
+
+    def forget(self, transfer_id: str) -> None:
+        self.forgotten.append(transfer_id)
 
     def progress(self, transfer_id: str) -> Progress:
         self.looks[transfer_id] -= 1
@@ -68,3 +72,16 @@ def test_every_transfer_that_is_watched_gets_its_credentials_while_another_one_r
 def test_a_wait_has_an_end_even_where_the_transfer_has_none() -> None:
     with pytest.raises(TimeoutError):
         Watched(a=10**6).tracker("a").wait(timeout=0.1)
+
+
+def test_a_transfer_that_has_ended_is_forgotten_once_and_its_end_remembered() -> None:
+    dataplane = Watched(t=2)
+    ours, theirs = dataplane.tracker("t", Expiring()), dataplane.tracker("t")
+    assert theirs.wait().ok
+    assert dataplane.forgotten == [], "a mere watcher takes nothing away from whoever started the transfer"
+    assert ours.wait().ok
+    assert ours.wait().ok
+    assert dataplane.forgotten == ["t"]
+    dataplane.looks = {}
+    assert ours.is_complete
+    assert ours.query_bytes_remaining() == 0

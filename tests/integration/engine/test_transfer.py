@@ -163,6 +163,7 @@ def test_two_transfers_at_once_and_one_after_the_other_share_a_dataplane(
         assert trackers.is_complete
         dataplane.queue_copy(source("c"), destination("to-c"), recursive=True)
         results += dataplane.run()
+        assert [gateway.status().transfers for gateway in dataplane.gateways] == [{}, {}]
     assert [result.progress.objects_copied for result in results] == [6, 6, 6]
     for name in "abc":
         for number in range(6):

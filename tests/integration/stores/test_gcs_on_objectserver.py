@@ -14,7 +14,6 @@ from skyplane_core.errors import (
     PreconditionFailed,
     SourceChanged,
     StoreRejected,
-    StoreUnavailable,
     Unauthenticated,
     UploadNotFound,
 )
