@@ -4,7 +4,7 @@ The codec is chosen frame by frame, so an archive in the middle of text costs no
 
 * ``lz4`` compresses wherever it shrinks a frame by a tenth: the user said that bytes are dearer than CPU.
 * ``auto`` compresses only where it saves at least half. LZ4 costs 1.0-1.5 s/GB of text and everything else on a reader
-  0.25 (measurements.md sections 2 and 7), so on a fast link it makes the CPU the bottleneck; where it halves the bytes,
+  0.25 (docs/measurements.md), so on a fast link it makes the CPU the bottleneck; where it halves the bytes,
   it pays on every billed link and on any below about 5 Gbit/s a core; with less to save it often does not.
 * ``none`` never compresses.
 """
@@ -21,7 +21,7 @@ from skyplane_core.model import Compression
 
 _SAMPLE: Final = 16 * 1024
 _SAMPLES: Final = 4
-"""4 x 16 KiB cost 4-53 us and estimate 2.2 where the truth is 2.7 (measurements.md section 2)."""
+"""4 x 16 KiB cost 4-53 us and estimate 2.2 where the truth is 2.7 (docs/measurements.md)."""
 _WORTH: Final = {Compression.LZ4: 0.9, Compression.AUTO: 0.5}
 COMPRESS_BOUND: Final = MAX_RAW + MAX_RAW // 255 + 16
 """Bytes that LZ4 may need for a block of ``MAX_RAW`` which does not shrink at all (LZ4_COMPRESSBOUND)."""

@@ -28,7 +28,7 @@ from skyplane_core.provision.bootstrap import Bootstrap
 
 SWITCH_SECONDS: Final = 0.0005
 """A busy Python thread beside a socket pump costs it three quarters of its speed; with this interval, a third
-(measurements.md section 8)."""
+(docs/measurements.md)."""
 MOST_THREADS: Final = 128
 """Fetch threads, and put threads, of all transfers together: four transfers at the default concurrency."""
 JOIN_SECONDS: Final = 15.0

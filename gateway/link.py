@@ -19,6 +19,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from gateway.sockets import NETWORK, prepare
 from gateway.store_calls import StoreCall
 from skyplane_core.errors import ErrorRecord, LinkLost, SkyplaneError, from_record
 
@@ -98,8 +99,7 @@ class Link:
         self._lost = lost
         self._closed = False
         sock.settimeout(None)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        prepare(sock, NETWORK)
         threading.Thread(target=self._run, name=f"link-{peer}", daemon=True).start()
 
     def call(self, request: Request, timeout: float = CALL_SECONDS) -> bytes:

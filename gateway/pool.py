@@ -58,7 +58,7 @@ class Pool:
             raise ValueError(f"a pool of {size} bytes holds no two buffers")
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
         mapping = mmap.mmap(-1, size, flags=flags)
-        # The first touch of 4 KiB pages costs 0.40 s/GB, of huge ones 0.06-0.09 (measurements.md section 1).
+        # The first touch of 4 KiB pages costs 0.40 s/GB, of huge ones 0.06-0.09 (docs/measurements.md).
         mapping.madvise(mmap.MADV_HUGEPAGE)
         self._memory = memoryview(mapping)
         self._shares = Shares(size)

@@ -28,7 +28,7 @@ class Transport(NamedTuple):
 
 LOOPBACK: Final = Transport("cubic", 4 * _MIB)
 """bbr paces even on loopback: 4 connections move 5.8 GB/s with it and 9.0 with cubic and 4 MiB buffers
-(measurements.md section 5)."""
+(docs/measurements.md)."""
 NETWORK: Final = Transport()
 """On a WAN setting a buffer size would switch autotuning off, and bbr beats cubic as soon as there is loss."""
 

@@ -20,7 +20,7 @@ from skyplane_core.errors import ProtocolError
 VERSION = 1
 MAGIC = b"SKYW"
 MAX_RAW = 2 * 1024 * 1024
-"""Raw bytes of one frame. measurements.md section 7: 1, 2 and 8 MiB are equal, 256-512 KiB cost a fifth more."""
+"""Raw bytes of one frame. docs/measurements.md: 1, 2 and 8 MiB are equal, 256-512 KiB cost a fifth more."""
 TAG_SIZE = 16
 """AES-GCM's authentication tag, at the end of every frame's body."""
 ANSWER_SALT_SIZE = 32

@@ -29,16 +29,16 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
         ("/", Endpoint("local", "", "/")),
         ("/.", Endpoint("local", "", "/")),
         ("//a///b//", Endpoint("local", "", "/a/b/")),
-        ("a/b", Endpoint("local", "", "/work/a/b")),
-        ("./a/", Endpoint("local", "", "/work/a/")),
-        (".", Endpoint("local", "", "/work/")),
-        ("../a", Endpoint("local", "", "/work/../a")),
-        ("a:b", Endpoint("local", "", "/work/a:b")),
-        ("a/s3://b", Endpoint("local", "", "/work/a/s3:/b")),
+        ("a/b", Endpoint("local", "", "/home/me/a/b")),
+        ("./a/", Endpoint("local", "", "/home/me/a/")),
+        (".", Endpoint("local", "", "/home/me/")),
+        ("../a", Endpoint("local", "", "/home/me/../a")),
+        ("a:b", Endpoint("local", "", "/home/me/a:b")),
+        ("a/s3://b", Endpoint("local", "", "/home/me/a/s3:/b")),
     ],
 )
 def test_what_is_accepted(text: str, endpoint: Endpoint) -> None:
-    assert parse(text, cwd="/work") == endpoint
+    assert parse(text, cwd="/home/me") == endpoint
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_what_is_accepted(text: str, endpoint: Endpoint) -> None:
 )
 def test_what_is_refused_and_the_next_step(text: str, said: str) -> None:
     with pytest.raises(InvalidURI, match=said):
-        parse(text, cwd="/work")
+        parse(text, cwd="/home/me")
 
 
 def test_a_relative_path_needs_a_directory() -> None:
@@ -98,7 +98,7 @@ def test_a_key_is_taken_byte_for_byte(key: str) -> None:
 @given(TEXT)
 def test_anything_is_an_endpoint_or_an_invalid_uri(text: str) -> None:
     try:
-        endpoint = parse(text, cwd="/work")
+        endpoint = parse(text, cwd="/home/me")
     except InvalidURI:
         return
     assert endpoint.kind in ("s3", "gcs", "local")
