@@ -79,6 +79,7 @@ class TransferRun:
         self._started_at = time.time()
         self._ended_at: float | None = None
         self._records = Records(destinations[0], spec.state)
+        self._receipt_uri = spec.destinations[0].store.object_uri(self._records.receipt.key)
         self._committer = Committer(self._machine, destinations, self.do, self._records.closed)
         self._committers = ThreadPoolExecutor(COMMITTERS, thread_name_prefix="committer")
         self._committing = 0
@@ -122,7 +123,7 @@ class TransferRun:
                 started_at=self._started_at,
                 ended_at=self._ended_at,
                 error=str(self._error) if self._error else "",
-                receipt=self.spec.destinations[0].store.object_uri(self._records.receipt.key),
+                receipt=self._receipt_uri,
             )
 
     # --- what admission asks of its host -----------------------------------------------------------------------------
@@ -145,6 +146,7 @@ class TransferRun:
 
     def _admit(self) -> None:
         try:
+            self._records.begin(self.spec)
             recovered = self._records.recover()
             admission = Admission(
                 self.spec,
@@ -239,6 +241,7 @@ class TransferRun:
         try:
             self._records.receipt.close(msgspec.structs.replace(self.progress(), state=state))
         except SkyplaneError as failure:
+            self._receipt_uri = ""
             self._fail(failure)
             state = TransferState.FAILED
         except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name

@@ -7,9 +7,20 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from skyplane_core.coordinator.journal import ClosedRecord, Journal, Record, Recovered, decode, journal_keys, replay
+from skyplane_core.coordinator.journal import (
+    BeganRecord,
+    ClosedRecord,
+    Journal,
+    Record,
+    Recovered,
+    decode,
+    journal_keys,
+    replay,
+)
 from skyplane_core.coordinator.receipt import ReceiptWriter
 from skyplane_core.coordinator.store import AgentStore
+from skyplane_core.errors import UsageError
+from skyplane_core.spec import TransferSpec
 
 log = logging.getLogger(__name__)
 
@@ -28,13 +39,20 @@ class Records:
     def __init__(self, store: AgentStore, state: str) -> None:
         self._store = store
         self._state = state
+        self._what = ""
         self.receipt = ReceiptWriter(store.put_bytes, state)
         self.journal = Journal(store, state, f"{time.time_ns():x}")
+
+    def begin(self, spec: TransferSpec) -> None:
+        """Note what this transfer is, for whoever continues it."""
+        self._what = what_of(spec)
+        self.journal.note(BeganRecord(self._what))
 
     def recover(self) -> dict[tuple[str, int], list[Recovered]]:
         """The open uploads of earlier coordinators of this transfer, whose journals are ours from now on.
 
         Raises:
+            UsageError: they are of a transfer between other places.
             SkyplaneError: the journals cannot be read.
         """
         keys = journal_keys(self._store, self._state)
@@ -56,4 +74,21 @@ class Records:
         with ThreadPoolExecutor(READS, thread_name_prefix="journal") as pool:
             for first in range(0, len(keys), READS):
                 for data in pool.map(self._store.get_bytes, keys[first : first + READS]):
-                    yield from decode(data)
+                    for record in decode(data):
+                        self._check(record)
+                        yield record
+
+    def _check(self, record: Record) -> None:
+        if isinstance(record, BeganRecord) and self._what and record.what != self._what:
+            raise UsageError(
+                "this transfer id belongs to another transfer",
+                where=self._state,
+                why=f"that one is {record.what}, this one {self._what}",
+                next_step="Continue with the same source and destination, or start without an id.",
+            )
+
+
+def what_of(spec: TransferSpec) -> str:
+    """What a transfer moves where, as text that stays the same when it is continued."""
+    target = spec.destinations[0]
+    return f"{spec.source.object_uri(spec.selection.prefix)} -> {target.store.object_uri(target.mapping.destination)}"

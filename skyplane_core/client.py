@@ -70,11 +70,13 @@ class SkyplaneClient:
         mapping: KeyMapping | None = None,
         state: str | None = None,
         transfer_id: str | None = None,
+        resume: bool = False,
         refresh: Refresh | None = None,
     ) -> Prepared:
         """A transfer as a value; no store is asked anything yet. For the arguments see :func:`prepare.prepare`.
 
-        ``mode="sync"`` is recursive and leaves unchanged objects alone (Compare.EXACT unless ``options`` says else).
+        ``mode="sync"`` is recursive and leaves unchanged objects alone (Compare.EXACT unless ``options`` says else); so
+        does ``resume``, since what had arrived is not to be copied again.
 
         Raises:
             UsageError, InvalidURI: the request makes no sense.
@@ -83,7 +85,7 @@ class SkyplaneClient:
             raise UsageError(f"no mode {mode!r}", next_step=f"Use one of: {', '.join(MODES)}.")
         recursive = recursive or mode == "sync"
         if options is None:
-            options = TransferOptions(compare=Compare.EXACT if mode == "sync" else Compare.ALWAYS)
+            options = TransferOptions(compare=Compare.EXACT if mode == "sync" or resume else Compare.ALWAYS)
         directory = recursive or selection is not None
         return prepare(
             source if isinstance(source, Location) else resolve(source),
@@ -94,6 +96,7 @@ class SkyplaneClient:
             mapping=mapping,
             state=state,
             transfer_id=transfer_id,
+            resume=resume,
             refresh=refresh or _refresh_of(source, destination, directory=directory),
         )
 

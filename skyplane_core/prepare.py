@@ -6,6 +6,7 @@ Everything that can be refused is refused here, before anything is provisioned o
 from __future__ import annotations
 
 import dataclasses
+import os
 import secrets
 import time
 from collections.abc import Callable
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from skyplane_core.errors import BucketNotFound, NothingToTransfer, ObjectNotFound, UsageError
+from skyplane_core.errors import BucketNotFound, NothingToTransfer, ObjectNotFound, PermissionDenied, UsageError
 from skyplane_core.keys import map_key, rule, select, source_prefix
 from skyplane_core.locations import Location, check_apart
 from skyplane_core.model import Credentials, StoreConfig
@@ -42,6 +43,7 @@ class Prepared:
     source: StoreConfig
     destinations: tuple[StoreConfig, ...]
     refresh: Refresh | None = None
+    resume: bool = False
 
     @property
     def credentials_expire_at(self) -> float | None:
@@ -63,6 +65,7 @@ def prepare(
     mapping: KeyMapping | None = None,
     state: str | None = None,
     transfer_id: str | None = None,
+    resume: bool = False,
     refresh: Refresh | None = None,
 ) -> Prepared:
     """A transfer from ``source`` to ``destination``. Asks no store anything; see :func:`check`.
@@ -72,7 +75,8 @@ def prepare(
         selection, mapping: say exactly what is meant instead of the rules of ``cp [-r]``; both or neither.
         state: key prefix for journal and receipt in the destination's store; default ``.skyplane/<id>/`` under the
             destination's prefix.
-        transfer_id: continue a transfer of this id (32 hexadecimal digits) if its state is there.
+        transfer_id: use this id (32 hexadecimal digits); what a transfer of it left is continued.
+        resume: such a transfer must have been there (:func:`check` looks for what it left).
 
     Raises:
         UsageError: the request contradicts itself.
@@ -95,7 +99,7 @@ def prepare(
         state=state,
         created_at=time.time(),
     )
-    return Prepared(spec, source.store, (destination.store,), refresh)
+    return Prepared(spec, source.store, (destination.store,), refresh, resume)
 
 
 def check(prepared: Prepared, *, allow_empty: bool = False, create_directory: bool = False) -> None:
@@ -116,16 +120,48 @@ def check(prepared: Prepared, *, allow_empty: bool = False, create_directory: bo
     finally:
         source.close()
     for config in prepared.destinations:
-        if config.kind == "local" and create_directory:
-            Path(config.bucket).mkdir(parents=True, exist_ok=True)
+        if config.kind == "local":
+            _check_directory(config, create=create_directory)
         destination = open_store(config)
         try:
             destination.probe()
+            if prepared.resume:
+                _check_resume(destination, prepared.spec)
         except BucketNotFound:
             if config.kind != "local" or create_directory:
                 raise
         finally:
             destination.close()
+
+
+def _check_directory(config: StoreConfig, *, create: bool) -> None:
+    """A local destination can be written, or could be made."""
+    path = Path(config.bucket)
+    if create:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+        except FileExistsError as error:
+            raise UsageError("a file stands where a directory was meant", where=config.uri) from error
+        except OSError as error:
+            raise PermissionDenied(
+                "the directory cannot be made", where=config.uri, why=str(error), next_step="Choose another one."
+            ) from error
+    existing = next(parent for parent in (path, *path.parents) if parent.exists())
+    if not existing.is_dir():
+        raise UsageError("a file stands where a directory was meant", where=f"file://{existing}")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise PermissionDenied(
+            "the directory cannot be written", where=f"file://{existing}", next_step="Allow it, or choose another one."
+        )
+
+
+def _check_resume(destination: ObjectStore, spec: TransferSpec) -> None:
+    if next(iter(destination.list(spec.state)), None) is None:
+        raise UsageError(
+            f"no transfer {spec.transfer_id} has left anything there to continue from",
+            where=spec.destinations[0].store.object_uri(spec.state),
+            next_step="Check id and destination; or start anew: a sync copies only what is missing.",
+        )
 
 
 def _check_source(source: ObjectStore, spec: TransferSpec, *, allow_empty: bool) -> None:

@@ -35,7 +35,7 @@ UNREACHABLE_SECONDS = 60.0
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """How a transfer ended. ``receipt`` is the URI of its durable summary at the destination."""
+    """How a transfer ended. ``receipt`` is the URI of its durable summary, empty if it could not be stored."""
 
     progress: Progress
     receipt: str
@@ -68,13 +68,17 @@ class Result:
         progress = self.progress
         if progress.state is TransferState.CANCELLED:
             raise TransferCancelled("the transfer was cancelled", where=progress.transfer_id)
-        named = "; ".join(f"{json.dumps(key)}: {reason}" for key, reason in progress.failures[:5])
-        what = progress.error or f"{progress.objects_failed} of {progress.objects_selected} objects did not arrive"
+        causes = [f"{json.dumps(key)}: {reason}" for key, reason in progress.failures[:5]]
+        what = progress.error
+        if progress.objects_failed:
+            what = f"{progress.objects_failed} of {progress.objects_selected} objects did not arrive"
+            causes += [progress.error] if progress.error else []
+        arrived = f"{progress.objects_copied} objects arrived"
         error = TransferFailed(
-            what,
+            what or "the transfer failed",
             where=progress.transfer_id,
-            why=named,
-            next_step=f"{progress.objects_copied} objects arrived; the receipt names all: {self.receipt}",
+            why="; ".join(causes),
+            next_step=f"{arrived}; the receipt names all: {self.receipt}" if self.receipt else f"{arrived}.",
         )
         error.failures = progress.failures
         raise error
@@ -101,9 +105,16 @@ class Tracker:
         return self._final or self._dataplane.head.progress(self.transfer_id)
 
     def query_bytes_remaining(self) -> int:
-        """Bytes selected and not yet acknowledged at the destination. Grows while the source is still being listed."""
-        progress = self.progress()
-        return max(0, progress.bytes_selected - progress.bytes_acked)
+        """Bytes selected and not yet acknowledged at the destination; 0 means that all have arrived.
+
+        Grows while the source is still being listed, and waits for the first listed objects where nothing is known yet.
+        """
+        while True:
+            progress = self.progress()
+            remaining = max(0, progress.bytes_selected - progress.bytes_acked)
+            if remaining or progress.listing_done or progress.state.ended:
+                return remaining
+            time.sleep(FIRST_POLL_SECONDS)
 
     @property
     def is_complete(self) -> bool:

@@ -22,6 +22,12 @@ ACK_SECONDS = 2.0
 DELETIONS = 16
 
 
+class BeganRecord(msgspec.Struct, frozen=True, tag="began"):
+    """What this transfer moves where, in words: its id is not to be used for another one."""
+
+    what: str
+
+
 class UploadRecord(msgspec.Struct, frozen=True, tag="upload"):
     """A multipart upload of this transfer, recorded before its first part is sent."""
 
@@ -47,9 +53,9 @@ class ClosedRecord(msgspec.Struct, frozen=True, tag="closed"):
     upload_id: str
 
 
-Record = UploadRecord | AckRecord | ClosedRecord
+Record = BeganRecord | UploadRecord | AckRecord | ClosedRecord
 _encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(UploadRecord | AckRecord | ClosedRecord)
+_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(BeganRecord | UploadRecord | AckRecord | ClosedRecord)
 
 
 class Journal:
@@ -91,7 +97,7 @@ class Journal:
             self._lock.notify()
         done.result()
 
-    def note(self, record: AckRecord | ClosedRecord) -> None:
+    def note(self, record: BeganRecord | AckRecord | ClosedRecord) -> None:
         """Store the record some time soon; it only saves work."""
         with self._lock:
             self._lazy.append(record)
@@ -168,6 +174,8 @@ def replay(records: Iterable[Record]) -> dict[tuple[str, int], list[Recovered]]:
         if isinstance(record, UploadRecord):
             if record.upload_id not in closed:
                 uploads[record.upload_id] = Recovered(record, {})
+        elif isinstance(record, BeganRecord):
+            continue
         elif isinstance(record, ClosedRecord):
             closed.add(record.upload_id)
             uploads.pop(record.upload_id, None)

@@ -74,6 +74,16 @@ def test_a_wait_has_an_end_even_where_the_transfer_has_none() -> None:
         Watched(a=10**6).tracker("a").wait(timeout=0.1)
 
 
+def test_bytes_remaining_are_not_zero_because_nothing_is_listed_yet() -> None:
+    class Listing(Watched):
+        def progress(self, transfer_id: str) -> Progress:
+            self.looks[transfer_id] -= 1
+            listed = self.looks[transfer_id] <= 0
+            return Progress(transfer_id, TransferState.RUNNING, bytes_selected=7 if listed else 0)
+
+    assert Listing(t=3).tracker("t").query_bytes_remaining() == 7
+
+
 def test_a_transfer_that_has_ended_is_forgotten_once_and_its_end_remembered() -> None:
     dataplane = Watched(t=2)
     ours, theirs = dataplane.tracker("t", Expiring()), dataplane.tracker("t")

@@ -14,6 +14,7 @@ from skyplane_core.errors import (
     InvalidURI,
     NothingToTransfer,
     ObjectNotFound,
+    PermissionDenied,
     SkyplaneError,
     Unauthenticated,
     UsageError,
@@ -114,3 +115,16 @@ def test_a_dry_run_tells_what_would_happen_and_writes_nothing(
     told = [(decision.source.key, decision.action.value, decision.reason) for decision in decisions]
     assert told[1] == ("p/b", "copy", "new")
     assert gcs.list("dst") == ["q/a"]
+
+
+def test_a_local_destination_that_cannot_be_written(
+    s3: ObjectServer, source: At, client: SkyplaneClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3.put("src", "p/a", b"x")
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(UsageError, match="a file stands where a directory was meant"):
+        client.copy(source("p/"), str(tmp_path / "file"), recursive=True)
+    # The tests may run as root, to whom everything is allowed.
+    monkeypatch.setattr("skyplane_core.prepare.os.access", lambda _path, _mode: False)
+    with pytest.raises(PermissionDenied, match="cannot be written"):
+        client.copy(source("p/"), str(tmp_path / "new"), recursive=True)

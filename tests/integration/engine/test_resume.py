@@ -11,8 +11,9 @@ import psutil
 import pytest
 
 from skyplane_core.client import Location, SkyplaneClient
+from skyplane_core.errors import TransferFailed, UsageError
 from skyplane_core.spec import TransferOptions
-from skyplane_core.testing.objectserver import ObjectServer
+from skyplane_core.testing.objectserver import Fault, Faults, ObjectServer
 
 At = Callable[..., Location]
 MIB = 1024 * 1024
@@ -61,3 +62,45 @@ def test_killed_gateways_cost_only_what_was_not_acknowledged(
     assert gcs.uploads("dst") == []
     sent_again = gcs.requests["UploadPart"] - sent_before
     assert sent_again == 12 if changed else 0 < sent_again <= 10
+
+
+def test_what_had_arrived_is_not_copied_again_and_an_id_stays_with_its_transfer(
+    s3: ObjectServer, source: At, destination: At, client: SkyplaneClient
+) -> None:
+    for number in range(5):
+        s3.put("src", f"p/{number}", os.urandom(1000))
+    s3.set_faults(Faults(Fault("GetObject", "status", key="p/3", status=403, code="AccessDenied")))
+    with pytest.raises(TransferFailed):
+        client.copy(source("p/"), destination("q/"), recursive=True, transfer_id="ab" * 16)
+    s3.set_faults(None)
+    read = s3.requests["GetObject"]
+    result = client.copy(source("p/"), destination("q/"), recursive=True, transfer_id="ab" * 16, resume=True)
+    assert (result.progress.objects_copied, result.progress.objects_skipped) == (1, 4)
+    assert s3.requests["GetObject"] - read == 1
+    with pytest.raises(UsageError, match="has left anything"):
+        client.copy(source("p/"), destination("q/"), recursive=True, transfer_id="cd" * 16, resume=True)
+
+
+def test_an_id_is_refused_for_another_transfer(
+    s3: ObjectServer, gcs: ObjectServer, source: At, destination: At, client: SkyplaneClient
+) -> None:
+    s3.put("src", "p/a", b"x")
+    s3.put("src", "r/b", b"y")
+    gcs.set_faults(Faults(Fault("PutObject", "status", key="q/a", status=403, code="AccessDenied")))
+    with pytest.raises(TransferFailed):
+        client.copy(source("p/"), destination("q/"), recursive=True, transfer_id="ab" * 16)
+    with pytest.raises(TransferFailed, match="another transfer"):
+        client.copy(source("r/"), destination("q/"), recursive=True, transfer_id="ab" * 16, resume=True)
+    assert "q/b" not in gcs.list("dst")
+
+
+def test_a_receipt_that_could_not_be_stored_is_not_spoken_of(
+    s3: ObjectServer, gcs: ObjectServer, source: At, destination: At, client: SkyplaneClient
+) -> None:
+    s3.put("src", "p/a", b"x")
+    gcs.set_faults(Faults(Fault("PutObject", "status", status=403, code="AccessDenied")))
+    with pytest.raises(TransferFailed) as raised:
+        client.copy(source("p/"), destination("q/"), recursive=True)
+    text = str(raised.value)
+    assert "1 of 1 objects did not arrive" in text
+    assert "the receipt names all" not in text
