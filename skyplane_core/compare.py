@@ -31,7 +31,7 @@ def needs_lookup(compare: Compare, source: ObjectInfo, there: ObjectInfo | None)
     """Whether a HEAD of the destination object could change the verdict. Only ever true for a pair of equal size."""
     if compare is not Compare.EXACT or there is None or there.size != source.size:
         return False
-    if source.crc32c is not None and there.crc32c is not None:
+    if (source.crc32c is not None and there.crc32c is not None) or _are_markers(source, there):
         return False
     if there.attributes is None:
         return True
@@ -60,12 +60,19 @@ def _differs(compare: Compare, source: ObjectInfo, there: ObjectInfo) -> tuple[A
         return Action.COPY, "changed-size"
     if compare is Compare.SIZE:
         return Action.SKIP, "same-size"
+    if _are_markers(source, there):
+        return Action.SKIP, "same"
     if source.crc32c is not None and there.crc32c is not None:
         return (Action.SKIP, "same") if source.crc32c == there.crc32c else (Action.COPY, "changed-checksum")
     recorded = _recorded(there)
     if recorded:
         return (Action.SKIP, "same") if recorded == source.version else (Action.COPY, "changed-version")
     return Action.COPY, "unknown"
+
+
+def _are_markers(source: ObjectInfo, there: ObjectInfo) -> bool:
+    """Whether both are folder markers: empty, so that they cannot differ, whatever is known of their versions."""
+    return source.size == there.size == 0 and source.key.endswith("/") and there.key.endswith("/")
 
 
 def _recorded(there: ObjectInfo) -> str:

@@ -66,6 +66,7 @@ def merge(
     parallel: Parallel = map,
     window: int = 1,
     check: Check | None = None,
+    markers_implied: bool = False,
     where: str = "",
 ) -> Iterator[Decision]:
     """Decide about every source object, in order.
@@ -76,6 +77,7 @@ def merge(
         lookup: asked only under EXACT, for a pair of equal size where the listing does not tell enough.
         parallel: how lookups are made; up to ``window`` at a time.
         check: refuses destination keys that cannot exist.
+        markers_implied: at the destination, a key that ends in ``/`` is there as soon as a key below it is.
         where: the destination's URI, for messages.
 
     Raises:
@@ -84,7 +86,7 @@ def merge(
     """
     held: list[_Pair] = []
     asking = 0
-    for info, key, there in _matches(_ascending(source), ordered(destination, where)):
+    for info, key, there in _matches(_ascending(source), ordered(destination, where), markers_implied=markers_implied):
         refused = _refusal(key, check)
         ask = lookup is not None and refused is None and needs_lookup(compare, info, there)
         held.append(_Pair(info, key, there, refused, ask))
@@ -148,13 +150,18 @@ def _ascending(source: Iterable[Mapped]) -> Iterator[Mapped]:
 
 
 def _matches(
-    source: Iterator[Mapped], destination: Iterator[ObjectInfo]
+    source: Iterator[Mapped], destination: Iterator[ObjectInfo], *, markers_implied: bool
 ) -> Iterator[tuple[ObjectInfo, str, ObjectInfo | None]]:
     there = next(destination, None)
     for info, key in source:
         while there is not None and there.key < key:
             there = next(destination, None)
-        yield info, key, there if there is not None and there.key == key else None
+        if there is not None and there.key == key:
+            yield info, key, there
+        elif markers_implied and key.endswith("/") and there is not None and there.key.startswith(key):
+            yield info, key, ObjectInfo(key, 0, "")
+        else:
+            yield info, key, None
 
 
 def _decide(pairs: list[_Pair], compare: Compare, lookup: Lookup | None, parallel: Parallel) -> Iterator[Decision]:

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_skyplane.compat import AirflowException, conf
 from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator
-from skyplane_core.errors import InvalidURI, NothingToTransfer
-from skyplane_core.model import Compression
+from skyplane_core.errors import InvalidURI, NothingToTransfer, UsageError
+from skyplane_core.keys import map_key, rule
+from skyplane_core.locations import Location, check_apart
+from skyplane_core.model import Compression, StoreConfig
 from skyplane_core.spec import Compare, TransferOptions
-from skyplane_core.uri import parse
+from skyplane_core.uri import Endpoint, locate, parse
 
 if TYPE_CHECKING:
     from airflow_provider_skyplane.compat import Context
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     from airflow_provider_skyplane.finished import Finished
 
 _MODES = ("copy", "sync")
+_MAX_GATEWAYS = 2
 
 
 class SkyplaneOperator(SkyplaneBaseOperator):
@@ -28,7 +31,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         source: ``s3://bucket/key``, ``gs://bucket/key`` or ``file:///path``. (templated)
         destination: the same. (templated)
         mode: ``copy`` writes every object, ``sync`` only those that are missing or differ. Nothing is ever deleted.
-        recursive: copy the tree below ``source``; otherwise the one object of that name. A sync always is.
+        recursive: copy the tree below ``source``; otherwise the one object of that name. A sync always is, and
+            refuses False.
         source_conn_id: connection for the source; default ``aws_default`` or ``google_cloud_default``. (templated)
         destination_conn_id: the same for the destination. (templated)
         google_impersonation_chain: service accounts to impersonate on whichever ends are GCS. (templated)
@@ -39,7 +43,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
     everything that was moved.
 
     Raises:
-        InvalidURI: at construction, for a literal URI that cannot be parsed; a templated one is checked at run time.
+        UsageError: at construction, for literal URIs that cannot be parsed (InvalidURI) or cannot be right together;
+            templated ones, and what depends on a worker's disk, are checked at run time.
         ValueError: at construction, for any other argument that cannot be right.
     """
 
@@ -60,7 +65,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         source: str,
         destination: str,
         mode: str = "copy",
-        recursive: bool = False,
+        recursive: bool | None = None,
         source_conn_id: str | None = None,
         destination_conn_id: str | None = None,
         google_impersonation_chain: str | Sequence[str] | None = None,
@@ -71,8 +76,16 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         super().__init__(deferrable=deferrable, **kwargs)
         if mode not in _MODES:
             raise ValueError(f"Invalid value for mode: {mode!r}. Expected one of {', '.join(_MODES)}")
-        for uri in filter(_is_literal, (source, destination)):
-            parse(uri)
+        if mode == "sync" and recursive is False:
+            raise ValueError("Invalid value for recursive: a sync always is. Leave it out, or use mode='copy'")
+        if self.gateways is not None and self.gateways > _MAX_GATEWAYS:
+            raise ValueError(f"Invalid value for gateways: {self.gateways}. Expected 1 or {_MAX_GATEWAYS}")
+        recursive = bool(recursive) or mode == "sync"
+        here, there = (parse(uri) if _is_literal(uri) else None for uri in (source, destination))
+        if here is not None:
+            _check_source(here, recursive=recursive)
+        if here is not None and there is not None and source_conn_id == destination_conn_id:
+            _check_apart(here, there, recursive=recursive)
         self.source = source
         self.destination = destination
         self.mode = mode
@@ -100,7 +113,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         return Request(
             source=lambda: self._place(self.source, self.source_conn_id),
             destination=lambda: self._place(self.destination, self.destination_conn_id),
-            recursive=self.recursive or self.mode == "sync",
+            recursive=self.recursive,
             options=TransferOptions(
                 compare=Compare.EXACT if self.mode == "sync" else Compare.ALWAYS,
                 compression=Compression(self.compression),
@@ -117,6 +130,28 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         for only_for_failures in ("objects_failed", "failures", "error"):
             del summary[only_for_failures]
         return summary
+
+
+def _check_source(source: Endpoint, *, recursive: bool) -> None:
+    if not recursive and not locate(source, directory=False).key:
+        raise UsageError(
+            "the source names a bucket or directory, not an object",
+            where=source.uri,
+            next_step="Set recursive=True to copy all that is in it.",
+        )
+
+
+def _check_apart(source: Endpoint, destination: Endpoint, *, recursive: bool) -> None:
+    """Refuse a bucket's tree into itself, if both ends have the same connection and so the same service."""
+    if "local" in (source.kind, destination.kind):
+        return  # Only the worker's disk knows where links and ".." lead.
+    selection, mapping = rule(source.key, destination.key, recursive=recursive)
+    check_apart(
+        Location(StoreConfig(source.kind, source.bucket), source.key),
+        Location(StoreConfig(destination.kind, destination.bucket), destination.key),
+        recursive=recursive,
+        destination_key=map_key(mapping, source.key) if selection.single else destination.key,
+    )
 
 
 def _is_literal(uri: object) -> bool:

@@ -20,7 +20,7 @@ UNREACHABLE_LIMIT_SECONDS = 180.0
 RESUME_NOT_BEFORE_SECONDS = 8.0
 """How long after deferring a task may be resumed at the earliest. A worker's supervisor can take 5 s to notice that the
 process of a deferred task has ended; if the task is queued again by then, the scheduler takes the late word of that end
-for a crash and fails it (seen on Airflow 3.3.2; apache/airflow#66374)."""
+for a crash and fails it (a known race of Airflow, seen on 3.3.2)."""
 _ENDING: set[asyncio.Task[None]] = set()
 """What on_kill has begun: an event loop by itself keeps no task alive."""
 

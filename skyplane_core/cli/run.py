@@ -13,14 +13,16 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from skyplane_core.cli.exits import Exit
 from skyplane_core.cli.records import provisioned
 from skyplane_core.cli.show import Show
 from skyplane_core.diff import Action
-from skyplane_core.errors import SkyplaneError, TransferCancelled, UsageError
+from skyplane_core.errors import GatewayError, SkyplaneError, TransferCancelled, TransferFailed, UsageError, from_record
 from skyplane_core.locations import Location, resolve
 from skyplane_core.prepare import check
-from skyplane_core.spec import TransferOptions
+from skyplane_core.spec import Compare, TransferOptions, TransferSpec
 
 if TYPE_CHECKING:
     from skyplane_core.client import Prepared, Result, SkyplaneClient, Tracker
@@ -60,10 +62,13 @@ def run(client: SkyplaneClient, request: Request, show: Show) -> Exit:
     dataplane = client.dataplane()
     show.plan(dataplane.plan(prepared))
     with interrupted_by_sigterm(), provisioned(dataplane):
-        result = _watch(dataplane.submit(prepared), show)
+        tracker = dataplane.submit(prepared)
+        with _next_steps(prepared.spec):
+            result = _watch(tracker, show)
     show.result(result.progress)
     _save_receipt(result, request.receipt, show)
-    result.raise_for_state()
+    with _next_steps(prepared.spec):
+        result.raise_for_state()
     return Exit.OK
 
 
@@ -83,6 +88,7 @@ def _prepare(client: SkyplaneClient, request: Request) -> Prepared:
         recursive=request.recursive,
         options=request.options,
         transfer_id=request.resume,
+        resume=request.resume is not None,
         refresh=lambda: (source().store, destination().store),
     )
 
@@ -116,6 +122,25 @@ def _watch(tracker: Tracker, show: Show) -> Result:
                 where=tracker.transfer_id,
                 next_step="Expiry rules of the destination remove what is left of them.",
             ) from None
+
+
+@contextlib.contextmanager
+def _next_steps(spec: TransferSpec) -> Iterator[None]:
+    """A transfer that was broken off says how to go on with it."""
+    try:
+        yield
+    except TransferCancelled as error:
+        exact = " with --compare exact (or a tree with skyplane sync)"
+        how = exact if spec.options.compare is Compare.ALWAYS else ""
+        raise _with_step(error, f"Run the same command again{how}: it copies only what is missing.") from error
+    except (GatewayError, TransferFailed) as error:
+        step = f"To continue once the cause is gone, run the same command with --resume {spec.transfer_id}"
+        raise _with_step(error, step) from error
+
+
+def _with_step(error: SkyplaneError, step: str) -> SkyplaneError:
+    before = f"{error.next_step.rstrip('.')}. " if error.next_step else ""
+    return from_record(msgspec.structs.replace(error.record(), next_step=before + step))
 
 
 def _save_receipt(result: Result, path: Path | None, show: Show) -> None:

@@ -13,7 +13,7 @@ import click
 import msgspec
 
 from skyplane_core.cli.exits import exit_of
-from skyplane_core.cli.values import clean, human
+from skyplane_core.cli.values import clean, human, readable
 from skyplane_core.diff import Decision
 from skyplane_core.errors import SkyplaneError
 from skyplane_core.planner.plan import Plan
@@ -114,7 +114,7 @@ class JsonShow:
     def error(self, error: SkyplaneError) -> None:
         """``{"event": "error", ...}``, and the text to stderr."""
         self._say("error", exit_code=int(exit_of(error)), **msgspec.to_builtins(error.record()))
-        click.echo(f"Error: {clean(str(error))}", err=True)
+        click.echo(f"Error: {readable(str(error))}", err=True)
 
     def _say(self, event: str, **values: Any) -> None:
         click.echo(msgspec.json.encode({"event": event, **values}))
@@ -152,6 +152,9 @@ class TextShow:
         """The totals, and the first failures by name."""
         for key, reason in progress.failures:
             click.echo(clean(f"failed {key}: {reason}"), err=True)
+        unnamed = progress.objects_failed - len(progress.failures)
+        if progress.failures and unnamed > 0:
+            click.echo(f"... and {unnamed} more", err=True)
         word = {TransferState.DONE: "Done", TransferState.CANCELLED: "Cancelled"}.get(progress.state, "Failed")
         counts = (
             f"{progress.objects_copied} copied, {progress.objects_skipped} skipped, {progress.objects_failed} failed"
@@ -171,7 +174,7 @@ class TextShow:
 
     def error(self, error: SkyplaneError) -> None:
         """On stderr."""
-        click.echo(f"Error: {clean(str(error))}", err=True)
+        click.echo(f"Error: {readable(str(error))}", err=True)
 
 
 def _pace(progress: Progress) -> str:

@@ -32,9 +32,13 @@ _OPTIONS = [
         type=click.Choice([kind.value for kind in Compression]),
         default=Compression.AUTO.value,
         show_default=True,
-        help="Between gateways.",
+        help="Between two gateways.",
     ),
-    click.option("--compare", type=click.Choice([how.value for how in Compare]), help="When an object is unchanged."),
+    click.option(
+        "--compare",
+        type=click.Choice([how.value for how in Compare]),
+        help="When an object is unchanged. Default: always (copy all) for cp, exact for sync and with --resume.",
+    ),
     click.option(
         "--endpoint-url-source",
         type=endpoint_url,
@@ -44,7 +48,12 @@ _OPTIONS = [
     ),
     click.option("--endpoint-url-destination", type=endpoint_url, metavar="URL", default="", help="As for the source."),
     click.option("--receipt", type=click.Path(path_type=Path), help="Write the receipt to this file as JSON lines."),
-    click.option("--resume", type=transfer_id, metavar="TRANSFER_ID", help="Continue a transfer that was broken off."),
+    click.option(
+        "--resume",
+        type=transfer_id,
+        metavar="TRANSFER_ID",
+        help="Continue a transfer that was broken off: what has arrived is left alone (--compare exact, if not given).",
+    ),
 ]
 
 
@@ -62,7 +71,7 @@ def cp(context: Context, /, *, recursive: bool, **options: Any) -> int:
     """Copy SOURCE to DESTINATION: an object, or with -r all objects under a prefix.
 
     Both are s3://bucket/key, gs://bucket/key, file:///path or a local path. What is at the destination is replaced,
-    unless --compare says what counts as unchanged.
+    unless --compare or --resume says what counts as unchanged.
     """
     return _transfer(context, "copy", Compare.ALWAYS, recursive=recursive, **options)
 
@@ -100,6 +109,8 @@ def _transfer(
 ) -> int:
     from skyplane_core.cli.run import Request, run
 
+    if resume:
+        default_compare = Compare.EXACT
     request = Request(
         source=source,
         destination=destination,
@@ -117,4 +128,7 @@ def _transfer(
         receipt=receipt,
         resume=resume,
     )
-    return run(context.client(gateways=gateways), request, context.show(json=json))
+    show = context.show(json=json)
+    if gateways == 1 and request.options.compression is not Compression.AUTO:
+        show.note(f"--compression {compression} has no effect: only two gateways compress (--gateways 2).")
+    return run(context.client(gateways=gateways), request, show)

@@ -62,6 +62,11 @@ def clean(text: str) -> str:
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
+def readable(text: str) -> str:
+    """:func:`clean`, but with its lines. All but the first are indented: none can pose as words of ours."""
+    return "\n  ".join(clean(line) for line in text.split("\n"))
+
+
 def human(number: float) -> str:
     """A number of bytes for a person."""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -60,6 +60,7 @@ def decisions(
             parallel=pool.map,
             window=LOOKUPS,
             check=check,
+            markers_implied=destination.capabilities.markers_are_implied,
             where=target.store.uri,
         )
 

@@ -27,6 +27,9 @@ from skyplane_core.model import (
 )
 
 MIB = 1024 * 1024
+NEXT_FOR_MISSING = (
+    "Check the name; keys are case-sensitive. For all objects under a prefix copy with -r (recursive=True)."
+)
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -34,6 +37,7 @@ class Capabilities(msgspec.Struct, frozen=True):
 
     Sizes are bytes. ``attestation`` is the strongest that this store gives for an object written part by part;
     ``conditional_put``/``conditional_complete`` say whether a :class:`Precondition` is honoured atomically there;
+    ``markers_are_implied``: a key that ends in ``/`` is there as soon as a key below it is, and is not listed then.
     ``listing_has_attributes`` and ``listing_has_crc32c`` say whether a HEAD can be saved.
     """
 
@@ -47,6 +51,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     conditional_put: bool = True
     conditional_complete: bool = True
     conditional_delete: bool = False
+    markers_are_implied: bool = False
     listing_has_attributes: bool = False
     listing_has_crc32c: bool = False
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeVar
 from skyplane_core.errors import StoreError, StoreUnavailable
 from skyplane_core.model import Credentials, StoreConfig
 from skyplane_core.stores.gcs_errors import from_google
+from skyplane_core.stores.http_data import parse_endpoint
 
 if TYPE_CHECKING:
     from google.auth import credentials as google_credentials
@@ -34,6 +35,7 @@ def resolve(bucket: str, *, endpoint_url: str = "", project: str = "", deadline:
     refresh, which may talk to a metadata server that never answers.
 
     Raises:
+        UsageError: the endpoint is no URL.
         Unauthenticated: there are credentials, and they do not give a token.
         StoreUnavailable: the token server cannot be reached, or the deadline passed.
         ModuleNotFoundError: google-auth is not installed.
@@ -41,7 +43,10 @@ def resolve(bucket: str, *, endpoint_url: str = "", project: str = "", deadline:
     emulator = os.environ.get(EMULATOR, "")
     if emulator and not endpoint_url:
         url = emulator if "://" in emulator else f"http://{emulator}"
+        parse_endpoint(url, EMULATOR)
         return StoreConfig(kind="gcs", bucket=bucket, endpoint_url=url.rstrip("/"), project=project)
+    if endpoint_url:
+        parse_endpoint(endpoint_url)
     return _bounded(lambda: _from_environment(bucket, endpoint_url, project), deadline, f"gs://{bucket}")
 
 

@@ -98,7 +98,7 @@ class GcsCalls:
         try:
             answer = http.send(self.request(method, target, headers), body)
         except StoreUnavailable as error:
-            raise StoreUnavailable(what, where=where, why=error.why) from error
+            raise StoreUnavailable(what, where=where, why=error.why, next_step=error.next_step) from error
         if answer.status >= 300:
             raise self.refused(answer, what, key=key, missing=missing, conflict=conflict)
         return answer

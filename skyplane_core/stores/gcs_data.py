@@ -113,7 +113,9 @@ class GcsData:
         try:
             answer = self._http.get_into(self._calls.request("GET", target, headers), buffer, expect=(206,))
         except StoreUnavailable as error:
-            raise StoreUnavailable(_READ, where=self._calls.where(key), why=error.why) from error
+            raise StoreUnavailable(
+                _READ, where=self._calls.where(key), why=error.why, next_step=error.next_step
+            ) from error
         if answer.status >= 300:
             raise self._calls.refused(answer, _READ, key=key, missing=SourceChanged, conflict=SourceChanged)
         return answer

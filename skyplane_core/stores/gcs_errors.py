@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from skyplane_core import errors
+from skyplane_core.stores.base import NEXT_FOR_MISSING
 from skyplane_core.stores.gcs_xml import parse_error
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ _BY_STATUS = {401: errors.Unauthenticated, 403: errors.PermissionDenied, 416: er
 _ADVICE = {
     errors.Unauthenticated: "Renew the access token.",
     errors.PermissionDenied: "Grant the account the permission that GCS names, on this bucket.",
+    errors.ObjectNotFound: NEXT_FOR_MISSING,
     errors.BucketNotFound: "Check the bucket's name.",
     errors.UploadNotFound: "It was completed, aborted or removed by a lifecycle rule.",
     errors.SourceChanged: "The object is not the one that was listed: run the transfer again.",
@@ -138,7 +140,10 @@ def _advise(kind: type[errors.StoreError], code: str, *, anonymous: bool) -> str
     if code == "UserProjectMissing":
         return "The bucket bills the requester: set requester_pays and a project."
     if kind in (errors.Unauthenticated, errors.PermissionDenied) and anonymous:
-        return "No credentials were given, and the bucket is not open to everybody: give some."
+        return (
+            "No credentials were given, and the bucket is not open to everybody: log in (gcloud auth "
+            "application-default login), set GOOGLE_APPLICATION_CREDENTIALS, or use a connection that has some."
+        )
     return _ADVICE.get(kind, "")
 
 

@@ -14,7 +14,7 @@ import socket
 import ssl
 from pathlib import Path
 from typing import NamedTuple, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from skyplane_core.errors import StoreRejected, StoreUnavailable, UsageError
 
@@ -26,6 +26,7 @@ _SEND_SLICE = 1024 * 1024
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _CLOSED = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 _NEXT_FOR_CERTIFICATES = "Name the CA bundle that signed the server's certificate (verify)."
+NEXT_FOR_CONNECTING = "Check the endpoint's URL, and that this machine's network reaches it."
 _METHODS_WITH_BODY = frozenset({"PUT", "POST", "PATCH"})
 
 
@@ -63,14 +64,10 @@ class HttpData:
     """
 
     def __init__(self, endpoint_url: str, *, verify: bool | str = True, timeout: float = 60.0) -> None:
-        url = urlsplit(endpoint_url)
-        if url.scheme not in _DEFAULT_PORTS or not url.hostname or url.username is not None:
-            raise UsageError(
-                "not the URL of an HTTP endpoint", where=url._replace(netloc=url.hostname or "", query="").geturl()
-            )
+        url = parse_endpoint(endpoint_url)
         self.host_header = host_header(endpoint_url)
         self._endpoint = f"{url.scheme}://{self.host_header}"
-        self._address = (url.hostname, url.port or _DEFAULT_PORTS[url.scheme])
+        self._address = (url.hostname or "", url.port or _DEFAULT_PORTS[url.scheme])
         self._tls = tls_context(verify) if url.scheme == "https" else None
         self._timeout = timeout
         self._socket: socket.socket | None = None
@@ -150,7 +147,16 @@ class HttpData:
         return response
 
     def _connect(self) -> socket.socket:
-        plain = socket.create_connection(self._address, self._timeout)
+        try:
+            plain = socket.create_connection(self._address, self._timeout)
+        except OSError as error:
+            host, port = self._address
+            raise StoreUnavailable(
+                "no connection",
+                where=self._endpoint,
+                why=f"{host}:{port}: {_explain(error)}",
+                next_step=NEXT_FOR_CONNECTING,
+            ) from error
         try:
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket = (
@@ -194,6 +200,33 @@ class HttpData:
 
     def _where(self, request: Request) -> str:
         return self._endpoint + request.target.partition("?")[0]
+
+
+def parse_endpoint(endpoint_url: str, name: str = "endpoint_url") -> SplitResult:
+    """The parts of an endpoint's URL.
+
+    Args:
+        name: the argument or environment variable that it comes from.
+
+    Raises:
+        UsageError: it is not ``http`` or ``https``, a host and perhaps a port. Names no user and no password.
+    """
+    why = "it must be http:// or https://, a host and perhaps a port, without a user"
+    try:
+        url = urlsplit(endpoint_url)
+        if url.scheme in _DEFAULT_PORTS and url.hostname and url.username is None and url.port != 0:
+            return url
+    except ValueError as error:
+        why = str(error)
+    scheme, mark, rest = endpoint_url.partition("://")
+    shown = f"{scheme}{mark}{rest.rpartition('@')[2]}" if mark else endpoint_url.rpartition("@")[2]
+    # What urllib says of a port quotes it, and what it takes for a port may be a password.
+    raise UsageError(
+        f"{name} is not the URL of an HTTP endpoint",
+        where=shown.partition("?")[0],
+        why=why if "@" not in endpoint_url else "",
+        next_step="Write it as https://host or https://host:port.",
+    )
 
 
 def host_header(endpoint_url: str) -> str:

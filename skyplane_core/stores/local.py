@@ -34,10 +34,10 @@ from skyplane_core.model import (
     StoredPart,
 )
 from skyplane_core.stores import local_source, local_upload
-from skyplane_core.stores.base import Capabilities, DataPath
+from skyplane_core.stores.base import NEXT_FOR_MISSING, Capabilities, DataPath
 from skyplane_core.stores.local_data import LocalData, require_root, stored_at
 from skyplane_core.stores.local_listing import Listing, info_of
-from skyplane_core.stores.local_paths import mapped, path_of, remove_empty_parents
+from skyplane_core.stores.local_paths import NEXT_FOR_RIGHTS, mapped, path_of, remove_empty_parents
 
 _TIB = 1024**4
 CAPABILITIES = Capabilities(
@@ -51,6 +51,7 @@ CAPABILITIES = Capabilities(
     # `absent` is atomic, a version is not (see local_upload.publish), and one flag speaks for both.
     conditional_put=False,
     conditional_complete=False,
+    markers_are_implied=True,
 )
 
 
@@ -79,7 +80,7 @@ class LocalStore:
     def probe(self) -> None:
         require_root(self._config)
         if not os.access(self._root, os.R_OK | os.X_OK):
-            raise PermissionDenied("the directory cannot be read", where=self.uri)
+            raise PermissionDenied("the directory cannot be read", where=self.uri, next_step=NEXT_FOR_RIGHTS)
 
     def list(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
         self.probe()
@@ -88,16 +89,15 @@ class LocalStore:
     def head(self, key: str) -> ObjectInfo:
         where = self._config.object_uri(key)
         path = path_of(self._root, key, where)
-        missing = ObjectNotFound("the file does not exist", where=where)
         try:
             status = os.stat(path)
         except (FileNotFoundError, NotADirectoryError) as error:
-            raise missing from error
+            raise ObjectNotFound("the file does not exist", where=where, next_step=NEXT_FOR_MISSING) from error
         except OSError:
             with mapped(where):
                 raise
         if not (stat.S_ISDIR if key.endswith("/") else stat.S_ISREG)(status.st_mode):
-            raise missing
+            raise _of_another_kind(key, status.st_mode, where)
         info = info_of(key, status)
         with mapped(where):
             attributes = local_source.attributes_of(path)
@@ -186,3 +186,14 @@ class LocalStore:
         if os.path.isfile(path) and local_upload.checksum(path) == (size, crc32c):
             return stored_at(path, size, crc32c)
         raise UploadNotFound("the upload is not open, and its file is not there", where=where)
+
+
+def _of_another_kind(key: str, mode: int, where: str) -> ObjectNotFound:
+    """The error for what is there and is not what ``key`` asks for: a directory if it ends in ``/``, else a file."""
+    found = "directory" if stat.S_ISDIR(mode) else "regular file" if stat.S_ISREG(mode) else "pipe, socket or device"
+    return ObjectNotFound(
+        "not a directory" if key.endswith("/") else "not a regular file",
+        where=where,
+        why=f"it is a {found}",
+        next_step="Name a regular file, or copy all files in a directory with -r (recursive=True).",
+    )

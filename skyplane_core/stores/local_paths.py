@@ -15,11 +15,13 @@ from skyplane_core.errors import (
     StoreRejected,
     StoreUnavailable,
 )
+from skyplane_core.stores.base import NEXT_FOR_MISSING
 
 STATE_DIRECTORY = ".skyplane"
 UPLOADS = f"{STATE_DIRECTORY}/uploads"
 """Where writes are prepared, under the root; no key may name a place in it."""
 
+NEXT_FOR_RIGHTS = "Give the user that runs this the right to that path, or run it as another user."
 _MAX_NAME_BYTES = 255
 _KINDS: dict[int, type[StoreError]] = {
     errno.ENOENT: ObjectNotFound,
@@ -36,6 +38,10 @@ _KINDS: dict[int, type[StoreError]] = {
     errno.ETIMEDOUT: StoreUnavailable,
 }
 _NEXT = {
+    errno.ENOENT: NEXT_FOR_MISSING,
+    errno.EACCES: NEXT_FOR_RIGHTS,
+    errno.EPERM: NEXT_FOR_RIGHTS,
+    errno.EROFS: "That file system is mounted read-only: mount it writable or use another directory.",
     errno.ENOSPC: "Free some space there and run the transfer again.",
     errno.EDQUOT: "Raise the quota or free some space, and run the transfer again.",
     errno.ENOTDIR: "A file system cannot hold both a file 'a' and files below 'a/'; map one of them elsewhere.",

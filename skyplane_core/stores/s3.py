@@ -55,6 +55,7 @@ class S3Store:
         self._lock = threading.Lock()
         self._opened: Any = None
         self._common: dict[str, Any] = {"Bucket": config.bucket}
+        self._mapped = functools.partial(mapped, anonymous=config.credentials.anonymous)
         self._payer: dict[str, Any] = {"RequestPayer": "requester"} if config.requester_pays else {}
 
     @property
@@ -66,7 +67,7 @@ class S3Store:
         """What this server can do; any server but AWS is asked once who it is."""
         if is_aws(self._config.endpoint_url):
             return s3_servers.AWS.capabilities
-        with mapped(self.uri):
+        with self._mapped(self.uri):
             answer = self._client.head_bucket(**self._common)
         return s3_servers.identify(answer["ResponseMetadata"]["HTTPHeaders"]).capabilities
 
@@ -74,17 +75,17 @@ class S3Store:
     def _client(self) -> Any:
         with self._lock:
             if self._opened is None:
-                with mapped(self.uri):
+                with self._mapped(self.uri):
                     self._opened = make_client(self._config)
             return self._opened
 
     def probe(self) -> None:
         try:
-            with mapped(self.uri):
+            with self._mapped(self.uri):
                 self._client.head_bucket(**self._common)
         except (PermissionDenied, StoreRejected, ObjectNotFound):
             # A HEAD's refusal carries no code; that of a listing says whether it is the bucket, the key or the right.
-            with mapped(self.uri):
+            with self._mapped(self.uri):
                 self._client.list_objects_v2(**self._common, **self._payer, MaxKeys=1)
 
     def list(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
@@ -98,7 +99,7 @@ class S3Store:
     def head(self, key: str) -> ObjectInfo:
         where = self._config.object_uri(key)
         try:
-            with mapped(where):
+            with self._mapped(where):
                 answer = self._client.head_object(**self._common, **self._payer, Key=key, ChecksumMode="ENABLED")
         except (PermissionDenied, StoreRejected) as refused:
             raise self._reason(key, refused) from refused
@@ -121,7 +122,7 @@ class S3Store:
                 why="S3 answers with the key in XML, which cannot hold one of its characters",
                 next_step="Write it as a whole (multipart_threshold above its size), or rename it.",
             )
-        with mapped(self._config.object_uri(key)):
+        with self._mapped(self._config.object_uri(key)):
             try:
                 answer = self._client.create_multipart_upload(
                     **arguments, ChecksumAlgorithm="CRC32C", ChecksumType="FULL_OBJECT"
@@ -161,7 +162,7 @@ class S3Store:
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         try:
-            with mapped(self._config.object_uri(key)):
+            with self._mapped(self._config.object_uri(key)):
                 self._client.abort_multipart_upload(**self._common, **self._payer, Key=key, UploadId=upload_id)
         except UploadNotFound:
             return
@@ -177,7 +178,7 @@ class S3Store:
             if precondition.version and self.capabilities.conditional_delete:
                 condition["IfMatch"] = s3_version.condition_headers(precondition, where)["If-Match"]
         try:
-            with mapped(where):
+            with self._mapped(where):
                 self._client.delete_object(**self._common, **self._payer, **condition, Key=key)
         except ObjectNotFound as error:
             raise s3_errors.of_conditional_write(error, precondition) from error
@@ -217,7 +218,7 @@ class S3Store:
     def _reason(self, key: str, refused: StoreError) -> StoreError:
         """What a HEAD's bare status meant, from the body of the GET that is refused alike."""
         try:
-            with mapped(self._config.object_uri(key)):
+            with self._mapped(self._config.object_uri(key)):
                 self._client.get_object(**self._common, **self._payer, Key=key, Range="bytes=0-0")["Body"].close()
         except StoreError as reason:
             return reason

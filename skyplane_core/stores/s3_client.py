@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from skyplane_core.model import Credentials, StoreConfig
+from skyplane_core.stores.http_data import parse_endpoint
 from skyplane_core.stores.s3_errors import mapped
 from skyplane_core.stores.s3_sign import DEFAULT_REGION, aws_endpoint, is_aws, use_path_style
 
@@ -25,6 +26,8 @@ def make_client(config: StoreConfig) -> Any:
     from botocore.config import Config
 
     credentials = config.credentials
+    if config.endpoint_url:
+        parse_endpoint(config.endpoint_url)
     # Explicit empty strings would fall through to the chain, so that anonymous is said by the signature instead.
     session = boto3.session.Session(
         aws_access_key_id=credentials.access_key or None,
@@ -70,12 +73,13 @@ def resolve(
         credentials: else whatever boto3's chain finds, frozen with their expiry; anonymous if it finds none.
 
     Raises:
+        UsageError: the endpoint is no URL, or the environment names a profile that is not there.
         Unauthenticated: a credential source is configured and yields nothing.
     """
     import boto3.session
 
     where = f"s3://{bucket}"
-    endpoint = endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
+    endpoint = _endpoint(endpoint_url)
     with mapped(where):
         session = boto3.session.Session()
         config = StoreConfig(
@@ -91,6 +95,18 @@ def resolve(
     if region or not is_aws(endpoint):
         return config
     return msgspec.structs.replace(config, region=_bucket_region(config) or config.region)
+
+
+def _endpoint(given: str) -> str:
+    """The endpoint to use, checked under the name that it goes by; empty for AWS."""
+    settings = {"endpoint_url": given} | {
+        name: os.environ.get(name, "") for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+    }
+    for name, url in settings.items():
+        if url:
+            parse_endpoint(url, name)
+            return url
+    return ""
 
 
 def _session_credentials(session: boto3.session.Session) -> Credentials:

@@ -52,7 +52,7 @@ class S3Data:
             # No range selects zero bytes, and a GET would send the object.
             answer = self._http.send(self._signed("HEAD", key, query, headers))
         if answer.status not in (200, 206):
-            raise _as_read_error(s3_errors.from_answer(answer, where=where), answer.status)
+            raise _as_read_error(self._refused(answer, where), answer.status)
         _check_pin(version, answer.headers, where)
         return ReadResult(
             s3_attributes.from_headers(answer.headers.items()),
@@ -69,7 +69,7 @@ class S3Data:
         headers["x-amz-sdk-checksum-algorithm"] = "CRC32C"
         answer = self._http.send(self._signed("PUT", key, {}, headers, data), data)
         if answer.status not in (200, 201):
-            raise s3_errors.of_conditional_write(s3_errors.from_answer(answer, where=where), precondition)
+            raise s3_errors.of_conditional_write(self._refused(answer, where), precondition)
         theirs = _crc32c(answer.headers)
         _compare(theirs, crc32c, where)
         attested = theirs is not None and s3_servers.vouches(answer.headers)
@@ -98,7 +98,7 @@ class S3Data:
         }
         answer = self._http.send(self._signed("PUT", key, query, headers, data), data)
         if answer.status not in (200, 201):
-            raise s3_errors.from_answer(answer, where=where)
+            raise self._refused(answer, where)
         theirs = _crc32c(answer.headers)
         _compare(theirs, crc32c, where)
         echo = s3_servers.identify(answer.headers).echoes_checksums
@@ -106,6 +106,9 @@ class S3Data:
 
     def close(self) -> None:
         self._http.close()
+
+    def _refused(self, answer: Answer, where: str) -> StoreError:
+        return s3_errors.from_answer(answer, where=where, anonymous=self._config.credentials.anonymous)
 
     def _signed(
         self, method: str, key: str, query: dict[str, str], headers: dict[str, str], body: memoryview | bytes = b""

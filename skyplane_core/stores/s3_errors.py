@@ -21,8 +21,11 @@ from skyplane_core.errors import (
     Throttled,
     Unauthenticated,
     UploadNotFound,
+    UsageError,
 )
 from skyplane_core.model import Precondition
+from skyplane_core.stores.base import NEXT_FOR_MISSING
+from skyplane_core.stores.http_data import NEXT_FOR_CONNECTING
 
 if TYPE_CHECKING:
     from skyplane_core.stores.http_data import Answer
@@ -82,6 +85,7 @@ _WHAT: dict[type[StoreError], str] = {
     StoreRejected: "the store refuses the request",
 }
 _NEXT: dict[type[StoreError], str] = {
+    ObjectNotFound: NEXT_FOR_MISSING,
     BucketNotFound: "Check the bucket's name and the endpoint, or create the bucket.",
     PermissionDenied: (
         "Let these credentials list, read and write there "
@@ -89,6 +93,10 @@ _NEXT: dict[type[StoreError], str] = {
     ),
     Unauthenticated: "Check the access key, the secret and the session token's expiry.",
 }
+_NEXT_ANONYMOUS = (
+    "No credentials were given, and the bucket is not open to everybody: set AWS_ACCESS_KEY_ID and "
+    "AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, or use a connection that has some."
+)
 _NEXT_BY_CODE = {
     "RequestTimeTooSkewed": "Set this machine's clock.",
     "InvalidObjectState": "Restore the object from its archive tier first.",
@@ -97,8 +105,13 @@ _NEXT_BY_CODE = {
 }
 
 
-def from_code(code: str, status: int, message: str, *, where: str, retry_after: float | None = None) -> StoreError:
-    """The error for an S3 error code; an unknown or missing code is judged by its HTTP status."""
+def from_code(
+    code: str, status: int, message: str, *, where: str, anonymous: bool = False, retry_after: float | None = None
+) -> StoreError:
+    """The error for an S3 error code; an unknown or missing code is judged by its HTTP status.
+
+    ``anonymous``: whether the call carried no credentials, which changes the advice.
+    """
     kind = _BY_CODE.get(code)
     if kind is None and code in _NEVER:
         kind = StoreRejected
@@ -109,16 +122,17 @@ def from_code(code: str, status: int, message: str, *, where: str, retry_after: 
     if status >= 500 and kind in (ObjectNotFound, BucketNotFound, UploadNotFound):
         kind = StoreUnavailable
     why = f"{code}: {message}" if code and message else code or message or f"HTTP {status}"
+    advice = _NEXT_ANONYMOUS if anonymous and kind in (PermissionDenied, Unauthenticated) else _NEXT.get(kind, "")
     return kind(
         _WHAT[kind],
         where=where,
         why=why,
-        next_step=_NEXT_BY_CODE.get(code) or _NEXT.get(kind, ""),
+        next_step=_NEXT_BY_CODE.get(code) or advice,
         retry_after=retry_after,
     )
 
 
-def from_answer(answer: Answer, *, where: str) -> StoreError:
+def from_answer(answer: Answer, *, where: str, anonymous: bool = False) -> StoreError:
     """The error for a refusal on the data path."""
     text = answer.body.decode("utf-8", "replace")
     return from_code(
@@ -126,6 +140,7 @@ def from_answer(answer: Answer, *, where: str) -> StoreError:
         answer.status,
         _element(text, "Message"),
         where=where,
+        anonymous=anonymous,
         retry_after=_seconds(answer.headers.get("Retry-After")),
     )
 
@@ -138,7 +153,7 @@ def of_conditional_write(error: StoreError, precondition: Precondition) -> Store
 
 
 @contextlib.contextmanager
-def mapped(where: str) -> Iterator[None]:
+def mapped(where: str, *, anonymous: bool = False) -> Iterator[None]:
     """Turn whatever botocore raises within into an error of ours."""
     import botocore.exceptions as sdk
 
@@ -155,12 +170,37 @@ def mapped(where: str) -> Iterator[None]:
             int(metadata.get("HTTPStatusCode") or (code if code.isdigit() else 0)),
             str(details.get("Message", "")),
             where=where,
+            anonymous=anonymous,
             retry_after=_seconds(metadata.get("HTTPHeaders", {}).get("retry-after")),
         ) from error
     except (sdk.NoCredentialsError, sdk.PartialCredentialsError, sdk.CredentialRetrievalError) as error:
-        raise Unauthenticated(_WHAT[Unauthenticated], where=where, why=str(error)) from error
+        raise Unauthenticated(
+            "the AWS credentials cannot be used",
+            where=where,
+            why=str(error),
+            next_step="Give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY both, or a profile (AWS_PROFILE) that works.",
+        ) from error
+    except (sdk.ProfileNotFound, sdk.ConfigParseError) as error:
+        raise UsageError(
+            "the AWS configuration cannot be used",
+            where=where,
+            why=str(error),
+            next_step="Check AWS_PROFILE, AWS_CONFIG_FILE and the files that they name (else those in ~/.aws).",
+        ) from error
     except (sdk.ParamValidationError, sdk.UnsupportedSignatureVersionError, sdk.InvalidRegionError) as error:
+        if "Invalid bucket name" in str(error):
+            # botocore goes on with its regular expressions.
+            raise StoreRejected(
+                "not a name for a bucket",
+                where=where,
+                why="S3 takes letters, digits, '.', '-' and '_', or the ARN of an access point",
+                next_step="Check the bucket's name.",
+            ) from error
         raise StoreRejected(_WHAT[StoreRejected], where=where, why=str(error)) from error
+    except (sdk.EndpointConnectionError, sdk.ConnectTimeoutError, sdk.ProxyConnectionError) as error:
+        raise StoreUnavailable(
+            "no answer from the store", where=where, why=str(error), next_step=NEXT_FOR_CONNECTING
+        ) from error
     except (sdk.BotoCoreError, OSError) as error:
         raise StoreUnavailable("no answer from the store", where=where, why=str(error)) from error
 

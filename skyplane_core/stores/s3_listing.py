@@ -24,7 +24,7 @@ def list_objects(client: Any, arguments: dict[str, Any], config: StoreConfig) ->
     last: bytes | None = start_after.encode() if start_after else None
     pages = 0
     while True:
-        with mapped(config.uri):
+        with mapped(config.uri, anonymous=config.credentials.anonymous):
             page = client.list_objects_v2(**arguments)
         pages += 1
         for entry in page.get("Contents", ()):

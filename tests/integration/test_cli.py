@@ -2,11 +2,15 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -28,7 +32,7 @@ class Program:
             cwd=self.home, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )  # fmt: skip
 
-    def __call__(self, *argv: str) -> tuple[int, list[dict[str, object]], str]:
+    def __call__(self, *argv: str) -> tuple[int, list[dict[str, Any]], str]:
         with self.start(*argv) as process:
             out, err = process.communicate(timeout=90)
         return process.returncode, [json.loads(line) for line in out.splitlines()], err
@@ -75,9 +79,50 @@ def test_nothing_is_made_for_a_source_that_is_not_there(program: Program) -> Non
     assert sorted(path.name for path in program.home.iterdir()) == ["src"]
 
 
-def test_a_dataplane_whose_owner_was_killed_is_found_and_stopped(program: Program) -> None:
+def many_small_files(program: Program) -> None:
     for number in range(3000):
         (program.home / "src" / f"{number:04}").write_bytes(b"x")
+
+
+def broken_off(program: Program, end: Callable[[subprocess.Popen[str]], object]) -> tuple[int, str]:
+    """A copy of many files that ``end`` stops after some have arrived: exit code and stderr."""
+    many_small_files(program)
+    with program.start("cp", "-r", "--concurrency", "1", "src", "out") as process:
+        assert process.stdout is not None
+        next(line for line in process.stdout if '"objects_copied"' in line)
+        end(process)
+        _, err = process.communicate(timeout=120)
+    return process.returncode, err
+
+
+def test_what_was_cancelled_is_completed_as_the_message_says(program: Program) -> None:
+    code, err = broken_off(program, lambda process: process.send_signal(signal.SIGINT))
+    assert code == 4
+    assert "--compare exact" in err
+    code, events, err = program("cp", "-r", "--compare", "exact", "src", "out")
+    assert code == 0, err
+    assert events[-1]["progress"]["objects_skipped"] > 0
+    assert len([path for path in (program.home / "out").glob("*") if path.is_file()]) == 3001
+
+
+def test_what_lost_its_gateways_is_continued_as_the_message_says(program: Program) -> None:
+    code, err = broken_off(program, kill_gateways)
+    assert code == 3
+    found = re.search(r"--resume ([0-9a-f]{32})", err)
+    assert found is not None, err
+    code, events, err = program("cp", "-r", "--resume", found[1], "src", "out")
+    assert code == 0, err
+    assert events[-1]["progress"]["objects_skipped"] > 0
+    assert len([path for path in (program.home / "out").glob("*") if path.is_file()]) == 3001
+
+
+def kill_gateways(process: subprocess.Popen[str]) -> None:
+    for gateway in psutil.Process(process.pid).children():
+        gateway.kill()
+
+
+def test_a_dataplane_whose_owner_was_killed_is_found_and_stopped(program: Program) -> None:
+    many_small_files(program)
     with program.start("cp", "-r", "--concurrency", "1", "src", "out") as process:
         assert process.stdout is not None
         next(line for line in process.stdout if '"progress"' in line)

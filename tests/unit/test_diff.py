@@ -68,6 +68,11 @@ CASES = [
     (Compare.EXACT, info("k"), info("k", version="w", of=""), Action.COPY, "unknown"),
     (Compare.EXACT, info("k", crc=7), info("k", version="w"), Action.COPY, "unknown"),
     (Compare.EXACT, info("k"), info("k", crc=7, version="w"), Action.COPY, "unknown"),
+    (Compare.EXACT, info("k/", 0), info("k/", 0), Action.SKIP, "same"),
+    (Compare.EXACT, info("k/", 0, of="older"), info("k/", 0, of="oldest"), Action.SKIP, "same"),
+    (Compare.EXACT, info("k/", 1), info("k/", 1, "w"), Action.COPY, "unknown"),
+    (Compare.EXACT, info("k/", 0), info("k/", 1, "w"), Action.COPY, "changed-size"),
+    (Compare.ALWAYS, info("k/", 0), info("k/", 0, "w"), Action.COPY, "always"),
 ]
 
 
@@ -75,7 +80,7 @@ CASES = [
 def test_what_counts_as_unchanged(
     compare: Compare, source: ObjectInfo, there: ObjectInfo, action: Action, reason: str
 ) -> None:
-    decision = one(source, there, compare)
+    [decision] = merge([(source, there.key)], [there], compare)
     assert (decision.action, decision.reason) == (action, reason)
     assert decision.precondition == (Precondition(version="w") if action is Action.COPY else Precondition(version="v"))
 
@@ -94,11 +99,12 @@ def test_what_is_not_there_is_copied_only_as_long_as_it_is_not_there(compare: Co
         (Compare.EXACT, info("k", 1), info("k", 2)),
         (Compare.EXACT, info("k", crc=7), info("k", crc=8)),
         (Compare.EXACT, info("k"), info("k", of="older")),
+        (Compare.EXACT, info("k/", 0), info("k/", 0)),
         (Compare.EXACT, info("k", crc=7), info("k", of="v")),
     ],
 )
 def test_nobody_looks_where_the_listing_tells_enough(compare: Compare, source: ObjectInfo, there: ObjectInfo) -> None:
-    one(source, there, compare, lookup=never)
+    list(merge([(source, there.key)], [there], compare, lookup=never))
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,14 @@ It computes every checksum that it attests, refuses wrong ones, checks signature
 honours preconditions. See docs/testing.md.
 """
 
+import importlib.util
+
+if importlib.util.find_spec("awscrt") is None:
+    raise ModuleNotFoundError(
+        "the object server computes checksums with awscrt. Run: pip install 'airflow-provider-skyplane[testing]'",
+        name="awscrt",
+    )
+
 from skyplane_core.testing.objectserver.faults import ACTIONS, Fault, Faults
 from skyplane_core.testing.objectserver.server import ObjectServer
 

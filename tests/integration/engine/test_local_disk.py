@@ -24,9 +24,11 @@ def test_a_sync_to_a_directory_copies_only_what_changed_on_either_side(
     objects = {f"p/{number}": os.urandom(1000) for number in range(5)} | {"p/sub/large": os.urandom(40 * MIB)}
     for key, body in objects.items():
         s3.put("src", key, body)
+    for marker in ("p/sub/", "p/empty/"):
+        s3.put("src", marker, b"")
     target = Location(StoreConfig("local", str(tmp_path / "out")), "")
     first = either_client.sync(source("p/"), target)
-    assert first.progress.objects_copied == 6
+    assert first.progress.objects_copied == 8
     for key, body in objects.items():
         assert (tmp_path / "out" / key.removeprefix("p/")).read_bytes() == body
     assert either_client.sync(source("p/"), target).progress.objects_copied == 0

@@ -11,7 +11,14 @@ from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.operators.base import RUN_XCOM_KEY
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
 from airflow_provider_skyplane.transfers.s3_to_gcs import SkyplaneS3ToGCSOperator
-from skyplane_core.errors import GatewayUnreachable, InvalidURI, NothingToTransfer, ProvisionFailed, StoreUnavailable
+from skyplane_core.errors import (
+    GatewayUnreachable,
+    InvalidURI,
+    NothingToTransfer,
+    ProvisionFailed,
+    StoreUnavailable,
+    UsageError,
+)
 from skyplane_core.spec import Compare, MappingKind, Outcome, ReceiptLine
 
 SECRET = "canary-control-secret-0123456789abcdef"
@@ -266,7 +273,54 @@ def test_a_templated_uri_is_checked_once_rendered() -> None:
     assert operator.hook.engine.requests == []
 
 
-@pytest.mark.parametrize("kwargs", [{"mode": "move"}, {"compression": "zip"}, {"gateways": 0}, {"poll_interval": 0}])
+@pytest.mark.parametrize(
+    ("kwargs", "said"),
+    [
+        ({"source": "s3://a"}, "recursive=True"),
+        ({"source": "s3://a/", "destination": "{{ there }}"}, "recursive=True"),
+        ({"source": "file:///data/"}, "recursive=True"),
+        ({"destination": "s3://a/b"}, "same"),
+        ({"destination": "s3://a/"}, "same"),
+        ({"destination": "s3://a/b/", "recursive": True}, "same"),
+        ({"destination": "s3://a/b/c", "mode": "sync"}, "inside"),
+        ({"source": "s3://a", "destination": "s3://a/c", "recursive": True}, "inside"),
+        ({"destination": "s3://a/b", "source_conn_id": "x", "destination_conn_id": "x"}, "same"),
+    ],
+)
+def test_literal_uris_that_cannot_go_together_are_refused_at_parse(kwargs: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said):
+        SkyplaneOperator(**{"task_id": "t", "source": "s3://a/b", "destination": "gs://c/d", **kwargs})
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [
+        {"source": "s3://a", "recursive": True},
+        {"source": "s3://a", "mode": "sync"},
+        {"source": "{{ here }}", "destination": "s3://a/b"},
+        {"destination": "s3://a/b/c"},
+        {"destination": "s3://a/bc", "recursive": True},
+        {"destination": "s3://a/b", "destination_conn_id": "another_service"},
+        {"source": "file:///a/b", "destination": "file:///a/b/link/../../c", "recursive": True},
+    ],
+)
+def test_what_may_be_right_is_not_refused_at_parse(kwargs: dict[str, Any]) -> None:
+    SkyplaneOperator(**{"task_id": "t", "source": "s3://a/b", "destination": "gs://c/d", **kwargs})
+
+
+@pytest.mark.parametrize(("kwargs", "tree"), [({}, False), ({"recursive": True}, True), ({"mode": "sync"}, True)])
+def test_a_sync_is_recursive_by_itself(kwargs: dict[str, Any], tree: bool) -> None:
+    operator = copier(**kwargs)
+    operator.execute({})
+    assert operator.hook.engine.requests[0].recursive is tree
+    with pytest.raises(ValueError, match="recursive"):
+        copier(mode="sync", recursive=False)
+
+
+@pytest.mark.parametrize(
+    "kwargs",
+    [{"mode": "move"}, {"compression": "zip"}, {"gateways": 0}, {"gateways": 3}, {"poll_interval": 0}],
+)
 def test_other_bad_arguments_are_refused_at_parse(kwargs: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(kwargs))):
         copier(**kwargs)

@@ -7,7 +7,7 @@ from rich.console import Console
 from skyplane_core.cli.bar import BarShow, describe
 from skyplane_core.cli.show import JsonShow, Show, TextShow
 from skyplane_core.diff import Action, Decision
-from skyplane_core.errors import StoreUnavailable
+from skyplane_core.errors import ProvisionFailed, StoreUnavailable
 from skyplane_core.model import ObjectInfo, StoreConfig
 from skyplane_core.planner.plan import Site, plan
 from skyplane_core.spec import (
@@ -88,6 +88,30 @@ def test_text_is_for_people_and_for_no_terminal_to_obey(capsys: pytest.CaptureFi
         "on the way",
         "Error: no answer [gs://dst]. Try again.",
     ]
+
+
+def test_failures_that_are_not_listed_are_counted(capsys: pytest.CaptureFixture[str]) -> None:
+    failures = tuple((f"k{number}", "no") for number in range(20))
+    TextShow().result(Progress("t", TransferState.FAILED, objects_failed=523, failures=failures))
+    assert capsys.readouterr().err.splitlines()[-2:] == ["failed k19: no", "... and 503 more"]
+    TextShow().result(Progress("t", TransferState.FAILED, objects_failed=20, failures=failures))
+    assert capsys.readouterr().err.splitlines()[-1] == "failed k19: no"
+
+
+def test_a_cause_of_several_lines_is_readable_and_cannot_pose_as_our_own_words(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    error = ProvisionFailed("it died", why="Traceback:\nError: \x1b[2Jodd\r\n", next_step="See the log.")
+    TextShow().error(error)
+    assert capsys.readouterr().err.splitlines() == [
+        "Error: it died: Traceback:",
+        "  Error: \\x1b[2Jodd\\r",
+        "  . See the log.",
+    ]
+    JsonShow().error(error)
+    out, err = capsys.readouterr()
+    assert json.loads(out)["why"] == error.why
+    assert err.count("\n") == 3
 
 
 def test_a_terminal_has_a_bar() -> None:

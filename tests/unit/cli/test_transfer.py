@@ -12,7 +12,7 @@ from skyplane_core.diff import Decision
 from skyplane_core.errors import GatewayUnreachable, ObjectNotFound, ProvisionFailed
 from skyplane_core.model import Compression, StoreConfig
 from skyplane_core.spec import Compare, KeyMapping, MappingKind, Selection, TransferOptions
-from tests.unit.cli.fakes import CANCELLED, DONE, FAILED, LINE, NEW, RUNNING, Shell
+from tests.unit.cli.fakes import CANCELLED, DONE, FAILED, LINE, NEW, RUNNING, Shell, Step
 
 Captured = pytest.CaptureFixture[str]
 CARRIED_OUT = ["provision", "submit", "deprovision dp-new"]
@@ -51,6 +51,34 @@ def test_sync_is_a_tree_and_exact(shell: Shell) -> None:
     assert shell("sync", "src", "out") == 0
     assert shell.client.prepared[0].spec.selection.tree
     assert shell.client.prepared[0].spec.options.compare is Compare.EXACT
+
+
+@pytest.mark.parametrize(("more", "compare"), [([], Compare.EXACT), (["--compare", "always"], Compare.ALWAYS)])
+def test_a_resumed_copy_keeps_what_has_arrived_unless_told_otherwise(
+    shell: Shell, more: list[str], compare: Compare
+) -> None:
+    assert shell("cp", "-r", "--resume", "0" * 32, *more, "src", "out") == 0
+    assert shell.client.prepared[0].spec.options.compare is compare
+
+
+@pytest.mark.parametrize("mode", ["--json", "--no-json"])
+@pytest.mark.parametrize(
+    ("argv", "said"),
+    [
+        (["--compression", "lz4"], True),
+        (["--compression", "none"], True),
+        (["--compression", "lz4", "--gateways", "2"], False),
+        (["--compression", "auto"], False),
+        ([], False),
+    ],
+)
+def test_compression_that_has_no_effect_is_told(
+    shell: Shell, capsys: Captured, argv: list[str], said: bool, mode: str
+) -> None:
+    assert shell("cp", "-r", mode, *argv, "src", "out") == 0
+    out, err = capsys.readouterr()
+    assert ("--gateways 2" in err) is said
+    assert ('"event":"note"' in out) is (said and mode == "--json")
 
 
 def test_options_reach_the_transfer(shell: Shell) -> None:
@@ -153,10 +181,17 @@ def test_a_dataplane_that_does_not_start_is_exit_code_3(shell: Shell, capsys: Ca
     assert "no port is free" in capsys.readouterr().err
 
 
-def test_a_head_that_falls_silent_is_exit_code_3_and_torn_down(shell: Shell) -> None:
-    shell.client.steps = [RUNNING, GatewayUnreachable("no answer")]
+@pytest.mark.parametrize("steps", [[RUNNING], [KeyboardInterrupt()]])
+def test_a_head_that_falls_silent_is_exit_code_3_and_torn_down(
+    shell: Shell, capsys: Captured, steps: list[Step]
+) -> None:
+    shell.client.steps = [*steps, GatewayUnreachable("no answer", why="reset", next_step="Check it.")]
     assert shell("cp", "-r", "src", "out") == 3
-    assert shell.client.events == CARRIED_OUT
+    assert shell.client.events[-1] == "deprovision dp-new"
+    [prepared] = shell.client.prepared
+    err = capsys.readouterr().err
+    assert "no answer: reset. " in err
+    assert f"--resume {prepared.spec.transfer_id}" in err
 
 
 def test_an_error_of_the_system_is_exit_code_3(shell: Shell, capsys: Captured) -> None:
@@ -175,6 +210,15 @@ def test_ctrl_c_cancels_tears_down_and_says_so(shell: Shell, capsys: Captured) -
     assert "Cancelling" in err
     assert "Cancelled: 0 copied" in out
     assert "Error: the transfer was cancelled" in err
+    assert "--compare exact" in err
+    assert "skyplane sync" in err
+
+
+def test_a_cancelled_sync_is_simply_repeated(shell: Shell, capsys: Captured) -> None:
+    shell.client.steps = [KeyboardInterrupt(), CANCELLED]
+    assert shell("sync", "src", "out") == 4
+    err = capsys.readouterr().err
+    assert "Run the same command again: it copies only what is missing." in err
 
 
 def test_ctrl_c_when_all_has_arrived_is_no_failure(shell: Shell) -> None:
@@ -187,7 +231,9 @@ def test_a_cancel_that_is_not_waited_for_still_tears_down(shell: Shell, capsys: 
     shell.client.steps = [KeyboardInterrupt(), again]
     assert shell("cp", "-r", "src", "out") == 4
     assert shell.client.events[-1] == "deprovision dp-new"
-    assert "not all open uploads" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "not all open uploads" in err
+    assert "--compare exact" in err
 
 
 def test_ctrl_c_while_provisioning(shell: Shell, capsys: Captured) -> None:

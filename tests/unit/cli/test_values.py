@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyplane_core.cli.values import clean, endpoint_url, human, parse_size, transfer_id
+from skyplane_core.cli.values import clean, endpoint_url, human, parse_size, readable, transfer_id
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,10 @@ def test_transfer_ids() -> None:
 def test_nothing_that_a_terminal_obeys_is_printed(text: str) -> None:
     assert clean(text).isprintable()
     assert clean("a ключ") == "a ключ"
+    first, *others = readable(text).split("\n")
+    assert first.isprintable()
+    assert all(line.isprintable() and line.startswith("  ") for line in others)
+    assert len(others) == text.count("\n")
 
 
 def test_an_escape_sequence_is_shown_and_not_obeyed() -> None:

@@ -11,7 +11,7 @@ import pytest
 from google.auth import credentials as google_credentials  # noqa: TID253  what is tested here needs them
 from google.auth import exceptions  # noqa: TID253
 
-from skyplane_core.errors import StoreUnavailable, Unauthenticated
+from skyplane_core.errors import StoreUnavailable, Unauthenticated, UsageError
 from skyplane_core.stores import gcs, gcs_auth
 
 
@@ -60,6 +60,16 @@ def test_emulator(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     config = gcs.resolve("b")
     assert config.endpoint_url == "http://127.0.0.1:9"
     assert config.credentials.anonymous
+
+
+@pytest.mark.parametrize("value", ["http://bad:host:1", "ftp://host"])
+def test_an_emulator_that_is_no_url_is_named(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", value)
+    with pytest.raises(UsageError, match="STORAGE_EMULATOR_HOST") as caught:
+        gcs.resolve("b")
+    assert caught.value.where == value
+    with pytest.raises(UsageError, match="endpoint_url"):
+        gcs.resolve("b", endpoint_url="bad")
 
 
 def test_nothing_at_all_is_anonymous(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -88,7 +88,8 @@ def test_what_a_bare_404_and_412_mean_is_the_callers_to_say() -> None:
 
 
 def test_advice() -> None:
-    assert "credentials" in error_of(403, anonymous=True).next_step
+    assert "GOOGLE_APPLICATION_CREDENTIALS" in error_of(403, anonymous=True).next_step
+    assert "recursive" in error_of(404).next_step
     assert "permission" in error_of(403).next_step
     assert "requester_pays" in error_of(400, xml_body("UserProjectMissing")).next_step
     assert "token" in error_of(401).next_step

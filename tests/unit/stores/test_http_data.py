@@ -209,8 +209,17 @@ def test_an_early_refusal_is_read() -> None:
 def test_nobody_listens() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-    with connected(f"http://127.0.0.1:{port}") as data, pytest.raises(StoreUnavailable):
+    with connected(f"http://127.0.0.1:{port}") as data, pytest.raises(StoreUnavailable) as caught:
         read(data)
+    assert f"127.0.0.1:{port}" in caught.value.why
+    assert "endpoint" in caught.value.next_step
+
+
+def test_a_name_that_nobody_has() -> None:
+    with connected("http://no-such-host.invalid:81") as data, pytest.raises(StoreUnavailable) as caught:
+        read(data)
+    assert "no-such-host.invalid:81" in caught.value.why
+    assert "endpoint" in caught.value.next_step
 
 
 @pytest.mark.parametrize("request_", [Request("GET", "/a b", {}), Request("GET", "/a", {"X": "1\r\nY: 2"})])
@@ -219,8 +228,12 @@ def test_a_request_cannot_be_split(request_: Request) -> None:
         data.send(request_)
 
 
-@pytest.mark.parametrize("url", ["", "ftp://x", "http://", "127.0.0.1:80", "http://user:pw@host"])
+BAD_PORTS = ["http://bad:host:1", "http://host:99999", "http://[::1", "http://user:pw@bad:host:1", "http://u:p/w@h:x"]
+
+
+@pytest.mark.parametrize("url", ["", "ftp://x", "http://", "127.0.0.1:80", "http://user:pw@host", *BAD_PORTS])
 def test_what_is_no_endpoint(url: str) -> None:
     with pytest.raises(UsageError) as caught:
         HttpData(url)
+    assert "https://" in caught.value.next_step
     assert "pw" not in str(caught.value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import tempfile
 from pathlib import Path
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from skyplane_core.errors import (
     ChecksumMismatch,
+    ObjectNotFound,
+    PermissionDenied,
     PreconditionFailed,
     SourceChanged,
     StoreError,
@@ -21,7 +24,7 @@ from skyplane_core.errors import (
 )
 from skyplane_core.model import Attestation, ObjectAttributes, Precondition, StoreConfig, Stored
 from skyplane_core.stores.local import LocalStore, open_store
-from skyplane_core.stores.local_paths import path_of
+from skyplane_core.stores.local_paths import mapped, path_of
 
 SEGMENTS = st.sampled_from(
     ["a", "a.", "a-", "a0", "..", ".", "", "b", "ü", "漢", "\0", ".skyplane", "uploads", "é\u0301"]
@@ -199,3 +202,35 @@ def test_a_deletion_takes_the_directories_that_it_empties(store: LocalStore, roo
     assert keys(store) == ["a/d"]
     store.delete("a/d")
     assert sorted(path.name for path in root.iterdir()) == [".skyplane"]
+
+
+@pytest.mark.parametrize(
+    "number", [errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.ENOENT, errno.ENOTDIR]
+)
+def test_what_a_person_can_mend_comes_with_a_next_step(number: int) -> None:
+    with pytest.raises(StoreError) as caught, mapped("/d/k"):
+        raise OSError(number, os.strerror(number))
+    assert caught.value.next_step
+    assert errno.errorcode[number] in caught.value.why
+
+
+def test_what_is_not_there_comes_with_a_next_step(store: LocalStore) -> None:
+    with pytest.raises(ObjectNotFound, match="does not exist") as caught:
+        store.head("a")
+    assert "recursive" in caught.value.next_step
+
+
+def test_what_is_no_regular_file_is_called_so(store: LocalStore, root: Path) -> None:
+    os.mkfifo(root / "pipe")
+    (root / "directory").mkdir()
+    for key in ("pipe", "directory"):
+        with pytest.raises(ObjectNotFound, match=f"not a regular file.*{key}") as caught:
+            store.head(key)
+        assert caught.value.next_step
+
+
+def test_a_directory_that_may_not_be_read(store: LocalStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PermissionDenied) as caught:
+        store.probe()
+    assert caught.value.next_step

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from skyplane_core.errors import StoreRejected, StoreUnavailable, Unauthenticated, UsageError
 from skyplane_core.model import Credentials, StoreConfig
-from skyplane_core.stores.s3 import resolve
+from skyplane_core.stores.s3 import open_store, resolve
 from skyplane_core.stores.s3_client import make_client
 
 
@@ -46,6 +49,63 @@ def test_a_client_follows_its_config_alone(monkeypatch: pytest.MonkeyPatch) -> N
     url = client.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "k"})
     assert url == "https://bucket.s3.eu-west-1.amazonaws.com/k"
     client.close()
+
+
+@pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])
+@pytest.mark.parametrize("value", ["bad", "http://bad:host:1"])
+def test_a_variable_that_is_no_url_is_named(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(UsageError, match=name) as caught:
+        resolve("bucket")
+    assert caught.value.where == value
+    assert caught.value.next_step
+    assert resolve("bucket", endpoint_url="http://127.0.0.1:3").endpoint_url == "http://127.0.0.1:3"
+
+
+def test_an_endpoint_that_is_no_url() -> None:
+    with pytest.raises(UsageError, match="endpoint_url"):
+        resolve("bucket", endpoint_url="bad")
+    with pytest.raises(UsageError, match="not the URL"):
+        open_store(StoreConfig(kind="s3", bucket="bucket", endpoint_url="bad")).probe()
+
+
+def test_a_profile_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "nope")
+    with pytest.raises(UsageError, match=r"s3://bucket.*nope") as caught:
+        resolve("bucket")
+    assert "AWS_PROFILE" in caught.value.next_step
+
+
+def test_a_config_file_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text("[default\n")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(path))
+    with pytest.raises(UsageError, match=str(path)) as caught:
+        resolve("bucket")
+    assert caught.value.next_step
+
+
+def test_half_of_the_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AK")
+    with pytest.raises(Unauthenticated, match="missing: AWS_SECRET_ACCESS_KEY") as caught:
+        resolve("bucket")
+    assert "AWS_SECRET_ACCESS_KEY" in caught.value.next_step
+
+
+def test_nobody_listens() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    with pytest.raises(StoreUnavailable, match=url) as caught:
+        open_store(StoreConfig(kind="s3", bucket="bucket", endpoint_url=url)).probe()
+    assert "endpoint" in caught.value.next_step
+
+
+def test_what_is_no_name_for_a_bucket() -> None:
+    config = StoreConfig(kind="s3", bucket="Bad_Bucket!", endpoint_url="http://127.0.0.1:9")
+    with pytest.raises(StoreRejected, match=r"name.*s3://Bad_Bucket!") as caught:
+        open_store(config).probe()
+    assert len(str(caught.value)) < 250
+    assert "name" in caught.value.next_step
 
 
 def test_data_processes_load_no_sdk() -> None:

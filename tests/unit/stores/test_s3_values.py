@@ -49,9 +49,21 @@ def test_codes(code: str, status: int, kind: type[errors.StoreError]) -> None:
     assert "words" in error.why
 
 
-@pytest.mark.parametrize("code", ["NoSuchBucket", "AccessDenied", "InvalidAccessKeyId", "RequestTimeTooSkewed"])
+@pytest.mark.parametrize(
+    "code", ["NoSuchBucket", "NoSuchKey", "AccessDenied", "InvalidAccessKeyId", "RequestTimeTooSkewed"]
+)
 def test_what_a_person_can_mend_comes_with_a_next_step(code: str) -> None:
     assert s3_errors.from_code(code, 403, "", where="s3://b").next_step
+
+
+@pytest.mark.parametrize(("code", "status"), [("AccessDenied", 403), ("", 403), ("", 401)])
+def test_who_gave_no_credentials_is_told_to_give_some(code: str, status: int) -> None:
+    error = s3_errors.from_code(code, status, "", where="s3://b", anonymous=True)
+    assert "No credentials were given" in error.next_step
+    assert "AWS_ACCESS_KEY_ID" in error.next_step
+    archived = s3_errors.from_code("InvalidObjectState", 403, "", where="s3://b/k", anonymous=True)
+    assert "archive" in archived.next_step
+    assert "No credentials" not in s3_errors.from_code(code, status, "", where="s3://b").next_step
 
 
 def test_an_answer_is_read_for_its_code() -> None:
