@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import resource
 import subprocess
 import sys
 import time
@@ -65,8 +64,15 @@ def execute(which: str, prefix: str) -> dict[str, Any]:
     return {
         "seconds": round(time.perf_counter() - began, 3),
         "objects": len(moved),
-        "worker_peak_rss_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6, 1),
+        "worker_peak_rss_mb": peak_rss_mb(),
     }
+
+
+def peak_rss_mb() -> float:
+    """The most memory that this process had. Not ru_maxrss, which begins with what the parent had at the fork."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+    return round(int(peak.split()[1]) * 1024 / 1e6, 1)
 
 
 def measure(which: str, servers: Servers, count: int, workload: Workload) -> dict[str, Any]:
