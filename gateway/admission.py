@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
+import msgspec
+
 from skyplane_core.coordinator.events import Event
 from skyplane_core.coordinator.journal import Journal, Recovered, UploadRecord
 from skyplane_core.coordinator.machine import TransferMachine
@@ -224,11 +226,4 @@ class Admission:
             attributes = found.attributes or ObjectAttributes()
         if not options.record_source:
             return attributes
-        return ObjectAttributes(
-            attributes.content_type,
-            attributes.cache_control,
-            attributes.content_disposition,
-            attributes.content_encoding,
-            attributes.content_language,
-            {**attributes.metadata, SOURCE_VERSION_KEY: info.version},
-        )
+        return msgspec.structs.replace(attributes, metadata={**attributes.metadata, SOURCE_VERSION_KEY: info.version})

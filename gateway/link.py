@@ -19,7 +19,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.sockets import NETWORK, prepare
+from gateway.sockets import NETWORK, prepare, receive_into
 from gateway.store_calls import StoreCall
 from skyplane_core.errors import ErrorRecord, LinkLost, SkyplaneError, from_record
 
@@ -146,14 +146,17 @@ class Link:
             self._sock.sendall(len(sealed).to_bytes(4, "big") + sealed)
 
     def _run(self) -> None:
-        why = "the peer closed it"
+        why = ""
         try:
-            while (message := self._receive()) is not None:
+            while True:
+                message = self._receive()
                 if isinstance(message, Asked):
                     self._workers.submit(self._answer, message)
                 else:
                     self._resolve(message)
-        except (OSError, InvalidTag, msgspec.DecodeError, RuntimeError) as error:
+        except LinkLost as error:
+            why = error.why or error.what
+        except (InvalidTag, msgspec.DecodeError, RuntimeError) as error:
             why = f"{type(error).__name__}: {error}"
         log.info("link closed", extra={"fields": {"peer": self.peer, "why": why}})
         self._sock.close()
@@ -164,28 +167,17 @@ class Link:
             future.set_exception(self._gone(why))
         self._lost(self)
 
-    def _receive(self) -> Asked | Answered | None:
-        header = self._exactly(4)
-        if header is None:
-            return None
-        size = int.from_bytes(header, "big")
+    def _receive(self) -> Asked | Answered:
+        size = int.from_bytes(self._exactly(4), "big")
         if size > MAX_MESSAGE:
             raise msgspec.DecodeError(f"a message of {size} bytes")
-        sealed = self._exactly(size)
-        if sealed is None:
-            return None
         nonce = next(self._received).to_bytes(12, "big")
-        return _decoder.decode(self._open.decrypt(nonce, sealed, None))
+        return _decoder.decode(self._open.decrypt(nonce, self._exactly(size), None))
 
-    def _exactly(self, size: int) -> bytes | None:
+    def _exactly(self, size: int) -> bytearray:
         buffer = bytearray(size)
-        view = memoryview(buffer)
-        while view:
-            count = self._sock.recv_into(view)
-            if not count:
-                return None
-            view = view[count:]
-        return bytes(buffer)
+        receive_into(self._sock, memoryview(buffer))
+        return buffer
 
     def _resolve(self, answer: Answered) -> None:
         with self._calls_lock:

@@ -102,11 +102,10 @@ def prepare(
     return Prepared(spec, source.store, (destination.store,), refresh, resume)
 
 
-def check(prepared: Prepared, *, allow_empty: bool = False, create_directory: bool = False) -> None:
+def check(prepared: Prepared, *, create_directory: bool = False) -> None:
     """Ask both stores what would make the transfer fail at once. Reads only, but for ``create_directory``.
 
     Args:
-        allow_empty: a source with nothing under its prefix is fine.
         create_directory: make the root directory of a local destination.
 
     Raises:
@@ -116,7 +115,7 @@ def check(prepared: Prepared, *, allow_empty: bool = False, create_directory: bo
     source = open_store(prepared.source)
     try:
         source.probe()
-        _check_source(source, prepared.spec, allow_empty=allow_empty)
+        _check_source(source, prepared.spec)
     finally:
         source.close()
     for config in prepared.destinations:
@@ -164,7 +163,7 @@ def _check_resume(destination: ObjectStore, spec: TransferSpec) -> None:
         )
 
 
-def _check_source(source: ObjectStore, spec: TransferSpec, *, allow_empty: bool) -> None:
+def _check_source(source: ObjectStore, spec: TransferSpec) -> None:
     selection = spec.selection
     uri = spec.source.object_uri(selection.prefix)
     if selection.single:
@@ -178,8 +177,6 @@ def _check_source(source: ObjectStore, spec: TransferSpec, *, allow_empty: bool)
                     next_step="Copy all that is under it with recursive=True (skyplane cp -r).",
                 ) from error
             raise
-        return
-    if allow_empty:
         return
     listing = source.list(source_prefix(selection), delimiter=selection.delimiter)
     if next(select(selection, listing), None) is not None:

@@ -140,13 +140,6 @@ class LeaseTable:
                 self.add(part, lease.attempt + 1)
         return voided
 
-    def next_event(self) -> float | None:
-        """When a delayed part ripens or a lease expires, whichever is first."""
-        times = [self._later[0][0]] if self._later else []
-        if self._out:
-            times.append(min(out.expires_at for out in self._out.values()))
-        return min(times, default=None)
-
     def _queue(self, waiting: Waiting) -> None:
         (self._small if waiting.part.size < SMALL_PART else self._large).append(waiting)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+import msgspec
+
 from skyplane_core.checksum import combined_crc32c
 from skyplane_core.model import ObjectInfo, PartAck, PartLease, PartTarget, StoredPart
 
@@ -45,7 +47,7 @@ class ObjectState:
         )
         if not wanting:
             return None
-        return PartLease(part.object, part.part, part.key, part.version, part.offset, part.size, wanting, part.crc32c)
+        return msgspec.structs.replace(part, targets=wanting)
 
     def complete(self, destination: int) -> bool:
         """Whether all parts are acknowledged there."""
