@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import importlib.util
-import os
 from typing import Any
-from urllib.parse import urlsplit
 
 from airflow_provider_skyplane.compat import AirflowException, BaseHook, mask_secret
+from airflow_provider_skyplane.hooks.aws_plain import plain_config, store_config
 from skyplane_core.model import Credentials, StoreConfig
 
 
@@ -21,14 +20,29 @@ def s3_config(
 ) -> StoreConfig:
     """The store behind ``bucket`` with the credentials of ``aws_conn_id``, as the stock S3 hook would use them.
 
-    Without the amazon provider the connection is read directly: static keys or boto3's default chain.
+    A connection that holds everything itself, and any connection where the amazon provider is not installed, is read
+    directly; without the provider that is static keys or boto3's default chain.
 
     Raises:
         botocore.exceptions.NoCredentialsError: nothing in the connection or its surroundings holds credentials.
     """
+    plain = plain_config(bucket, aws_conn_id, region_name=region_name, verify=verify, botocore_config=botocore_config)
+    if plain is not None:
+        return plain
     if importlib.util.find_spec("airflow.providers.amazon") is None:
         return _raw_config(bucket, aws_conn_id, region_name, verify, botocore_config)
+    return provider_config(bucket, aws_conn_id, region_name=region_name, verify=verify, botocore_config=botocore_config)
 
+
+def provider_config(
+    bucket: str,
+    aws_conn_id: str | None,
+    *,
+    region_name: str | None = None,
+    verify: bool | str | None = None,
+    botocore_config: dict[str, Any] | None = None,
+) -> StoreConfig:
+    """As :func:`s3_config`, by the amazon provider's own hook."""
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
 
     hook = AwsBaseHook(
@@ -51,32 +65,14 @@ def _config(
 ) -> StoreConfig:
     from botocore import UNSIGNED
 
-    endpoint = endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-    unsigned = client_config.signature_version is UNSIGNED
-    return StoreConfig(
-        kind="s3",
-        bucket=bucket,
-        endpoint_url=endpoint,
-        region="" if region in (None, "aws-global") else str(region),
-        path_style=_path_style(client_config.s3 or {}, endpoint),
-        verify=_verify(verify),
-        credentials=Credentials() if unsigned else _credentials(session),
+    return store_config(
+        bucket,
+        region=region,
+        endpoint_url=endpoint_url,
+        addressing_style=(client_config.s3 or {}).get("addressing_style") or "auto",
+        verify=verify,
+        credentials=Credentials() if client_config.signature_version is UNSIGNED else _credentials(session),
     )
-
-
-def _path_style(s3_options: dict[str, Any], endpoint: str) -> bool:
-    style = s3_options.get("addressing_style") or "auto"
-    if style == "auto":
-        # botocore cannot put a bucket in front of an IP address either.
-        host = urlsplit(endpoint).hostname or ""
-        return host.replace(".", "").isdigit() or ":" in host
-    return bool(style == "path")
-
-
-def _verify(verify: bool | str | None) -> bool | str:  # noqa: FBT001  # as botocore has it
-    if verify is None:
-        return os.environ.get("AWS_CA_BUNDLE") or True
-    return verify
 
 
 def _credentials(session: Any) -> Credentials:
