@@ -1,44 +1,39 @@
-"""Immutable runs of bytes in files below one directory.
+"""Immutable runs of bytes in the cells of an arena.
 
-A :class:`Blob` is a list of pieces of files, so that completing a multipart upload or composing objects moves no byte.
-A file is unlinked when the last blob that refers to it is gone; a download holds its blob, so it can always finish.
+A :class:`Blob` is a list of pieces of cells, so that completing a multipart upload or composing objects moves no byte.
+A cell is used again when the last blob that refers to it is gone; a download holds its blob, so it can always finish.
+What is sent is copied to the socket, not lent to it by sendfile: the kernel would still read a cell after its reuse.
 """
 
 from __future__ import annotations
 
-import contextlib
-import itertools
-import os
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from awscrt import checksums as crt
 
+from skyplane_core.testing.objectserver.arena import Arena, Cell
 from skyplane_core.testing.objectserver.checksums import Buffer, Hasher, encode, hasher
 
-_numbers = itertools.count(1)
+STRETCH = 512 << 10
+"""Bytes that are received at a time, so that their checksums find them in the cache of the core."""
 
+_FIRST_CELL = 64 << 10
+"""Bytes that a body of unknown length gets at first; after that, as many as have come."""
 
-class StoredFile:
-    """One file that is unlinked when the last reference to it goes."""
-
-    __slots__ = ("path",)
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-
-    def __del__(self) -> None:
-        # The whole directory may be gone already when the server was stopped first.
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self.path)  # noqa: PTH108 - a path object for each of a million files is not for free
+_SPILL = 4096
 
 
 class Piece(NamedTuple):
-    """``size`` bytes of ``file`` from ``offset``."""
+    """``size`` bytes of ``cell`` from ``offset``."""
 
-    file: StoredFile
+    cell: Cell
     offset: int
     size: int
+
+    def view(self) -> memoryview:
+        """The bytes themselves. Hold the piece as long as the view."""
+        return self.cell.view(self.offset, self.size)
 
 
 class Blob:
@@ -84,24 +79,16 @@ class Blob:
                 start -= piece.size
                 continue
             take = min(size, piece.size - start)
-            yield Piece(piece.file, piece.offset + start, take)
+            yield Piece(piece.cell, piece.offset + start, take)
             size -= take
             start = 0
 
-    def chunks(self, start: int = 0, size: int | None = None, chunk: int = 1 << 20) -> Iterator[bytes]:
-        """The bytes of a range, at most ``chunk`` at a time."""
+    def chunks(self, start: int = 0, size: int | None = None, chunk: int = 1 << 20) -> Iterator[memoryview]:
+        """The bytes of a range, at most ``chunk`` at a time; each is valid as long as this blob is held."""
         for piece in self.spans(start, self.size - start if size is None else size):
-            fd = os.open(piece.file.path, os.O_RDONLY)
-            try:
-                done = 0
-                while done < piece.size:
-                    data = os.pread(fd, min(chunk, piece.size - done), piece.offset + done)
-                    if not data:
-                        raise OSError(f"{piece.file.path} is shorter than the object that it holds")
-                    done += len(data)
-                    yield data
-            finally:
-                os.close(fd)
+            view = piece.view()
+            for done in range(0, piece.size, chunk):
+                yield view[done : done + chunk]
 
     def read(self, start: int = 0, size: int | None = None) -> bytes:
         """The bytes of a range, in memory."""
@@ -129,36 +116,85 @@ def concatenate(blobs: Iterable[Blob]) -> Blob:
 
 
 class BlobWriter:
-    """Takes bytes as they arrive, writes them to a new file and checksums them on the way. For one thread."""
+    """Takes bytes as they arrive, where they are to stay, and checksums them while they are hot. For one thread.
 
-    def __init__(self, directory: str, algorithms: Iterable[str] = ()) -> None:
-        self._file = StoredFile(f"{directory}/{next(_numbers):x}")
-        self._fd = os.open(self._file.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    Args:
+        arena: where the bytes go.
+        algorithms: digests to compute besides the two CRCs.
+        expected: how many bytes will come, if known; it may prove wrong.
+    """
+
+    def __init__(self, arena: Arena, algorithms: Iterable[str] = (), expected: int | None = None) -> None:
+        self._arena = arena
+        self._expected = expected
         self._hashers: dict[str, Hasher] = {
             name: hasher(name) for name in algorithms if name not in ("CRC32C", "CRC64NVME")
         }
         self._crc32c = 0
         self._crc64 = 0
+        self._pieces: list[Piece] = []
+        self._cell: Cell | None = None
+        self._used = 0
+        self._space: memoryview | None = None
+        self._spill = False
         self.size = 0
 
-    def write(self, data: Buffer) -> None:
-        """Append ``data``, which may be overwritten by the caller afterwards."""
+    def space(self) -> memoryview:
+        """Memory to put the next bytes into, never empty; :meth:`commit` says how many there were."""
+        self._spill = self.size == self._expected
+        if self._spill:
+            # Only to learn that the body has ended, most likely: no memory is taken for that.
+            self._space = memoryview(bytearray(_SPILL))
+            return self._space
+        cell = self._cell
+        if cell is None or self._used == cell.size:
+            self._seal()
+            if self._expected is not None and self._expected > self.size:
+                wanted = self._expected - self.size
+            else:
+                wanted = max(_FIRST_CELL, self.size)
+            self._cell = cell = self._arena.take(wanted)
+        self._space = cell.view(self._used, min(STRETCH, cell.size - self._used))
+        return self._space
+
+    def commit(self, count: int) -> None:
+        """The first ``count`` bytes of the last :meth:`space` are the next bytes of the blob."""
+        if self._space is None or count > len(self._space):
+            raise ValueError("only what space() gave can be committed, once")
+        data, self._space = self._space[:count], None
+        if self._spill:
+            self._expected = None
+            self.write(data)
+            return
         self._crc32c = crt.crc32c(data, self._crc32c)
         self._crc64 = crt.crc64nvme(data, self._crc64)
         for running in self._hashers.values():
             running.update(data)
-        done, view = 0, memoryview(data)
-        while done < len(view):
-            done += os.write(self._fd, view[done:] if done else view)
-        self.size += len(view)
+        self._used += count
+        self.size += count
+
+    def write(self, data: Buffer) -> None:
+        """Append a copy of ``data``."""
+        view = memoryview(data)
+        while view:
+            space = self.space()
+            count = min(len(space), len(view))
+            space[:count] = view[:count]
+            self.commit(count)
+            view = view[count:]
 
     def finish(self) -> Blob:
-        """Close the file and return what was written."""
-        os.close(self._fd)
+        """What was written."""
+        cell, used = self._cell, self._used
+        if cell is not None and 0 < used < cell.size // 2:
+            # The body was shorter than its announcement, or had none.
+            self._cell = self._arena.take(used)
+            self._cell.view(0, used)[:] = cell.view(0, used)
+        self._seal()
         digests = {name: running.digest() for name, running in self._hashers.items()}
-        pieces = (Piece(self._file, 0, self.size),) if self.size else ()
-        return Blob(pieces, self.size, self._crc32c, self._crc64, digests)
+        return Blob(tuple(self._pieces), self.size, self._crc32c, self._crc64, digests)
 
-    def discard(self) -> None:
-        """Close the file; it goes with this writer."""
-        os.close(self._fd)
+    def _seal(self) -> None:
+        if self._cell is not None and self._used:
+            self._pieces.append(Piece(self._cell, 0, self._used))
+        self._cell, self._used = None, 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import socket
 import ssl
 import struct
@@ -30,6 +29,9 @@ SCRATCH = 1 << 20
 
 INLINE = 64 << 10
 """Bodies up to so many bytes leave in one call with their headers."""
+
+_CHUNK = 1 << 20
+"""Bytes of an object that are sent in one call."""
 
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}
 
@@ -232,35 +234,21 @@ class Connection:
         elif size <= INLINE and not self._server.bandwidth:
             self._write(head + body.blob.read(body.start, body.size))
         else:
-            self._send_file(head, body, Pacer(self._server.bandwidth, self._server.sleep))
+            self._send_blob(head, body, Pacer(self._server.bandwidth, self._server.sleep))
 
     def _write(self, data: bytes | memoryview) -> None:
         self._sock.sendall(data)
         self._sent += len(data)
 
-    def _send_file(self, head: bytes, body: BlobRange, pacer: Pacer) -> None:
+    def _send_blob(self, head: bytes, body: BlobRange, pacer: Pacer) -> None:
         if self._secure:
             self._write(head)
-            for chunk in body.blob.chunks(body.start, body.size, min(256 << 10, pacer.slice)):
-                self._write(chunk)
-                pacer.moved(len(chunk))
-            return
-        self._sock.sendall(head, socket.MSG_MORE)
-        self._sent += len(head)
-        target = self._sock.fileno()
-        for piece in body.blob.spans(body.start, body.size):
-            fd = os.open(piece.file.path, os.O_RDONLY)
-            try:
-                offset, end = piece.offset, piece.offset + piece.size
-                while offset < end:
-                    count = os.sendfile(target, fd, offset, min(end - offset, pacer.slice))
-                    if not count:
-                        raise OSError(f"{piece.file.path} is shorter than the object that it holds")
-                    offset += count
-                    self._sent += count
-                    pacer.moved(count)
-            finally:
-                os.close(fd)
+        else:
+            self._sock.sendall(head, socket.MSG_MORE)
+            self._sent += len(head)
+        for chunk in body.blob.chunks(body.start, body.size, min(_CHUNK, pacer.slice)):
+            self._write(chunk)
+            pacer.moved(len(chunk))
 
     def _send_faulty(self, head: bytes, body: bytes | BlobRange, size: int, fault: Fault) -> None:
         data = bytearray(body if isinstance(body, bytes) else body.blob.read(body.start, body.size))

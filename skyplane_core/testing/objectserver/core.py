@@ -8,15 +8,14 @@ very same calls, one JSON line each (:mod:`skyplane_core.testing.objectserver.pr
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from awscrt import checksums as crt
-
 from skyplane_core.testing.objectserver.azure.protocol import AzureProtocol
-from skyplane_core.testing.objectserver.blobs import Blob, Piece, StoredFile
+from skyplane_core.testing.objectserver.blobs import Blob, BlobWriter
 from skyplane_core.testing.objectserver.checksums import encode
 from skyplane_core.testing.objectserver.faults import Faults
 from skyplane_core.testing.objectserver.gcs.protocol import GcsProtocol
@@ -64,6 +63,8 @@ class Core:
         if config.kind not in PROTOCOLS:
             raise ValueError(f"{config.kind!r} is no kind of object server; there are: {', '.join(PROTOCOLS)}")
         self._directory = config.directory
+        self._loans: dict[int, Blob] = {}
+        self._loan_numbers = itertools.count(1)
         self._state = State(config.directory, versioning=config.versioning, md5=config.md5)
         for name in config.buckets:
             self._state.create_bucket(name)
@@ -84,6 +85,7 @@ class Core:
     def stop(self) -> None:
         """Close all connections and remove all files. May be called again."""
         self._listener.stop()
+        self._state.arena.close()
         shutil.rmtree(self._directory, ignore_errors=True)
 
     def call(self, name: str, arguments: dict[str, Any]) -> Any:
@@ -99,22 +101,28 @@ class Core:
     def do_put(
         self, bucket: str, key: str, path: str, attributes: dict[str, str], metadata: dict[str, str]
     ) -> dict[str, Any]:
-        """Take over the file at ``path``, which lies in this server's directory, as an object."""
-        file, size, crc32c, crc64 = StoredFile(path), 0, 0, 0
-        with Path(path).open("rb") as source:
-            while chunk := source.read(1 << 20):
-                size += len(chunk)
-                crc32c = crt.crc32c(chunk, crc32c)
-                crc64 = crt.crc64nvme(chunk, crc64)
-        blob = Blob((Piece(file, 0, size),) if size else (), size, crc32c, crc64)
+        """Store the bytes of the file at ``path`` as an object; the file is removed."""
+        writer = BlobWriter(self._state.arena, (), Path(path).stat().st_size)
+        with Path(path).open("rb", buffering=0) as source:
+            while got := source.readinto(writer.space()):
+                writer.commit(got)
+        Path(path).unlink()
+        blob = writer.finish()
         checksums = {"CRC64NVME": encode(blob.digest("CRC64NVME"))}
         stored = self._state.new_object(key, blob, attributes=attributes, metadata=metadata, checksums=checksums)
         self._state.bucket(bucket).put(stored)
         return _described(stored)
 
-    def do_pieces(self, bucket: str, key: str) -> list[tuple[str, int, int]]:
-        """Where an object's bytes are: path, offset, size of each piece."""
-        return [(piece.file.path, piece.offset, piece.size) for piece in self._find(bucket, key).blob.pieces]
+    def do_lend(self, bucket: str, key: str) -> tuple[int, list[tuple[str, int, int]]]:
+        """Hold an object's bytes until :meth:`do_release` gets this number; path, offset, size of each piece."""
+        blob = self._find(bucket, key).blob
+        number = next(self._loan_numbers)
+        self._loans[number] = blob
+        pieces = [(piece.cell.path, piece.cell.start + piece.offset, piece.size) for piece in blob.pieces]
+        return number, pieces
+
+    def do_release(self, number: int) -> None:
+        self._loans.pop(number, None)
 
     def do_head(self, bucket: str, key: str) -> dict[str, Any]:
         return _described(self._find(bucket, key))

@@ -80,6 +80,12 @@ class Request:
         text = self.headers.get("content-length", "")
         return int(text) if text.isdecimal() else None
 
+    @property
+    def body_length(self) -> int | None:
+        """Bytes that the decoded body is said to have, or None."""
+        text = self.headers.get("x-amz-decoded-content-length", "")
+        return int(text) if text.isdecimal() else self.content_length
+
     def number(self, name: str, default: int, maximum: int | None = None) -> int:
         """A query parameter that is a number, cut down to ``maximum``. Raises ApiError for what is none."""
         text = self.query.get(name, "")

@@ -179,11 +179,17 @@ class ObjectServer:
 
     def chunks(self, bucket: str, key: str, size: int = 1 << 20) -> Iterator[bytes]:
         """As :meth:`get`, at most ``size`` bytes at a time."""
-        for path, offset, length in self._call("pieces", bucket=bucket, key=key):
-            with Path(path).open("rb") as file:
-                file.seek(offset)
-                for done in range(0, length, size):
-                    yield file.read(min(size, length - done))
+        # Overwriting the object meanwhile must not put other bytes in the place of these.
+        number, pieces = self._call("lend", bucket=bucket, key=key)
+        try:
+            for path, offset, length in pieces:
+                with Path(path).open("rb") as file:
+                    file.seek(offset)
+                    for done in range(0, length, size):
+                        yield file.read(min(size, length - done))
+        finally:
+            if self._running is not None:
+                self._call("release", number=number)
 
     def head(self, bucket: str, key: str) -> dict[str, Any]:
         """What the server knows about an object. Raises KeyError.

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from skyplane_core.testing.objectserver.arena import Arena
 from skyplane_core.testing.objectserver.blobs import Blob
 from skyplane_core.testing.objectserver.messages import ApiError
 
@@ -234,7 +235,7 @@ class State:
     """All buckets of one server, and where their bytes live."""
 
     def __init__(self, directory: str, *, versioning: bool = False, md5: bool = False) -> None:
-        self.directory = directory
+        self.arena = Arena(directory)
         self.versioning = versioning
         self.md5 = md5
         self.lock = threading.RLock()

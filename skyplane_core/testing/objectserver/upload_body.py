@@ -6,21 +6,18 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 
+from skyplane_core.testing.objectserver.arena import Arena
 from skyplane_core.testing.objectserver.blobs import Blob, BlobWriter
 from skyplane_core.testing.objectserver.checksums import decode
 from skyplane_core.testing.objectserver.messages import ApiError, BodySource, Request
 
 
-def receive(request: Request, directory: str, algorithms: Iterable[str] = (), body: BodySource | None = None) -> Blob:
+def receive(request: Request, arena: Arena, algorithms: Iterable[str] = (), body: BodySource | None = None) -> Blob:
     """The whole body (or ``body`` in its place) as a blob, checksummed by ``algorithms`` on the way."""
-    source, view = body or request.body, request.buffer()
-    writer = BlobWriter(directory, algorithms)
-    try:
-        while got := source.readinto(view):
-            writer.write(view[:got])
-    except BaseException:
-        writer.discard()
-        raise
+    source = body or request.body
+    writer = BlobWriter(arena, algorithms, request.body_length)
+    while got := source.readinto(writer.space()):
+        writer.commit(got)
     return writer.finish()
 
 

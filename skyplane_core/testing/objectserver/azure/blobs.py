@@ -45,7 +45,7 @@ def _land(request: Request, state: State) -> Blob:
     claimed = request.headers.get("content-md5")
     if "x-ms-content-crc64" in request.headers:
         raise ApiError(501, "NotImplemented", "x-ms-content-crc64 is not implemented by this server")
-    blob = receive(request, state.directory, ["MD5"] if claimed else [])
+    blob = receive(request, state.arena, ["MD5"] if claimed else [])
     if claimed:
         check_digest(blob, "MD5", claimed, "Content-MD5")
     return blob

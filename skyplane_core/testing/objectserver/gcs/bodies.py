@@ -34,7 +34,7 @@ def land(request: Request, state: State, wanted: dict[str, str], body: BodySourc
     if body is None and request.content_length is None and "transfer-encoding" not in request.headers:
         raise ApiError(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
     algorithms = {*wanted, "MD5"} if state.md5 else set(wanted)
-    blob = receive(request, state.directory, algorithms, body)
+    blob = receive(request, state.arena, algorithms, body)
     verify(blob, wanted)
     return blob
 

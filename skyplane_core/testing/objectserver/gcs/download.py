@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 
+from skyplane_core.testing.objectserver.arena import Arena
 from skyplane_core.testing.objectserver.blobs import Blob, BlobWriter
 from skyplane_core.testing.objectserver.checksums import encode
 from skyplane_core.testing.objectserver.conditions import check_read
@@ -78,7 +79,7 @@ def download(
         del headers["Content-Encoding"]
         headers["Warning"] = '214 UploadServer "gunzipped"'
         headers["x-guploader-response-body-transformations"] = "gunzipped"
-        plain = _gunzip(stored.blob, state.directory)
+        plain = _gunzip(stored.blob, state.arena)
         return Response(200, headers, BlobRange(plain, 0, plain.size))
     size = stored.blob.size
     chosen = parse_range(request.headers.get("range", ""), size)
@@ -97,15 +98,14 @@ def _transcodes(request: Request, stored: StoredObject) -> bool:
     )
 
 
-def _gunzip(blob: Blob, directory: str) -> Blob:
+def _gunzip(blob: Blob, arena: Arena) -> Blob:
     inflate = zlib.decompressobj(wbits=31)
-    writer = BlobWriter(directory)
+    writer = BlobWriter(arena)
     try:
         for chunk in blob.chunks():
             writer.write(inflate.decompress(chunk))
         writer.write(inflate.flush())
     except zlib.error as error:
-        writer.discard()
         raise ApiError(
             400, "InvalidArgument", f"the object is not gzip, as its Content-Encoding says: {error}"
         ) from None

@@ -119,13 +119,16 @@ class Uploads:
 
     def _take(self, request: Request, session: Session, skip: int) -> None:
         """Append the body without its first ``skip`` bytes; of a body that is cut short, keep whole quanta."""
-        writer, view = BlobWriter(self._state.directory), request.buffer()
+        expected = request.content_length
+        writer = BlobWriter(
+            self._state.arena, (), expected - skip if expected is not None and expected > skip else None
+        )
         lost: ConnectionLost | None = None
         try:
-            while got := request.body.readinto(view):
-                useful = view[min(skip, got) : got]
-                skip -= got - len(useful)
-                writer.write(useful)
+            while skip and (got := request.body.readinto(request.buffer()[:skip])):
+                skip -= got
+            while got := request.body.readinto(writer.space()):
+                writer.commit(got)
         except ConnectionLost as error:
             lost = error
         blob = writer.finish()

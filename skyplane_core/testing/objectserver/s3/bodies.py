@@ -62,12 +62,12 @@ def land(request: Request, state: State, *, extra: str = "") -> Landed:
         wanted.add("MD5")
     body: BodySource = request.body
     if isinstance(body, AwsChunkedBody):
-        blob = receive(request, state.directory, wanted, body)
+        blob = receive(request, state.arena, wanted, body)
         claimed = headers.get(checksum_header(algorithm)) or body.trailers.get(checksum_header(algorithm), "")
     else:
         if request.content_length is None and "transfer-encoding" not in headers:
             raise ApiError(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
-        blob = receive(request, state.directory, wanted)
+        blob = receive(request, state.arena, wanted)
         claimed = headers.get(checksum_header(algorithm), "")
     if algorithm:
         check_digest(blob, algorithm, claimed, checksum_header(algorithm))

@@ -1,4 +1,4 @@
-"""S3 multipart uploads. Completing one puts the parts' files in a row; no byte is moved."""
+"""S3 multipart uploads. Completing one puts the parts' bytes in a row; no byte is moved."""
 
 # ruff: noqa: D103 - operations share one signature, and are named as the store names them.
 from __future__ import annotations
