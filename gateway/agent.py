@@ -1,7 +1,7 @@
 """The agent process of a gateway: store agents, control links, and on the head the coordinators.
 
-Blocking threads around SDK calls. It holds the transfers' credentials for control calls, hands each transfer on to the
-data process, and answers the control process.
+Blocking threads around the stores' calls. It holds the transfers' credentials for control calls, hands each transfer
+on to the data process, and answers the control process.
 """
 
 from __future__ import annotations

@@ -53,5 +53,5 @@ def configure(gateway_id: str, process: str, level: int = logging.INFO) -> None:
     root.setLevel(level)
     logging.captureWarnings(capture=True)
     # At DEBUG and INFO these log URLs, which can be presigned, and the likes of request headers.
-    for chatty in ("aiohttp", "asyncio", "awscrt", "boto3", "botocore", "google", "httpcore", "httpx", "urllib3"):
+    for chatty in ("aiohttp", "asyncio", "awscrt", "httpcore", "httpx", "urllib3"):
         logging.getLogger(chatty).setLevel(logging.WARNING)

@@ -42,7 +42,7 @@ class DataPaths:
         with self._lock:
             if self._closed:
                 return None
-            # Held while a store opens: its SDK is imported once, and the other threads need it anyway.
+            # Held while a store opens: the other threads need it anyway.
             if self._store is None:
                 self._store = open_store(self.config)
             path = self._idle.pop() if self._idle else self._store.data()

@@ -2,7 +2,7 @@
 
 Code elsewhere never asks which store it has, only what that store can do. A store has two faces:
 
-* :class:`ObjectStore`: control calls, made by a store agent. Thread-safe; may use a cloud SDK.
+* :class:`ObjectStore`: control calls, made by a store agent. Thread-safe.
 * :class:`DataPath`: part bytes, moved by data threads. One per thread, *not* thread-safe, no SDK in the way:
   a keep-alive HTTP connection (or a file descriptor) and the caller's own buffers.
 

@@ -31,7 +31,7 @@ from skyplane_core.model import (
 from skyplane_core.stores import gcs_wire as wire
 from skyplane_core.stores.base import Capabilities, DataPath
 from skyplane_core.stores.gcs_auth import from_google_credentials, resolve
-from skyplane_core.stores.gcs_calls import ConnectionPool, GcsCalls
+from skyplane_core.stores.gcs_calls import GcsCalls, open_pool
 from skyplane_core.stores.gcs_data import GcsData
 from skyplane_core.stores.gcs_upload import GcsUploads
 from skyplane_core.stores.http_data import ANSWER_LIMIT
@@ -63,7 +63,7 @@ class GcsStore:
             raise UsageError("no bucket is named", where=config.uri, next_step="Write gs://bucket.")
         self._calls = GcsCalls(config)
         self._bucket = config.bucket
-        self._pool = ConnectionPool(config)
+        self._pool = open_pool(config)
         self._uploads = GcsUploads(self._calls, self._pool)
 
     @property

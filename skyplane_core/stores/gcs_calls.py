@@ -7,9 +7,6 @@ objects on fake-gcs-server). It also bounds what an answer may occupy, and a gat
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Iterator
 from typing import TypeVar
 
 import msgspec
@@ -19,6 +16,7 @@ from skyplane_core.model import StoreConfig
 from skyplane_core.stores import gcs_wire as wire
 from skyplane_core.stores.gcs_errors import from_answer
 from skyplane_core.stores.http_data import Answer, HttpData, Request
+from skyplane_core.stores.http_pool import ConnectionPool
 
 ENDPOINT = "https://storage.googleapis.com"
 MAX_KEY_BYTES = 1024
@@ -31,37 +29,9 @@ def open_http(config: StoreConfig, timeout: float = 60.0) -> HttpData:
     return HttpData(config.endpoint_url or ENDPOINT, verify=config.verify, timeout=timeout)
 
 
-class ConnectionPool:
-    """Connections for control calls, kept between calls. Thread-safe."""
-
-    def __init__(self, config: StoreConfig) -> None:
-        self._config = config
-        self._lock = threading.Lock()
-        self._idle: list[HttpData] = []
-        self._closed = False
-
-    @contextlib.contextmanager
-    def connection(self) -> Iterator[HttpData]:
-        """A connection that nobody else uses for as long as the context lasts."""
-        with self._lock:
-            http = self._idle.pop() if self._idle else open_http(self._config)
-        try:
-            yield http
-        finally:
-            with self._lock:
-                keep = not self._closed
-                if keep:
-                    self._idle.append(http)
-            if not keep:
-                http.close()
-
-    def close(self) -> None:
-        """Close the idle connections, and from now on each one after its call."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for http in idle:
-            http.close()
+def open_pool(config: StoreConfig) -> ConnectionPool:
+    """The connections of one store's control calls. Opens none yet."""
+    return ConnectionPool(lambda: open_http(config))
 
 
 class GcsCalls:

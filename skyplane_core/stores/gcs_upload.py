@@ -16,9 +16,10 @@ from skyplane_core.errors import (
 from skyplane_core.model import Attestation, ObjectAttributes, Precondition, Stored, StoredPart
 from skyplane_core.stores import gcs_wire as wire
 from skyplane_core.stores import gcs_xml as xml
-from skyplane_core.stores.gcs_calls import ConnectionPool, GcsCalls, open_http
+from skyplane_core.stores.gcs_calls import GcsCalls, open_http
 from skyplane_core.stores.gcs_data import reject_written
 from skyplane_core.stores.http_data import HttpData
+from skyplane_core.stores.http_pool import ConnectionPool
 
 _PAGE = 1000
 # A page of the longest keys, escaped, has to fit into what the HTTP client keeps of an answer.

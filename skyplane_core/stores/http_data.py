@@ -21,6 +21,8 @@ from skyplane_core.errors import StoreRejected, StoreUnavailable, UsageError
 ANSWER_LIMIT = 1024 * 1024
 """Bytes kept of a body that is not the caller's object: results and error documents are far smaller."""
 
+CONNECT_TIMEOUT = 10.0
+"""Seconds for a connection to an address: room for three lost SYNs, and an answer when nobody is there."""
 _COALESCE_LIMIT = 64 * 1024
 _SEND_SLICE = 1024 * 1024
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -60,7 +62,8 @@ class HttpData:
     Args:
         endpoint_url: scheme and authority, such as ``https://host:port``; a path in it is ignored.
         verify: True for the system's CAs, False for none, or the path of a CA bundle or directory.
-        timeout: seconds without progress, for connecting, for each piece sent and for each read.
+        timeout: seconds without progress, for each piece sent and for each read; for connecting at most
+            :data:`CONNECT_TIMEOUT`.
     """
 
     def __init__(self, endpoint_url: str, *, verify: bool | str = True, timeout: float = 60.0) -> None:
@@ -148,7 +151,7 @@ class HttpData:
 
     def _connect(self) -> socket.socket:
         try:
-            plain = socket.create_connection(self._address, self._timeout)
+            plain = socket.create_connection(self._address, min(self._timeout, CONNECT_TIMEOUT))
         except OSError as error:
             host, port = self._address
             raise StoreUnavailable(
@@ -158,6 +161,7 @@ class HttpData:
                 next_step=NEXT_FOR_CONNECTING,
             ) from error
         try:
+            plain.settimeout(self._timeout)
             plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             self._socket = (
                 plain if self._tls is None else self._tls.wrap_socket(plain, server_hostname=self._address[0])

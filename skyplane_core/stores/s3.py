@@ -1,19 +1,23 @@
-"""Amazon S3 and what speaks its protocol. boto3 makes the control calls; part bytes never pass through it."""
+"""Amazon S3 and what speaks its protocol.
+
+Every request is a locally signed one of ours. boto3 is imported to resolve an environment's credentials and region
+(:func:`resolve`), which a gateway is given and never does.
+"""
 
 from __future__ import annotations
 
 import functools
 import re
-import threading
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 from skyplane_core.errors import (
+    BucketNotFound,
     ObjectNotFound,
     PermissionDenied,
     PreconditionFailed,
     StoreError,
     StoreRejected,
+    Unauthenticated,
     UploadNotFound,
 )
 from skyplane_core.model import (
@@ -24,14 +28,14 @@ from skyplane_core.model import (
     Stored,
     StoredPart,
 )
-from skyplane_core.stores import s3_attributes, s3_errors, s3_servers, s3_version
+from skyplane_core.stores import s3_attributes, s3_errors, s3_servers, s3_version, s3_xml
 from skyplane_core.stores.base import Capabilities, DataPath
-from skyplane_core.stores.s3_client import make_client, resolve
+from skyplane_core.stores.s3_auth import resolve
+from skyplane_core.stores.s3_calls import S3Calls
 from skyplane_core.stores.s3_complete import Completion
 from skyplane_core.stores.s3_data import S3Data
-from skyplane_core.stores.s3_errors import mapped
+from skyplane_core.stores.s3_head import head
 from skyplane_core.stores.s3_listing import list_objects, list_parts, list_uploads
-from skyplane_core.stores.s3_sign import is_aws
 
 __all__ = ["S3Store", "open_store", "resolve"]
 
@@ -52,11 +56,7 @@ class S3Store:
 
     def __init__(self, config: StoreConfig) -> None:
         self._config = config
-        self._lock = threading.Lock()
-        self._opened: Any = None
-        self._common: dict[str, Any] = {"Bucket": config.bucket}
-        self._mapped = functools.partial(mapped, anonymous=config.credentials.anonymous)
-        self._payer: dict[str, Any] = {"RequestPayer": "requester"} if config.requester_pays else {}
+        self._calls = S3Calls(config)
 
     @property
     def uri(self) -> str:
@@ -65,56 +65,35 @@ class S3Store:
     @functools.cached_property
     def capabilities(self) -> Capabilities:
         """What this server can do; any server but AWS is asked once who it is."""
-        if is_aws(self._config.endpoint_url):
+        if self._calls.aws:
             return s3_servers.AWS.capabilities
-        with self._mapped(self.uri):
-            answer = self._client.head_bucket(**self._common)
-        return s3_servers.identify(answer["ResponseMetadata"]["HTTPHeaders"]).capabilities
-
-    @property
-    def _client(self) -> Any:
-        with self._lock:
-            if self._opened is None:
-                with self._mapped(self.uri):
-                    self._opened = make_client(self._config)
-            return self._opened
+        return s3_servers.identify(self._calls.send("HEAD").headers).capabilities
 
     def probe(self) -> None:
         try:
-            with self._mapped(self.uri):
-                self._client.head_bucket(**self._common)
-        except (PermissionDenied, StoreRejected, ObjectNotFound):
+            self._calls.send("HEAD")
+        except (PermissionDenied, Unauthenticated, StoreRejected, BucketNotFound):
             # A HEAD's refusal carries no code; that of a listing says whether it is the bucket, the key or the right.
-            with self._mapped(self.uri):
-                self._client.list_objects_v2(**self._common, **self._payer, MaxKeys=1)
+            self._calls.send("GET", query={"list-type": "2", "max-keys": "1"})
 
     def list(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
-        arguments = self._common | self._payer | {"Prefix": prefix}
-        if start_after:
-            arguments["StartAfter"] = start_after
-        if delimiter:
-            arguments["Delimiter"] = delimiter
-        return list_objects(self._client, arguments, self._config)
+        return list_objects(self._calls, prefix, start_after, delimiter)
 
     def head(self, key: str) -> ObjectInfo:
-        where = self._config.object_uri(key)
         try:
-            with self._mapped(where):
-                answer = self._client.head_object(**self._common, **self._payer, Key=key, ChecksumMode="ENABLED")
+            found = head(self._calls, key)
         except (PermissionDenied, StoreRejected) as refused:
             raise self._reason(key, refused) from refused
-        headers = answer["ResponseMetadata"]["HTTPHeaders"]
         return ObjectInfo(
             key=key,
-            size=answer["ContentLength"],
-            version=s3_version.from_etag(answer["ETag"]),
-            modified=answer["LastModified"].timestamp(),
-            crc32c=self._checked_crc32c(answer),
-            attributes=s3_attributes.from_headers(headers.items()),
+            size=found.size,
+            version=found.version,
+            modified=found.modified,
+            crc32c=found.crc32c,
+            attributes=s3_attributes.from_headers(found.headers.items()),
         )
 
     def create_upload(self, key: str, attributes: ObjectAttributes) -> str:
-        arguments = self._common | self._payer | {"Key": key} | s3_attributes.to_parameters(attributes)
         if _NOT_IN_XML.search(key):
             raise StoreRejected(
                 "the key cannot be uploaded in parts",
@@ -122,20 +101,20 @@ class S3Store:
                 why="S3 answers with the key in XML, which cannot hold one of its characters",
                 next_step="Write it as a whole (multipart_threshold above its size), or rename it.",
             )
-        with self._mapped(self._config.object_uri(key)):
-            try:
-                answer = self._client.create_multipart_upload(
-                    **arguments, ChecksumAlgorithm="CRC32C", ChecksumType="FULL_OBJECT"
-                )
-            except self._client.exceptions.ClientError as error:
-                if is_aws(self._config.endpoint_url) or not _refuses_checksums(error):
-                    raise
-                answer = self._client.create_multipart_upload(**arguments)
-        return str(answer["UploadId"])
+        headers = s3_attributes.to_headers(attributes)
+        checks = {"x-amz-checksum-algorithm": "CRC32C", "x-amz-checksum-type": "FULL_OBJECT"}
+        answer = self._calls.exchange("POST", key, query={"uploads": ""}, headers=headers | checks)
+        if s3_errors.is_refusal(answer) and not self._calls.aws and s3_errors.refuses_checksums(answer):
+            answer = self._calls.exchange("POST", key, query={"uploads": ""}, headers=headers)
+        if s3_errors.is_refusal(answer):
+            raise self._calls.refused(answer, key)
+        try:
+            return s3_xml.read(answer.body, "InitiateMultipartUploadResult").fields["UploadId"]
+        except (KeyError, ValueError) as error:
+            raise self._calls.garbled(error, key) from error
 
     def list_parts(self, key: str, upload_id: str) -> Iterator[StoredPart]:
-        arguments = self._common | self._payer | {"Key": key, "UploadId": upload_id}
-        return list_parts(self._client, arguments, self._config.object_uri(key))
+        return list_parts(self._calls, key, upload_id)
 
     def complete_upload(
         self,
@@ -147,7 +126,7 @@ class S3Store:
         crc32c: int,
         precondition: Precondition,
     ) -> Stored:
-        completion = Completion(self._client, self._config, key, upload_id, tuple(parts), size, crc32c)
+        completion = Completion(self._calls, key, upload_id, tuple(parts), size, crc32c)
         try:
             return completion.run(precondition)
         except ObjectNotFound as error:
@@ -162,35 +141,31 @@ class S3Store:
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         try:
-            with self._mapped(self._config.object_uri(key)):
-                self._client.abort_multipart_upload(**self._common, **self._payer, Key=key, UploadId=upload_id)
+            self._calls.send("DELETE", key, query={"uploadId": upload_id})
         except UploadNotFound:
             return
 
     def list_uploads(self, prefix: str = "") -> Iterator[tuple[str, str]]:
-        return list_uploads(self._client, self._common | self._payer | {"Prefix": prefix}, self.uri)
+        return list_uploads(self._calls, prefix)
 
     def delete(self, key: str, precondition: Precondition = Precondition()) -> None:
-        where = self._config.object_uri(key)
-        condition: dict[str, Any] = {}
+        condition: dict[str, str] = {}
         if precondition != Precondition():
             self._check_before_delete(key, precondition)
             if precondition.version and self.capabilities.conditional_delete:
-                condition["IfMatch"] = s3_version.condition_headers(precondition, where)["If-Match"]
+                condition = s3_version.condition_headers(precondition, self._calls.where(key))
         try:
-            with self._mapped(where):
-                self._client.delete_object(**self._common, **self._payer, **condition, Key=key)
+            self._calls.send("DELETE", key, headers=condition)
         except ObjectNotFound as error:
+            if not precondition.version:
+                return
             raise s3_errors.of_conditional_write(error, precondition) from error
 
     def data(self) -> DataPath:
         return S3Data(self._config)
 
     def close(self) -> None:
-        with self._lock:
-            if self._opened is not None:
-                self._opened.close()
-                self._opened = None
+        self._calls.close()
 
     def _check_before_delete(self, key: str, precondition: Precondition) -> None:
         """Where the server has no conditional delete this is all there is, and not atomic (``conditional_delete``)."""
@@ -211,21 +186,10 @@ class S3Store:
             return False
         return True
 
-    def _checked_crc32c(self, answer: dict[str, Any]) -> int | None:
-        crc32c = s3_version.full_object_crc32c(answer.get("ChecksumCRC32C"), answer.get("ChecksumType"))
-        return crc32c if s3_servers.vouches(answer["ResponseMetadata"]["HTTPHeaders"]) else None
-
     def _reason(self, key: str, refused: StoreError) -> StoreError:
         """What a HEAD's bare status meant, from the body of the GET that is refused alike."""
         try:
-            with self._mapped(self._config.object_uri(key)):
-                self._client.get_object(**self._common, **self._payer, Key=key, Range="bytes=0-0")["Body"].close()
+            self._calls.send("GET", key, headers={"Range": "bytes=0-0"})
         except StoreError as reason:
             return reason
         return refused
-
-
-def _refuses_checksums(error: Any) -> bool:
-    """Whether a server refuses a request for the checksum asked of it."""
-    code = error.response.get("Error", {}).get("Code", "")
-    return code in {"NotImplemented", "InvalidArgument", "InvalidRequest", "MalformedXML", "501", "400"}

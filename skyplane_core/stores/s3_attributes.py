@@ -12,7 +12,6 @@ import binascii
 import quopri
 import re
 from collections.abc import Iterable
-from typing import Any
 
 from skyplane_core.model import ObjectAttributes
 
@@ -28,24 +27,14 @@ _WORD = re.compile(r"=\?([A-Za-z0-9_-]+)\?([BbQq])\?([^? ]*)\?=")
 
 
 def to_headers(attributes: ObjectAttributes) -> dict[str, str]:
-    """The request headers of a PUT that carries ``attributes``."""
+    """The request headers of a write that carries ``attributes``."""
     headers = {header: value for name, header in _HEADERS.items() if (value := getattr(attributes, name))}
     headers |= {META_PREFIX + name.lower(): encode_value(value) for name, value in attributes.metadata.items()}
     return headers
 
 
-def to_parameters(attributes: ObjectAttributes) -> dict[str, Any]:
-    """The same as boto3's parameters."""
-    parameters: dict[str, Any] = {
-        header.replace("-", ""): value for name, header in _HEADERS.items() if (value := getattr(attributes, name))
-    }
-    if attributes.metadata:
-        parameters["Metadata"] = {name.lower(): encode_value(value) for name, value in attributes.metadata.items()}
-    return parameters
-
-
 def from_headers(headers: Iterable[tuple[str, str]]) -> ObjectAttributes:
-    """The attributes in an answer's headers, as ``http.client`` or boto3's ``HTTPHeaders`` hold them."""
+    """The attributes in an answer's headers, as ``http.client`` holds them."""
     found = {name.lower(): _as_utf8(value) for name, value in headers}
     metadata = {
         name[len(META_PREFIX) :]: decode_value(value) for name, value in found.items() if name.startswith(META_PREFIX)

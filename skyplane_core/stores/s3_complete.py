@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import base64
-from typing import Any
 
 from skyplane_core.errors import ChecksumMismatch, ObjectNotFound, StoreRejected, UploadNotFound
-from skyplane_core.model import Attestation, Precondition, StoreConfig, Stored, StoredPart
-from skyplane_core.stores import s3_servers, s3_version
-from skyplane_core.stores.s3_errors import mapped
-from skyplane_core.stores.s3_sign import is_aws
-
-_UNSUPPORTED = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "MalformedXML", "501"})
+from skyplane_core.model import Attestation, Precondition, Stored, StoredPart
+from skyplane_core.stores import s3_errors, s3_version, s3_xml
+from skyplane_core.stores.http_data import Answer
+from skyplane_core.stores.s3_calls import S3Calls
+from skyplane_core.stores.s3_head import Head, head
 
 
 class Completion:
@@ -25,23 +23,20 @@ class Completion:
 
     def __init__(
         self,
-        client: Any,
-        config: StoreConfig,
+        calls: S3Calls,
         key: str,
         upload_id: str,
         parts: tuple[StoredPart, ...],
         size: int,
         crc32c: int,
     ) -> None:
-        self._client = client
-        self._aws = is_aws(config.endpoint_url)
-        self._where = config.object_uri(key)
+        self._calls = calls
+        self._key = key
+        self._where = calls.where(key)
+        self._upload_id = upload_id
         self._parts = parts
         self._size = size
         self._crc32c = crc32c
-        self._payer: dict[str, Any] = {"RequestPayer": "requester"} if config.requester_pays else {}
-        self._target: dict[str, Any] = {"Bucket": config.bucket, "Key": key}
-        self._upload_id = upload_id
 
     def run(self, precondition: Precondition) -> Stored:
         """Complete the upload.
@@ -51,23 +46,22 @@ class Completion:
             UploadNotFound: the upload is not open (any more): see :meth:`repeated`.
         """
         self._check_parts()
-        listed = [self._listed(part) for part in self._parts]
-        arguments = self._target | self._payer | {"UploadId": self._upload_id, "MultipartUpload": {"Parts": listed}}
-        for header, value in s3_version.condition_headers(precondition, self._where).items():
-            arguments[header.replace("-", "")] = value
+        condition = s3_version.condition_headers(precondition, self._where)
         checks = {
-            "ChecksumCRC32C": s3_version.encode_crc32c(self._crc32c),
-            "ChecksumType": "FULL_OBJECT",
-            "MpuObjectSize": self._size,
+            "x-amz-checksum-crc32c": s3_version.encode_crc32c(self._crc32c),
+            "x-amz-checksum-type": "FULL_OBJECT",
+            "x-amz-mp-object-size": str(self._size),
         }
-        with mapped(self._where):
-            try:
-                answer = self._client.complete_multipart_upload(**arguments, **checks)
-            except self._client.exceptions.ClientError as error:
-                if self._aws or error.response.get("Error", {}).get("Code") not in _UNSUPPORTED:
-                    raise
-                answer = self._client.complete_multipart_upload(**arguments)
-        return self._after(answer)
+        answer = self._post(condition | checks)
+        if s3_errors.is_refusal(answer) and not self._calls.aws and s3_errors.refuses_checksums(answer):
+            answer = self._post(condition)
+        if s3_errors.is_refusal(answer):
+            raise self._calls.refused(answer, self._key)
+        try:
+            made = s3_xml.read(answer.body, "CompleteMultipartUploadResult")
+        except ValueError as error:
+            raise self._calls.garbled(error, self._key) from error
+        return self._after(made.fields.get("ETag", ""))
 
     def repeated(self) -> Stored:
         """What a completion that took effect before has left behind.
@@ -76,7 +70,7 @@ class Completion:
             UploadNotFound: the object there is not this upload's.
         """
         try:
-            found = self._head()
+            found = head(self._calls, self._key)
         except ObjectNotFound:
             found = None
         if found is None or not self._is_ours(found):
@@ -110,43 +104,39 @@ class Completion:
             combined = combine_crc32c(combined, part.crc32c, part.size)
         return combined
 
-    @staticmethod
-    def _listed(part: StoredPart) -> dict[str, Any]:
-        listed: dict[str, Any] = {"PartNumber": part.number, "ETag": part.part_id}
-        if part.crc32c is not None:
-            listed["ChecksumCRC32C"] = s3_version.encode_crc32c(part.crc32c)
-        return listed
+    def _post(self, headers: dict[str, str]) -> Answer:
+        return self._calls.exchange(
+            "POST",
+            self._key,
+            query={"uploadId": self._upload_id},
+            headers=headers | {"Content-Type": "application/xml"},
+            body=s3_xml.completion(self._parts),
+        )
 
-    def _after(self, answer: dict[str, Any]) -> Stored:
+    def _after(self, etag: str) -> Stored:
         """Only a HEAD shows the size, and many answers lack the checksum: one more request for a whole upload."""
-        found = self._head()
-        etag = answer.get("ETag", "").strip('"')
-        if etag and found["ETag"].strip('"') != etag:
+        found = head(self._calls, self._key)
+        if etag and found.version != s3_version.from_etag(etag):
             # Overwritten already. Ours was committed; of what stands there now we can vouch for nothing.
-            return Stored(s3_version.from_etag(answer["ETag"]), self._size)
+            return Stored(s3_version.from_etag(etag), self._size)
         return self._judge(found)
 
-    def _head(self) -> dict[str, Any]:
-        with mapped(self._where):
-            answer: dict[str, Any] = self._client.head_object(**self._target, **self._payer, ChecksumMode="ENABLED")
-        return answer
-
-    def _is_ours(self, found: dict[str, Any]) -> bool:
-        if found["ContentLength"] != self._size:
+    def _is_ours(self, found: Head) -> bool:
+        if found.size != self._size:
             return False
         expected = s3_version.multipart_etag(self._parts)
-        if expected and s3_version.from_etag(found["ETag"]) == s3_version.from_etag(expected):
+        if expected and found.version == s3_version.from_etag(expected):
             return True
         return self._attestation(found) is not None
 
-    def _judge(self, found: dict[str, Any]) -> Stored:
-        if found["ContentLength"] != self._size:
+    def _judge(self, found: Head) -> Stored:
+        if found.size != self._size:
             raise ChecksumMismatch(
                 "the committed object has the wrong size",
                 where=self._where,
-                why=f"{found['ContentLength']} bytes, expected {self._size}",
+                why=f"{found.size} bytes, expected {self._size}",
             )
-        theirs = self._checksum(found)
+        theirs = found.crc32c
         if theirs is not None and theirs != self._crc32c:
             raise ChecksumMismatch(
                 "the committed object is not the one that we sent",
@@ -155,28 +145,19 @@ class Completion:
             )
         attestation = self._attestation(found)
         return Stored(
-            version=s3_version.from_etag(found["ETag"]),
+            version=found.version,
             size=self._size,
             crc32c=self._crc32c if attestation is Attestation.WHOLE else None,
             attestation=attestation,
         )
 
-    def _attestation(self, found: dict[str, Any]) -> Attestation | None:
+    def _attestation(self, found: Head) -> Attestation | None:
         """What the object's checksum proves: that it is ours, or nothing."""
-        if self._checksum(found) == self._crc32c:
+        if found.crc32c == self._crc32c:
             return Attestation.WHOLE
-        if self._believed(found) and found.get("ChecksumCRC32C") and found["ChecksumCRC32C"] == self._composite():
+        if found.checksum and found.checksum == self._composite():
             return Attestation.PER_PART
         return None
-
-    def _checksum(self, found: dict[str, Any]) -> int | None:
-        """The store's CRC32C of the whole object, if it has one that it computed."""
-        theirs = s3_version.full_object_crc32c(found.get("ChecksumCRC32C"), found.get("ChecksumType"))
-        return theirs if self._believed(found) else None
-
-    @staticmethod
-    def _believed(found: dict[str, Any]) -> bool:
-        return s3_servers.vouches(found["ResponseMetadata"]["HTTPHeaders"])
 
     def _composite(self) -> str:
         """S3's checksum of checksums, which only a store that holds exactly these parts can name."""

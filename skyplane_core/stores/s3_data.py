@@ -108,7 +108,12 @@ class S3Data:
         self._http.close()
 
     def _refused(self, answer: Answer, where: str) -> StoreError:
-        return s3_errors.from_answer(answer, where=where, anonymous=self._config.credentials.anonymous)
+        return s3_errors.from_answer(
+            answer,
+            where=where,
+            anonymous=self._config.credentials.anonymous,
+            region=self._config.region or DEFAULT_REGION,
+        )
 
     def _signed(
         self, method: str, key: str, query: dict[str, str], headers: dict[str, str], body: memoryview | bytes = b""

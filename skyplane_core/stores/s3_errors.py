@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import html
 import re
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from skyplane_core.errors import (
@@ -14,18 +12,15 @@ from skyplane_core.errors import (
     ObjectNotFound,
     PermissionDenied,
     PreconditionFailed,
-    SkyplaneError,
     StoreError,
     StoreRejected,
     StoreUnavailable,
     Throttled,
     Unauthenticated,
     UploadNotFound,
-    UsageError,
 )
 from skyplane_core.model import Precondition
 from skyplane_core.stores.base import NEXT_FOR_MISSING
-from skyplane_core.stores.http_data import NEXT_FOR_CONNECTING
 
 if TYPE_CHECKING:
     from skyplane_core.stores.http_data import Answer
@@ -64,14 +59,18 @@ _BY_CODE: dict[str, type[StoreError]] = {
 _BY_STATUS: dict[int, type[StoreError]] = {
     401: Unauthenticated,
     403: PermissionDenied,
-    404: ObjectNotFound,
     408: StoreUnavailable,
     412: PreconditionFailed,
     429: Throttled,
     503: Throttled,
 }
 # No case of a server that cannot do something may look like a passing failure, although its status is a 5xx.
-_NEVER = frozenset({"NotImplemented", "501"})
+_NEVER = frozenset({"NotImplemented"})
+_UNSUPPORTED = frozenset({"NotImplemented", "InvalidArgument", "InvalidRequest", "MalformedXML"})
+_ELSEWHERE = frozenset(
+    {"", "PermanentRedirect", "TemporaryRedirect", "AuthorizationHeaderMalformed", "IllegalLocationConstraintException"}
+)
+_ERROR_DOCUMENT = re.compile(rb"\s*(<\?xml[^>]*>\s*)?<Error[\s>]")
 _WHAT: dict[type[StoreError], str] = {
     BucketNotFound: "the bucket does not exist",
     ObjectNotFound: "the object does not exist",
@@ -106,15 +105,26 @@ _NEXT_BY_CODE = {
 
 
 def from_code(
-    code: str, status: int, message: str, *, where: str, anonymous: bool = False, retry_after: float | None = None
+    code: str,
+    status: int,
+    message: str,
+    *,
+    where: str,
+    anonymous: bool = False,
+    missing: type[StoreError] = ObjectNotFound,
+    retry_after: float | None = None,
 ) -> StoreError:
     """The error for an S3 error code; an unknown or missing code is judged by its HTTP status.
 
-    ``anonymous``: whether the call carried no credentials, which changes the advice.
+    Args:
+        anonymous: whether the call carried no credentials, which changes the advice.
+        missing: what a 404 means that does not say what is missing.
     """
     kind = _BY_CODE.get(code)
     if kind is None and code in _NEVER:
         kind = StoreRejected
+    if kind is None and status == 404:
+        kind = missing
     if kind is None:
         kind = _BY_STATUS.get(status) or (StoreUnavailable if status >= 500 and status != 501 else StoreRejected)
     # A 5xx stays a passing failure whatever the code says of keys and buckets, so that nobody concludes from an
@@ -132,15 +142,54 @@ def from_code(
     )
 
 
-def from_answer(answer: Answer, *, where: str, anonymous: bool = False) -> StoreError:
-    """The error for a refusal on the data path."""
+def is_refusal(answer: Answer) -> bool:
+    """Whether an answer stands for an error: any status from 300, or an error document under a 200.
+
+    S3 has sent its 200 before it knows how a completion ends ("CompleteMultipartUpload", API reference).
+    """
+    return answer.status >= 300 or _ERROR_DOCUMENT.match(answer.body) is not None
+
+
+def refuses_checksums(answer: Answer) -> bool:
+    """Whether a server may have refused a request for the checksum headers that it carried."""
+    code = _element(answer.body.decode("utf-8", "replace"), "Code")
+    return code in _UNSUPPORTED or (not code and answer.status in (400, 501))
+
+
+def from_answer(
+    answer: Answer,
+    *,
+    where: str,
+    anonymous: bool = False,
+    region: str = "",
+    missing: type[StoreError] = ObjectNotFound,
+) -> StoreError:
+    """The error that a refusal (:func:`is_refusal`) stands for.
+
+    Args:
+        region: what the request was signed for.
+        anonymous, missing: as in :func:`from_code`.
+    """
     text = answer.body.decode("utf-8", "replace")
+    code = _element(text, "Code")
+    status = answer.status
+    theirs = answer.headers.get("x-amz-bucket-region") or _element(text, "Region")
+    if status in (301, 307, 400) and code in _ELSEWHERE and theirs and theirs != region:
+        return StoreRejected(
+            "the bucket is in another region",
+            where=where,
+            why=f"it is in {theirs}, and was asked for in {region or 'none'}",
+            next_step=f"Name the bucket's own region: {theirs}.",
+        )
+    if status < 300 and code not in _BY_CODE and code not in _NEVER:
+        status = 500
     return from_code(
-        _element(text, "Code"),
-        answer.status,
+        code,
+        status,
         _element(text, "Message"),
         where=where,
         anonymous=anonymous,
+        missing=missing,
         retry_after=_seconds(answer.headers.get("Retry-After")),
     )
 
@@ -150,59 +199,6 @@ def of_conditional_write(error: StoreError, precondition: Precondition) -> Store
     if precondition.version and isinstance(error, ObjectNotFound):
         return PreconditionFailed(_WHAT[PreconditionFailed], where=error.where, why="it is gone")
     return error
-
-
-@contextlib.contextmanager
-def mapped(where: str, *, anonymous: bool = False) -> Iterator[None]:
-    """Turn whatever botocore raises within into an error of ours."""
-    import botocore.exceptions as sdk
-
-    try:
-        yield
-    except SkyplaneError:
-        raise
-    except sdk.ClientError as error:
-        details = error.response.get("Error", {})
-        metadata = error.response.get("ResponseMetadata", {})
-        code = str(details.get("Code", ""))
-        raise from_code(
-            "" if code.isdigit() and code != "501" else code,
-            int(metadata.get("HTTPStatusCode") or (code if code.isdigit() else 0)),
-            str(details.get("Message", "")),
-            where=where,
-            anonymous=anonymous,
-            retry_after=_seconds(metadata.get("HTTPHeaders", {}).get("retry-after")),
-        ) from error
-    except (sdk.NoCredentialsError, sdk.PartialCredentialsError, sdk.CredentialRetrievalError) as error:
-        raise Unauthenticated(
-            "the AWS credentials cannot be used",
-            where=where,
-            why=str(error),
-            next_step="Give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY both, or a profile (AWS_PROFILE) that works.",
-        ) from error
-    except (sdk.ProfileNotFound, sdk.ConfigParseError) as error:
-        raise UsageError(
-            "the AWS configuration cannot be used",
-            where=where,
-            why=str(error),
-            next_step="Check AWS_PROFILE, AWS_CONFIG_FILE and the files that they name (else those in ~/.aws).",
-        ) from error
-    except (sdk.ParamValidationError, sdk.UnsupportedSignatureVersionError, sdk.InvalidRegionError) as error:
-        if "Invalid bucket name" in str(error):
-            # botocore goes on with its regular expressions.
-            raise StoreRejected(
-                "not a name for a bucket",
-                where=where,
-                why="S3 takes letters, digits, '.', '-' and '_', or the ARN of an access point",
-                next_step="Check the bucket's name.",
-            ) from error
-        raise StoreRejected(_WHAT[StoreRejected], where=where, why=str(error)) from error
-    except (sdk.EndpointConnectionError, sdk.ConnectTimeoutError, sdk.ProxyConnectionError) as error:
-        raise StoreUnavailable(
-            "no answer from the store", where=where, why=str(error), next_step=NEXT_FOR_CONNECTING
-        ) from error
-    except (sdk.BotoCoreError, OSError) as error:
-        raise StoreUnavailable("no answer from the store", where=where, why=str(error)) from error
 
 
 def _element(text: str, name: str) -> str:

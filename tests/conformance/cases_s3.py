@@ -16,12 +16,20 @@ from tests.conformance.store_case import Feature, Gap, Running, StoreCase
 
 def _running(endpoint_url: str, credentials: Credentials) -> Running:
     def make_bucket(name: str) -> StoreConfig:
-        from skyplane_core.stores.s3_client import make_client
+        import boto3
+        from botocore.config import Config
 
         config = StoreConfig(
             kind="s3", bucket=name, endpoint_url=endpoint_url, region="us-east-1", credentials=credentials
         )
-        client = make_client(config)
+        client = boto3.client(
+            "s3",
+            endpoint_url=endpoint_url,
+            region_name="us-east-1",
+            aws_access_key_id=credentials.access_key,
+            aws_secret_access_key=credentials.secret_key,
+            config=Config(s3={"addressing_style": "path"}),
+        )
         client.create_bucket(Bucket=name)
         client.close()
         return config

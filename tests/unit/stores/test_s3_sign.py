@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -27,21 +28,23 @@ HEADERS = st.dictionaries(
 )
 
 
-def botocore_authorization(request: Request, endpoint: str, credentials: Credentials, region: str) -> str:
-    """The Authorization header that botocore's signer gives the same request."""
+def botocore_authorization(
+    request: Request, endpoint: str, credentials: Credentials, region: str, body: bytes | None = None
+) -> str:
+    """The Authorization header that botocore's signer gives the same request; without a body its hash is left out."""
     from botocore.auth import S3SigV4Auth
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials as BotoCredentials
 
-    class Signer(S3SigV4Auth):  # type: ignore[misc]
+    class Unsigned(S3SigV4Auth):  # type: ignore[misc]
         def payload(self, request: AWSRequest) -> str:
             return UNSIGNED_PAYLOAD
 
     keys = BotoCredentials(credentials.access_key, credentials.secret_key, credentials.session_token or None)
-    theirs = AWSRequest(request.method, endpoint + request.target, headers=dict(request.headers))
+    theirs = AWSRequest(request.method, endpoint + request.target, headers=dict(request.headers), data=body)
     moment = datetime.datetime.fromtimestamp(NOW, datetime.timezone.utc)
     theirs.context["timestamp"] = moment.strftime("%Y%m%dT%H%M%SZ")
-    signer = Signer(keys, "s3", region)
+    signer = (Unsigned if body is None else S3SigV4Auth)(keys, "s3", region)
     signer._modify_request_before_signing(theirs)
     del theirs.headers["X-Amz-Date"]
     theirs.headers["X-Amz-Date"] = theirs.context["timestamp"]
@@ -68,6 +71,51 @@ def test_the_signature_is_botocores(key: str, headers: dict[str, str], token: st
     )
     theirs = botocore_authorization(request, where.endpoint_url, credentials, "eu-central-1")
     assert signed.headers["Authorization"].replace(", ", ",") == theirs.replace(", ", ",")
+
+
+QUERIES = st.dictionaries(
+    st.sampled_from(["prefix", "start-after", "delimiter", "continuation-token", "list-type", "uploads", "uploadId"]),
+    KEYS,
+)
+
+
+@given(
+    method=st.sampled_from(["GET", "HEAD", "POST", "DELETE"]),
+    key=st.none() | KEYS,
+    query=QUERIES,
+    endpoint=st.sampled_from(["", "http://10.0.0.1:9000", "https://minio.example:443/s3"]),
+    body=st.binary(max_size=40),
+)
+def test_a_control_calls_signature_is_botocores(
+    method: str, key: str | None, query: dict[str, str], endpoint: str, body: bytes
+) -> None:
+    credentials = Credentials("AKID", "secret/+", "token/+=")
+    where = address(StoreConfig("s3", "bucket", region="eu-central-1", endpoint_url=endpoint))
+    target = where.bucket_target(query) if key is None else where.target(key, query)
+    request = Request(method, target, {"x-amz-request-payer": "requester"})
+    signed = sign(
+        request,
+        endpoint_url=where.endpoint_url,
+        credentials=credentials,
+        region="eu-central-1",
+        payload_hash=hashlib.sha256(body).hexdigest(),
+        now=NOW,
+    )
+    origin = urlsplit(where.endpoint_url)._replace(path="").geturl()
+    theirs = botocore_authorization(request, origin, credentials, "eu-central-1", body)
+    assert signed.headers["Authorization"].replace(", ", ",") == theirs.replace(", ", ",")
+
+
+@pytest.mark.parametrize(
+    ("config", "target"),
+    [
+        (StoreConfig("s3", "b"), "/?uploads="),
+        (StoreConfig("s3", "b.c"), "/b.c?uploads="),
+        (StoreConfig("s3", "b", endpoint_url="https://minio.example/s3"), "/s3/b?uploads="),
+    ],
+)
+def test_the_bucket_itself(config: StoreConfig, target: str) -> None:
+    assert address(config).bucket_target({"uploads": ""}) == target
 
 
 @given(KEYS)

@@ -76,6 +76,53 @@ def test_an_answer_is_read_for_its_code() -> None:
     assert "less & slower" in error.why
 
 
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ("InternalError", errors.StoreUnavailable),
+        ("SlowDown", errors.Throttled),
+        ("NoSuchUpload", errors.UploadNotFound),
+        ("SomethingNew", errors.StoreUnavailable),
+        ("AccessDenied", errors.PermissionDenied),
+    ],
+)
+@pytest.mark.parametrize("start", [b"", b"\n  ", b'<?xml version="1.0" encoding="UTF-8"?>\n'])
+def test_an_error_under_a_200(code: str, kind: type[errors.StoreError], start: bytes) -> None:
+    answer = Answer(200, HTTPMessage(), start + f"<Error><Code>{code}</Code></Error>".encode())
+    assert s3_errors.is_refusal(answer)
+    assert type(s3_errors.from_answer(answer, where="")) is kind
+
+
+@pytest.mark.parametrize("body", [b"", b"<ListBucketResult/>", b"<Errors/>", b"<a><Error/></a>"])
+def test_what_is_no_refusal(body: bytes) -> None:
+    assert not s3_errors.is_refusal(Answer(200, HTTPMessage(), body))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "in_header"),
+    [(301, "PermanentRedirect", True), (301, "", True), (400, "", True), (400, "AuthorizationHeaderMalformed", False)],
+)
+def test_a_wrong_region_is_named_with_the_right_one(status: int, code: str, in_header: bool) -> None:
+    headers = HTTPMessage()
+    body = f"<Error><Code>{code}</Code>{'' if in_header else '<Region>eu-west-3</Region>'}</Error>" if code else ""
+    if in_header:
+        headers["x-amz-bucket-region"] = "eu-west-3"
+    answer = Answer(status, headers, body.encode())
+    error = s3_errors.from_answer(answer, where="s3://b", region="us-east-1")
+    assert type(error) is errors.StoreRejected
+    assert "eu-west-3" in error.next_step
+    assert "us-east-1" in error.why
+    same = s3_errors.from_answer(answer, where="s3://b", region="eu-west-3")
+    assert "another region" not in same.what
+
+
+def test_an_expired_token_is_no_wrong_region() -> None:
+    headers = HTTPMessage()
+    headers["x-amz-bucket-region"] = "eu-west-3"
+    answer = Answer(400, headers, b"<Error><Code>ExpiredToken</Code></Error>")
+    assert isinstance(s3_errors.from_answer(answer, where="", region="us-east-1"), errors.Unauthenticated)
+
+
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b"<Code>" * 1000])
 def test_an_answer_without_a_code_is_judged_by_its_status(body: bytes) -> None:
     assert isinstance(s3_errors.from_answer(Answer(500, HTTPMessage(), body), where=""), errors.StoreUnavailable)

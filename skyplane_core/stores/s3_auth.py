@@ -1,58 +1,26 @@
-"""boto3, kept in one place: the control client of a store, and the environment's credentials.
+"""The environment's credentials, endpoint and region for an S3 bucket: all that boto3 is used for.
 
-It is imported when a function here is called: data processes open stores for their data paths, which need no SDK.
+It is imported when :func:`resolve` is called: whoever is given a config needs no SDK.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from skyplane_core.errors import StoreError, StoreUnavailable, Unauthenticated, UsageError
 from skyplane_core.model import Credentials, StoreConfig
-from skyplane_core.stores.http_data import parse_endpoint
-from skyplane_core.stores.s3_errors import mapped
-from skyplane_core.stores.s3_sign import DEFAULT_REGION, aws_endpoint, is_aws, use_path_style
+from skyplane_core.stores import s3_errors
+from skyplane_core.stores.http_data import NEXT_FOR_CONNECTING, parse_endpoint
+from skyplane_core.stores.s3_calls import S3Calls
+from skyplane_core.stores.s3_sign import DEFAULT_REGION, is_aws
 
 if TYPE_CHECKING:
     import boto3.session
-
-
-def make_client(config: StoreConfig) -> Any:
-    """A boto3 S3 client that follows ``config`` alone: no profile, no environment, no credential chain. Thread-safe."""
-    import boto3.session
-    import botocore
-    from botocore.config import Config
-
-    credentials = config.credentials
-    if config.endpoint_url:
-        parse_endpoint(config.endpoint_url)
-    # Explicit empty strings would fall through to the chain, so that anonymous is said by the signature instead.
-    session = boto3.session.Session(
-        aws_access_key_id=credentials.access_key or None,
-        aws_secret_access_key=credentials.secret_key or None,
-        aws_session_token=credentials.session_token or None,
-    )
-    return session.client(
-        "s3",
-        region_name=config.region or DEFAULT_REGION,
-        endpoint_url=config.endpoint_url or aws_endpoint(config.region),
-        verify=config.verify,
-        config=Config(
-            signature_version=botocore.UNSIGNED if credentials.anonymous else "s3v4",
-            s3={"addressing_style": "path" if use_path_style(config) else "virtual"},
-            # Checksums are ours to give: boto3's default would hash, and would choose CRC32.
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-            retries={"mode": "standard", "total_max_attempts": 3},
-            connect_timeout=10,
-            read_timeout=60,
-            max_pool_connections=32,
-            ignore_configured_endpoint_urls=True,
-            user_agent_extra="skyplane",
-        ),
-    )
 
 
 def resolve(
@@ -80,7 +48,7 @@ def resolve(
 
     where = f"s3://{bucket}"
     endpoint = _endpoint(endpoint_url)
-    with mapped(where):
+    with _mapped(where):
         session = boto3.session.Session()
         config = StoreConfig(
             kind="s3",
@@ -129,15 +97,54 @@ def _bucket_region(config: StoreConfig) -> str:
 
     A failure is no error here: whoever then uses the store gets it with all its reasons.
     """
-    import botocore.exceptions
-
-    client = make_client(config)
+    calls = S3Calls(config)
     try:
-        headers = client.head_bucket(Bucket=config.bucket)["ResponseMetadata"]["HTTPHeaders"]
-    except botocore.exceptions.ClientError as error:
-        headers = error.response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    except botocore.exceptions.BotoCoreError:
+        return calls.exchange("HEAD").headers.get("x-amz-bucket-region", "")
+    except StoreError:
         return ""
     finally:
-        client.close()
-    return str(headers.get("x-amz-bucket-region", ""))
+        calls.close()
+
+
+@contextlib.contextmanager
+def _mapped(where: str) -> Iterator[None]:
+    """Turn what botocore raises while it looks for credentials into an error of ours."""
+    import botocore.exceptions as sdk
+
+    try:
+        yield
+    except sdk.ClientError as error:
+        # A service that hands out credentials (STS, SSO) has refused.
+        details = error.response.get("Error", {})
+        metadata = error.response.get("ResponseMetadata", {})
+        raise s3_errors.from_code(
+            str(details.get("Code", "")),
+            int(metadata.get("HTTPStatusCode", 0)),
+            str(details.get("Message", "")),
+            where=where,
+        ) from error
+    except (sdk.ProfileNotFound, sdk.ConfigParseError) as error:
+        raise UsageError(
+            "the AWS configuration cannot be used",
+            where=where,
+            why=str(error),
+            next_step="Check AWS_PROFILE, AWS_CONFIG_FILE and the files that they name (else those in ~/.aws).",
+        ) from error
+    except (sdk.EndpointConnectionError, sdk.ConnectTimeoutError, sdk.ProxyConnectionError) as error:
+        raise StoreUnavailable(
+            "no answer from the service that gives the credentials",
+            where=where,
+            why=str(error),
+            next_step=NEXT_FOR_CONNECTING,
+        ) from error
+    except (sdk.HTTPClientError, OSError) as error:
+        raise StoreUnavailable(
+            "no answer from the service that gives the credentials", where=where, why=str(error)
+        ) from error
+    except sdk.BotoCoreError as error:
+        raise Unauthenticated(
+            "the AWS credentials cannot be used",
+            where=where,
+            why=str(error),
+            next_step="Give AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY both, or a profile (AWS_PROFILE) that works.",
+        ) from error

@@ -1,18 +1,18 @@
-"""What the environment makes of a bucket, and what a client makes of a config. No network."""
+"""What the environment makes of a bucket, and which buckets are refused unasked. Nothing but loopback."""
 
 from __future__ import annotations
 
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from skyplane_core.errors import StoreRejected, StoreUnavailable, Unauthenticated, UsageError
-from skyplane_core.model import Credentials, StoreConfig
+from skyplane_core.errors import PermissionDenied, StoreRejected, StoreUnavailable, Unauthenticated, UsageError
+from skyplane_core.model import Credentials, ObjectAttributes, StoreConfig
 from skyplane_core.stores.s3 import open_store, resolve
-from skyplane_core.stores.s3_client import make_client
+from skyplane_core.stores.s3_auth import _bucket_region
+from tests.servers.answers import Answers, answer
 
 
 def test_nothing_in_the_environment_is_anonymous() -> None:
@@ -38,17 +38,6 @@ def test_the_environments_credentials_and_endpoint(monkeypatch: pytest.MonkeyPat
     assert resolve("bucket", endpoint_url="http://127.0.0.1:3").endpoint_url == "http://127.0.0.1:3"
     given = Credentials("other", "secret")
     assert resolve("bucket", credentials=given).credentials == given
-
-
-def test_a_client_follows_its_config_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:2")
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "leaked")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "leaked")
-    client = make_client(StoreConfig(kind="s3", bucket="bucket", region="eu-west-1"))
-    assert client.meta.endpoint_url == "https://s3.eu-west-1.amazonaws.com"
-    url = client.generate_presigned_url("get_object", Params={"Bucket": "bucket", "Key": "k"})
-    assert url == "https://bucket.s3.eu-west-1.amazonaws.com/k"
-    client.close()
 
 
 @pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"])
@@ -108,9 +97,40 @@ def test_what_is_no_name_for_a_bucket() -> None:
     assert "name" in caught.value.next_step
 
 
-def test_data_processes_load_no_sdk() -> None:
-    program = (
-        "import sys, skyplane_core.stores.s3, skyplane_core.stores.s3_data, skyplane_core.stores.local;"
-        "sys.exit(bool({'boto3', 'botocore', 'awscrt'} & set(sys.modules)))"
+def test_a_directory_bucket_is_refused_by_its_name() -> None:
+    with pytest.raises(StoreRejected, match="general purpose bucket"):
+        open_store(StoreConfig(kind="s3", bucket="name--usw2-az1--x-s3", region="us-west-2")).probe()
+
+
+def test_an_empty_key_is_never_the_bucket() -> None:
+    store = open_store(StoreConfig(kind="s3", bucket="bucket", endpoint_url="http://127.0.0.1:9"))
+    for call in (store.head, store.delete, lambda key: store.create_upload(key, ObjectAttributes())):
+        with pytest.raises(StoreRejected, match="empty"):
+            call("")
+
+
+def test_the_bucket_tells_its_region() -> None:
+    answers = Answers(answer(400, {"x-amz-bucket-region": "eu-west-3"}))
+    with answers.serving() as url:
+        config = StoreConfig(kind="s3", bucket="bucket", endpoint_url=url, region="us-east-1")
+        assert _bucket_region(config) == "eu-west-3"
+    assert answers.heads[0].startswith("HEAD /bucket HTTP/1.1")
+    assert _bucket_region(msgspec.structs.replace(config, bucket="no bucket")) == ""
+
+
+def test_a_service_that_refuses_to_give_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    refusal = (
+        b"<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>may not assume</Message></Error>"
+        b"</ErrorResponse>"
     )
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    answers = Answers(answer(403, {"Content-Type": "text/xml"}, refusal))
+    with answers.serving() as url:
+        path = tmp_path / "config"
+        path.write_text(
+            "[profile keys]\naws_access_key_id = AK\naws_secret_access_key = SK\n"
+            "[profile p]\nrole_arn = arn:aws:iam::123456789012:role/r\nsource_profile = keys\nregion = us-east-1\n"
+        )
+        for name, value in {"AWS_CONFIG_FILE": str(path), "AWS_PROFILE": "p", "AWS_ENDPOINT_URL_STS": url}.items():
+            monkeypatch.setenv(name, value)
+        with pytest.raises(PermissionDenied, match=r"s3://bucket.*may not assume"):
+            resolve("bucket", region="eu-west-1")

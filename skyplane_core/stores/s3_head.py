@@ -1,0 +1,54 @@
+"""What a HEAD says of an S3 object."""
+
+from __future__ import annotations
+
+import email.utils
+from http.client import HTTPMessage
+from typing import NamedTuple
+
+from skyplane_core.stores import s3_servers, s3_version, s3_xml
+from skyplane_core.stores.s3_calls import S3Calls
+
+
+class Head(NamedTuple):
+    """One object as it stands.
+
+    ``checksum`` is the CRC32C as S3 writes it, of the whole or of its parts' checksums; empty if there is none or if
+    nothing says that the server computed it.
+    """
+
+    size: int
+    version: str
+    modified: float
+    checksum: str
+    checksum_type: str
+    headers: HTTPMessage
+
+    @property
+    def crc32c(self) -> int | None:
+        """The store's own CRC32C of the whole object, if it has one."""
+        return s3_version.full_object_crc32c(self.checksum, self.checksum_type)
+
+
+def head(calls: S3Calls, key: str) -> Head:
+    """The object at ``key``. Raises ObjectNotFound."""
+    headers = calls.send("HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"}).headers
+    vouched = s3_servers.vouches(headers)
+    try:
+        return Head(
+            size=s3_xml.number(headers.get("Content-Length")),
+            version=s3_version.from_etag(_required(headers, "ETag")),
+            modified=email.utils.parsedate_to_datetime(_required(headers, "Last-Modified")).timestamp(),
+            checksum=headers.get("x-amz-checksum-crc32c", "") if vouched else "",
+            checksum_type=headers.get("x-amz-checksum-type", ""),
+            headers=headers,
+        )
+    except (TypeError, ValueError, OverflowError) as error:
+        raise calls.garbled(error, key) from error
+
+
+def _required(headers: HTTPMessage, name: str) -> str:
+    found = headers.get(name)
+    if not found:
+        raise ValueError(f"a HEAD without {name}")
+    return found
