@@ -100,6 +100,12 @@ class Servers:
         for key in server.list(bucket):
             server.delete(bucket, key)
 
+    def check_names(self, prefix: str, count: int) -> None:
+        """So many objects are below ``prefix`` at the destination, whatever is in them."""
+        found = [key for key in self.gcs.list(DESTINATION_BUCKET) if key.startswith(prefix)]
+        if len(found) != count:
+            raise AssertionError(f"{len(found)} objects below {prefix}, expected {count}")
+
     def check(self, prefix: str, count: int) -> None:
         """Each of ``count`` source objects is at the destination with the checksum that the source's bytes have.
 

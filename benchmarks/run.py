@@ -2,17 +2,19 @@
 
 Usage: ``.venv/bin/python benchmarks/run.py [--quick] [NAME ...]``
 
-stock: the drop-in operator against the stock one. two-gateways: speed, CPU and memory of the data path.
+stock: the drop-in operator against the stock one. two-gateways: speed, CPU and memory of the data path. paths: large
+objects over every path, beside rclone, s5cmd and aws-cli, and against the stages' own cost (``scripts/setup --peers``).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 
 import common
 
-NAMES = ("stock", "two-gateways")
+NAMES = ("stock", "two-gateways", "paths")
 
 
 def main() -> int:
@@ -29,10 +31,7 @@ def main() -> int:
     if unknown:
         parser.error(f"no benchmark {', '.join(sorted(unknown))}")
     for name in arguments.names or NAMES:
-        if name == "stock":
-            import stock as benchmark
-        else:
-            import two_gateways as benchmark
+        benchmark = importlib.import_module(name.replace("-", "_"))
         result = benchmark.main(quick=arguments.quick)
         common.save(f"{name}-quick" if arguments.quick else name, result)
     return 0
