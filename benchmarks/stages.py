@@ -115,7 +115,6 @@ def wire(data: bytes, mode: Compression) -> Wire:
 
 def get(config: StoreConfig, key: str, size: int, part_bytes: int) -> float:
     """Reading an object in ranges by the store's data path on four connections."""
-
     store = open_store(config)
     version = store.head(key).version
     store.close()
