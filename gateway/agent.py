@@ -12,7 +12,7 @@ import socket
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -40,6 +40,7 @@ from gateway.messages import (
     Stop,
 )
 from gateway.store_calls import perform
+from gateway.threads import log_unexpected
 from skyplane_core.control import PeerAddress
 from skyplane_core.errors import GatewayRefused, SkyplaneError, TransferNotFound
 from skyplane_core.model import GatewayTransfer
@@ -47,6 +48,8 @@ from skyplane_core.provision.bootstrap import Bootstrap
 from skyplane_core.spec import Progress, TransferSpec
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 DATA_CONNECTIONS = 4
 """Data connections to each peer. On a clean path more only cost; docs/performance.md has the figures."""
@@ -96,17 +99,15 @@ class Agent:
             reply = Reply(call.call_id, msgspec.json.encode(method(call)))
         except SkyplaneError as error:
             reply = Reply(call.call_id, error=error.record())
-        except msgspec.DecodeError as error:
-            refused = GatewayRefused("the request is malformed", where=call.method, why=str(error))
-            reply = Reply(call.call_id, error=refused.record())
-        except Exception as bug:  # a bug of ours must reach the client as an error, not as silence
-            log.exception("a call failed", extra={"fields": {"method": call.method}})
-            refused = GatewayRefused("internal error in the gateway", where=call.method, why=repr(bug))
-            reply = Reply(call.call_id, error=refused.record())
+        except Exception as bug:  # noqa: BLE001 - a bug of ours must reach the client as an error, not as silence
+            # Its text stays here: that of a UnicodeError, for one, quotes what may be a credential.
+            log_unexpected(bug)
+            why = f"{type(bug).__name__} in {call.method}"
+            reply = Reply(call.call_id, error=GatewayRefused("internal error in the gateway", why=why).record())
         self._control.send(reply)
 
     def _put_peers(self, call: Call) -> None:
-        addresses = msgspec.json.decode(call.body, type=list[PeerAddress])
+        addresses = _decode(call, list[PeerAddress])
         peers = tuple(
             Peer(address.gateway_id, address.host, address.port, address.connections or DATA_CONNECTIONS)
             for address in addresses
@@ -116,13 +117,13 @@ class Agent:
         self._data.send(SetPeers(peers))
 
     def _put_transfer(self, call: Call) -> None:
-        transfer = msgspec.json.decode(call.body, type=GatewayTransfer)
-        if transfer.transfer_id != call.transfer_id:
-            raise GatewayRefused("the transfer id in the address is not the one in the body", where=call.transfer_id)
+        transfer = _decode(call, GatewayTransfer)
+        _check_id(call, transfer.transfer_id)
         self._data.send(OpenTransfer(self._transfers.put(transfer)))
 
     def _start(self, call: Call) -> None:
-        spec = msgspec.json.decode(call.body, type=TransferSpec)
+        spec = _decode(call, TransferSpec)
+        _check_id(call, spec.transfer_id)
         with self._lock:
             if call.transfer_id in self._runs:
                 return  # a repeated start, for instance because the first answer was lost
@@ -203,6 +204,21 @@ class Agent:
     def _renew(self) -> None:
         self._control.send(Renew())
         self._links.renew()
+
+
+def _decode(call: Call, kind: type[T]) -> T:
+    """A request's body. Raises GatewayRefused if it is no such thing."""
+    try:
+        return msgspec.json.decode(call.body, type=kind)
+    except msgspec.MsgspecError as error:
+        raise GatewayRefused("the request is malformed", where=call.method, why=str(error)) from error
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise GatewayRefused("the request is malformed", where=call.method, why=type(error).__name__) from error
+
+
+def _check_id(call: Call, transfer_id: str) -> None:
+    if transfer_id != call.transfer_id:
+        raise GatewayRefused("the transfer id in the address is not the one in the body", where=call.transfer_id)
 
 
 def run(bootstrap: Bootstrap, control: socket.socket, data: socket.socket, counters: Counters) -> None:

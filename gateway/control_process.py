@@ -13,22 +13,40 @@ import time
 from collections.abc import Callable, Mapping
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 import skyplane_core
 from gateway.agent_link import HEARSAY_SECONDS, AgentLink
 from gateway.api import ControlApi
 from gateway.children import Children
+from gateway.doorman import Doorman
 from gateway.lifetime import Ending, Lifetime
+from gateway.threads import log_unexpected
 from skyplane_core.control_calls import GatewayStatus
 from skyplane_core.provision.bootstrap import Bootstrap
 
 logger = logging.getLogger(__name__)
 
-HANDSHAKE_SECONDS = 10.0
 DRAIN_SECONDS = 1.0
 """How long answers under way may take once the gateway ends."""
 CHILD_SECONDS = 3.0
 """How long the other processes may take to end by themselves before they are killed."""
+
+
+def _server_logger() -> logging.Logger:
+    """What aiohttp is to log to: its own texts quote what was sent, which may hold a credential."""
+
+    def reword(record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, HttpProcessingError):
+            logger.warning("a request is no HTTP", extra={"reason": type(error).__name__})
+        elif error is not None:
+            log_unexpected(error)
+        return False
+
+    server = logging.Logger("gateway.server")  # noqa: LOG001 - known to nobody else, so that its filter is not either
+    server.addFilter(reword)
+    return server
 
 
 class ControlProcess:
@@ -84,16 +102,14 @@ class ControlProcess:
 
         runner = self._runner(agent, lifetime)
         await runner.setup()
-        server = await loop.create_server(
-            self._handler(runner), sock=self._listener, ssl=self._tls, ssl_handshake_timeout=HANDSHAKE_SECONDS
-        )
+        doorman = Doorman(self._listener, self._tls, self._handler(runner))
         self._announce()
         logger.info("gateway listens", extra={"pids": self._pids})
 
         ending = await lifetime.ended()
         level = logging.INFO if ending.exit_code == 0 else logging.CRITICAL
         logger.log(level, "gateway ends", extra=ending.fields())
-        server.close()
+        await doorman.close()
         await runner.cleanup()
         agent.close()
         await self._children.gone(CHILD_SECONDS)
@@ -119,7 +135,15 @@ class ControlProcess:
             self._bootstrap.dataplane_id, agent, status, lambda: lifetime.end(Ending("shutdown was called"))
         )
         # No access log: it would be written for every poll, and holds nothing that the agent's log does not.
-        return web.AppRunner(api.application(), access_log=None, shutdown_timeout=DRAIN_SECONDS, handle_signals=False)
+        # Nor are bodies decompressed, which no client of ours asks for: a short one may be the form of a very long one.
+        return web.AppRunner(
+            api.application(),
+            access_log=None,
+            shutdown_timeout=DRAIN_SECONDS,
+            handle_signals=False,
+            auto_decompress=False,
+            logger=_server_logger(),
+        )
 
     @staticmethod
     def _handler(runner: web.AppRunner) -> Callable[[], asyncio.Protocol]:

@@ -12,6 +12,7 @@ from gateway import handshake
 from gateway.ipc import Channel
 from gateway.messages import LinkAccepted
 from gateway.sockets import prepare, shut, transport_for
+from gateway.strangers import MOST_STRANGERS, Strangers
 from gateway.threads import Threads
 from gateway.writer import Inbound, Writer
 from skyplane_core.errors import LinkLost, WireError
@@ -19,8 +20,8 @@ from skyplane_core.provision.bootstrap import Bootstrap
 
 _log = logging.getLogger(__name__)
 
-MOST_STRANGERS: Final = 64
-"""Connections that have not authenticated yet; more are closed at once, so that strangers cost a bounded amount."""
+ROOM_SECONDS: Final = 1.0
+"""How long an evicted connection's thread may take to notice before the newcomer is turned away after all."""
 
 ACCEPT_PAUSE_SECONDS: Final = 0.1
 
@@ -45,7 +46,8 @@ class Listener:
         self._wake, self._woken = socket.socketpair()
         self._lock = threading.Lock()
         self._open: set[socket.socket] = set()
-        self._strangers = 0
+        self._rooms = threading.Semaphore(MOST_STRANGERS)
+        self._strangers: Strangers[socket.socket] = Strangers()
         self._closing = threading.Event()
 
     def run(self) -> None:
@@ -83,16 +85,31 @@ class Listener:
 
     def _greet(self, sock: socket.socket, host: str) -> None:
         sock.settimeout(None)
+        room = self._make_room()
         with self._lock:
-            welcome = not self._closing.is_set() and self._strangers < MOST_STRANGERS
+            welcome = room and not self._closing.is_set()
             if welcome:
                 self._open.add(sock)
-                self._strangers += 1
+                self._strangers.add(sock, host)
         if welcome:
             self._threads.start(f"inbound-{host}", self._serve, sock, host)
+            return
+        if room:
+            self._rooms.release()
         else:
             _log.warning("connection refused", extra={"host": host, "reason": "too many unauthenticated"})
-            sock.close()
+        sock.close()
+
+    def _make_room(self) -> bool:
+        """A place among the strangers, if need be that of another one."""
+        if self._rooms.acquire(blocking=False):
+            return True
+        with self._lock:
+            evicted = self._strangers.evict()
+            if evicted is not None:
+                # Within the lock, or it might have authenticated meanwhile.
+                shut(evicted)
+        return self._rooms.acquire(timeout=ROOM_SECONDS)
 
     def _serve(self, sock: socket.socket, host: str) -> None:
         peer = host
@@ -102,7 +119,8 @@ class Listener:
                 session = handshake.accept(sock, self._secret, self._me)
             finally:
                 with self._lock:
-                    self._strangers -= 1
+                    self._strangers.discard(sock)
+                self._rooms.release()
             peer = session.peer
             _log.info("connection accepted", extra={"peer": peer, "kind": session.kind})
             if session.kind == "link":

@@ -50,7 +50,11 @@ class Channel(Generic[T]):
             self._sock.sendall(data[1:])
 
     def receive(self) -> T | None:
-        """The next message; None when the other side has closed."""
+        """The next message; None when the other side has closed.
+
+        Raises:
+            ProtocolError: what came is no message.
+        """
         header = self._exactly(4)
         if header is None:
             return None
@@ -58,7 +62,12 @@ class Channel(Generic[T]):
         if size > MAX_MESSAGE:
             raise ProtocolError(f"a message of {size} bytes between processes of one gateway")
         body = self._exactly(size)
-        return None if body is None else self._decoder.decode(body)
+        if body is None:
+            return None
+        try:
+            return self._decoder.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise ProtocolError("a message between processes does not decode", why=type(error).__name__) from error
 
     def take_fd(self) -> int:
         """The file descriptor that came with the last message.

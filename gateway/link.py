@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from gateway.sockets import NETWORK, prepare, receive_into
 from gateway.store_calls import StoreCall
+from gateway.threads import log_unexpected
 from skyplane_core.errors import ErrorRecord, LinkLost, SkyplaneError, from_record
 
 MAX_MESSAGE = 64 * 1024 * 1024
@@ -156,8 +157,10 @@ class Link:
                     self._resolve(message)
         except LinkLost as error:
             why = error.why or error.what
-        except (InvalidTag, msgspec.DecodeError, RuntimeError) as error:
-            why = f"{type(error).__name__}: {error}"
+        except (InvalidTag, msgspec.MsgspecError, UnicodeDecodeError, RuntimeError) as error:
+            # Text that is no UTF-8 and nesting without end have exceptions of their own (UnicodeDecodeError,
+            # RecursionError); whoever waits for an answer must hear of each. Its text may quote what was sent.
+            why = type(error).__name__
         log.info("link closed", extra={"fields": {"peer": self.peer, "why": why}})
         self._sock.close()
         with self._calls_lock:
@@ -170,7 +173,7 @@ class Link:
     def _receive(self) -> Asked | Answered:
         size = int.from_bytes(self._exactly(4), "big")
         if size > MAX_MESSAGE:
-            raise msgspec.DecodeError(f"a message of {size} bytes")
+            raise LinkLost("a message is too long", where=self.peer, why=f"{size} bytes")
         nonce = next(self._received).to_bytes(12, "big")
         return _decoder.decode(self._open.decrypt(nonce, self._exactly(size), None))
 
@@ -194,9 +197,10 @@ class Link:
             answer = Answered(asked.call_id, self._serve(asked.request))
         except SkyplaneError as error:
             answer = Answered(asked.call_id, error=error.record())
-        except Exception as error:  # a bug of ours must reach the head as an error, not as silence
-            log.exception("a request of a peer failed", extra={"fields": {"peer": self.peer}})
-            answer = Answered(asked.call_id, error=ErrorRecord("GatewayRefused", "internal error", why=repr(error)))
+        except Exception as error:  # noqa: BLE001 - a bug of ours must reach the head as an error, not as silence
+            log_unexpected(error)
+            why = type(error).__name__
+            answer = Answered(asked.call_id, error=ErrorRecord("GatewayRefused", "internal error", self.peer, why))
         try:
             self._send(answer)
         except OSError as error:

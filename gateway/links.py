@@ -121,7 +121,11 @@ class Links:
                 raise LinkLost(
                     "a gateway cannot be dialled", where=f"{peer_id} at {peer.host}:{peer.port}", why=str(error)
                 ) from error
-            session = dial(sock, self._secret, self._me, peer_id, "link")
+            try:
+                session = dial(sock, self._secret, self._me, peer_id, "link")
+            except BaseException:
+                sock.close()
+                raise
             return self._add(sock, peer_id, session.send_key, session.receive_key)
 
     def _add(self, sock: socket.socket, peer: str, send_key: bytes, receive_key: bytes) -> Link:

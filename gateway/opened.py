@@ -81,8 +81,23 @@ class Transfer:
     def __init__(self, config: GatewayTransfer) -> None:
         self._lock = threading.Lock()
         self._stores: dict[int, DataPaths] = {}
+        self._salts: dict[bytes, None] = {}
         self.config = config
         self.closed = False
+
+    def is_new(self, salt: bytes) -> bool:
+        """Whether no batch with this salt has been here; from now on one has.
+
+        A reader draws a salt for each sending, so that a second one is a replay: a store may give a part that is put
+        again another id, and the upload then cannot be completed with the one that was acknowledged.
+        """
+        with self._lock:
+            if salt in self._salts:
+                return False
+            self._salts[salt] = None
+            if len(self._salts) > _SALTS:
+                del self._salts[next(iter(self._salts))]
+            return True
 
     def update(self, config: GatewayTransfer) -> None:
         """Take a new config; stores whose config changed are opened anew, by whoever needs them next."""
@@ -151,6 +166,8 @@ class Transfer:
 
 
 _SOURCE: Final = -1
+_SALTS: Final = 2**18
+"""Batches of one transfer that are remembered: some 35 MB at most, and 2 TB of parts of 8 MiB."""
 PATIENCE_SECONDS: Final = 2.0
 """The agent answers once it has passed an OpenTransfer on; a reader's first batch may be here before that message."""
 _REMEMBERED: Final = 1024

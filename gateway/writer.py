@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 
@@ -18,6 +19,8 @@ from gateway.sockets import receive_into, shut
 from gateway.threads import as_record
 from gateway.wire import HEADER_SIZE, MAX_BODY, FrameOrder, FrameType, Header, empty, parse_header
 from skyplane_core.errors import ErrorRecord, LinkLost, ProtocolError, SkyplaneError
+
+_log = logging.getLogger(__name__)
 
 
 class Writer:
@@ -39,6 +42,7 @@ class Inbound:
         self._refuser = Sealer(session.send_key)
         self._refusals = 0
         self._send_lock = threading.Lock()
+        self._peer = session.peer
         self._alive = True
         self._clear = memoryview(bytearray(HEADER_SIZE))
         self._scratch = memoryview(bytearray(MAX_BODY))
@@ -66,21 +70,26 @@ class Inbound:
         arrival: Arrival | None = None
         refusal: ErrorRecord | None = None
         first: Header | None = None
+        replayed = False
         try:
             while not order.complete:
                 header, body = self._frame()
                 order.check(header)
                 first = first or header
-                if refusal is not None:
+                if refusal is not None or replayed:
                     continue
                 try:
                     if arrival is None:
                         transfer = self._writer.transfers.by_tag(header.transfer)
                         arrival = Arrival(transfer, header, self._writer.pool, self._writer.counters)
                     arrival.take(header, self._clear, body)
+                    # Only now: before its tag was checked, anybody could have made a genuine batch look old.
+                    if not header.frame and not arrival.transfer.is_new(header.salt):
+                        replayed = True
+                        _log.warning("a batch came a second time and was dropped", extra={"peer": self._peer})
                 except Exception as error:  # noqa: BLE001 - becomes the result of the part that it happened to
                     refusal = as_record(error)
-            if refusal is None and arrival is not None and first is not None:
+            if refusal is None and not replayed and arrival is not None and first is not None:
                 whole, arrival = arrival, None
                 self._store(whole, first)
         finally:

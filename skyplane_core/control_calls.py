@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar
 from urllib.parse import quote
 
 import msgspec
@@ -22,10 +22,10 @@ MAX_ANSWER_BYTES = 8 * 1024 * 1024
 class PeerAddress(msgspec.Struct, frozen=True):
     """Another gateway of the dataplane: where its wire port is dialled. ``connections`` 0: as the gateway sees fit."""
 
-    gateway_id: str
-    host: str
-    port: int
-    connections: int = 0
+    gateway_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
+    host: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._:%-]{1,253}\Z")]
+    port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
+    connections: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
 
 
 class GatewayStatus(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -7,6 +7,7 @@ Sizes and offsets are bytes, times are seconds since the epoch (UTC), CRC32C val
 from __future__ import annotations
 
 import enum
+from typing import Annotated
 
 import msgspec
 
@@ -238,10 +239,14 @@ class LeaseResult(msgspec.Struct, frozen=True, omit_defaults=True):
     wire_bytes: int = 0
 
 
+Concurrency = Annotated[int, msgspec.Meta(ge=1, le=65_536)]
+"""Requests in flight. The bound is on nonsense; what a machine can do is far less."""
+
+
 class TransferKeys(msgspec.Struct, frozen=True):
     """The end-to-end key of one transfer (32 bytes). Readers and writers hold it, relays never do."""
 
-    key: bytes
+    key: Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 
     def __repr__(self) -> str:
         return "TransferKeys(redacted)"
@@ -260,8 +265,8 @@ class GatewayTransfer(msgspec.Struct, frozen=True, omit_defaults=True):
     transfer_id: str
     keys: TransferKeys | None = None
     source: StoreConfig | None = None
-    destinations: dict[int, StoreConfig] = {}
+    destinations: dict[Annotated[int, msgspec.Meta(ge=0, lt=64)], StoreConfig] = {}
     compression: Compression = Compression.AUTO
-    concurrency: int = 32
+    concurrency: Concurrency = 32
     keep_attributes: bool = True
     credentials_expire_at: float | None = None

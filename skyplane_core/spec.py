@@ -7,16 +7,20 @@ to each gateway only those that its roles need (:class:`skyplane_core.model.Gate
 from __future__ import annotations
 
 import enum
+from typing import Annotated
 
 import msgspec
 
-from skyplane_core.model import Attestation, Compression, StoreConfig
+from skyplane_core.model import Attestation, Compression, Concurrency, StoreConfig
 
 STATE_SEGMENT = ".skyplane"
 """The reserved key segment under a destination's prefix. Listings and syncs leave it out."""
 
 SOURCE_VERSION_KEY = "skyplane-source"
 """The user-metadata key under which a copy records the version of the source object that it was made from."""
+
+
+_Bytes = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class MappingKind(enum.Enum):
@@ -94,13 +98,13 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
 
     compare: Compare = Compare.ALWAYS
     compression: Compression = Compression.AUTO
-    part_size: int = 0
-    multipart_threshold: int = 0
-    concurrency: int = 32
+    part_size: _Bytes = 0
+    multipart_threshold: _Bytes = 0
+    concurrency: Concurrency = 32
     keep_attributes: bool = True
     record_source: bool = True
-    progress_timeout: float = 300.0
-    max_attempts: int = 5
+    progress_timeout: Annotated[float, msgspec.Meta(gt=0)] = 300.0
+    max_attempts: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 5
 
 
 class TransferSpec(msgspec.Struct, frozen=True):
@@ -113,7 +117,7 @@ class TransferSpec(msgspec.Struct, frozen=True):
     transfer_id: str
     source: StoreConfig
     selection: Selection
-    destinations: tuple[Destination, ...]
+    destinations: Annotated[tuple[Destination, ...], msgspec.Meta(min_length=1, max_length=64)]
     options: TransferOptions
     state: str
     created_at: float

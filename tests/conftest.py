@@ -94,7 +94,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick tests first: whoever broke something hears of it in the first seconds."""
-    order = ("unit", "conformance", "integration", "faults")
+    order = ("unit", "conformance", "fuzz", "security", "integration", "faults")
     rank = {ROOT / "tests" / name: number for number, name in enumerate(order)}
 
     def key(item: pytest.Item) -> int:

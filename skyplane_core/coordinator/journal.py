@@ -14,7 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 import msgspec
 
 from skyplane_core.coordinator.store import AgentStore
-from skyplane_core.errors import SkyplaneError
+from skyplane_core.errors import SkyplaneError, StoreRejected
 from skyplane_core.model import PartAck
 
 GROUP_SECONDS = 0.01
@@ -149,10 +149,23 @@ def journal_keys(store: AgentStore, state: str) -> list[str]:
 
 
 def decode(data: bytes) -> Iterator[Record]:
-    """The records of one journal object."""
+    """The records of one journal object.
+
+    Raises:
+        StoreRejected: a line is no record.
+    """
     for line in data.splitlines():
-        if line:
-            yield _decoder.decode(line)
+        if not line:
+            continue
+        try:
+            record = _decoder.decode(line)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            raise StoreRejected(
+                "a journal cannot be read",
+                why=f"one of its lines is no record ({type(error).__name__})",
+                next_step="Start the transfer anew, without its id.",
+            ) from error
+        yield record
 
 
 class Recovered(msgspec.Struct):

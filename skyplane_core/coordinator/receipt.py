@@ -9,10 +9,14 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import msgspec
 
+from skyplane_core.errors import StoreRejected
 from skyplane_core.spec import Progress, ReceiptLine
+
+T = TypeVar("T")
 
 SEGMENT_LINES = 10_000
 SEGMENT_BYTES = 16 * 1024 * 1024
@@ -27,6 +31,9 @@ class ReceiptSummary(msgspec.Struct, frozen=True):
 
     progress: Progress
     segments: tuple[str, ...]
+
+
+_summary_decoder = msgspec.json.Decoder(ReceiptSummary)
 
 
 class ReceiptWriter:
@@ -92,12 +99,24 @@ def read_receipt(get: Callable[[str], bytes], state: str) -> tuple[Progress, Ite
 
     Raises:
         ObjectNotFound: the receipt was never closed, so the transfer has not ended.
+        StoreRejected: what is there is no receipt of this transfer.
     """
-    summary = msgspec.json.decode(get(f"{state}receipt.json"), type=ReceiptSummary)
+    summary = _decoded(_summary_decoder, get(f"{state}receipt.json"), f"{state}receipt.json")
+    for key in summary.segments:
+        # Whoever can write to the destination could otherwise have any of its objects read for a receipt.
+        if not key.startswith(f"{state}receipt-"):
+            raise StoreRejected("the receipt names a segment that is not its own", where=key)
 
     def lines() -> Iterator[ReceiptLine]:
         for key in summary.segments:
             for line in get(key).splitlines():
-                yield _line_decoder.decode(line)
+                yield _decoded(_line_decoder, line, key)
 
     return summary.progress, lines()
+
+
+def _decoded(decoder: msgspec.json.Decoder[T], content: bytes, key: str) -> T:
+    try:
+        return decoder.decode(content)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise StoreRejected("the receipt cannot be read", where=key, why=type(error).__name__) from error

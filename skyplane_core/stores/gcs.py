@@ -35,6 +35,7 @@ from skyplane_core.stores.gcs_calls import GcsCalls, open_pool
 from skyplane_core.stores.gcs_data import GcsData
 from skyplane_core.stores.gcs_upload import GcsUploads
 from skyplane_core.stores.http_data import ANSWER_LIMIT
+from skyplane_core.stores.paging import Pages
 
 __all__ = ["GcsStore", "from_google_credentials", "open_store", "resolve"]
 
@@ -82,6 +83,7 @@ class GcsStore:
 
     def list(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
         token, size = "", _PAGE
+        pages = Pages(self.uri)
         while True:
             target = wire.json_target(
                 self._bucket,
@@ -98,17 +100,16 @@ class GcsStore:
                 size //= 4
                 continue
             page = self._calls.decode(answer.body, wire.JsonPage)
-            for item in page.items:
-                # startOffset is inclusive.
-                if item.name != start_after or not start_after:
-                    yield item.info()
+            # startOffset is inclusive.
+            yield from _infos(self._calls, [item for item in page.items if item.name != start_after or not start_after])
             if not page.next_page_token:
                 return
+            pages.turn(page.next_page_token, len(page.items))
             token, size = page.next_page_token, min(_PAGE, size * 2)
 
     def head(self, key: str) -> ObjectInfo:
         with self._pool.connection() as http:
-            return self._calls.head(http, key).info()
+            return _infos(self._calls, [self._calls.head(http, key)])[0]
 
     def create_upload(self, key: str, attributes: ObjectAttributes) -> str:
         return self._uploads.create(key, attributes)
@@ -148,3 +149,10 @@ class GcsStore:
 
     def close(self) -> None:
         self._pool.close()
+
+
+def _infos(calls: GcsCalls, items: list[wire.JsonObject]) -> list[ObjectInfo]:
+    try:
+        return [item.info() for item in items]
+    except (ValueError, OverflowError) as error:
+        raise calls.garbled(error) from error

@@ -143,7 +143,7 @@ class GcsCalls:
         """A JSON answer as ``kind``."""
         try:
             return msgspec.json.decode(body, type=kind)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise self.garbled(error, key) from error
 
     def garbled(self, error: Exception, key: str = "") -> StoreUnavailable:

@@ -20,6 +20,7 @@ from skyplane_core.stores.gcs_calls import GcsCalls, open_http
 from skyplane_core.stores.gcs_data import reject_written
 from skyplane_core.stores.http_data import HttpData
 from skyplane_core.stores.http_pool import ConnectionPool
+from skyplane_core.stores.paging import Pages
 
 _PAGE = 1000
 # A page of the longest keys, escaped, has to fit into what the HTTP client keeps of an answer.
@@ -118,6 +119,7 @@ class GcsUploads:
 
     def open_uploads(self, prefix: str = "") -> Iterator[tuple[str, str]]:
         key_marker = upload_marker = encoding = ""
+        pages = Pages(self._calls.where(""))
         while True:
             target = wire.xml_target(
                 self._bucket,
@@ -132,6 +134,8 @@ class GcsUploads:
                 answer = self._calls.send(http, "GET", target, "cannot list uploads", missing=BucketNotFound)
             try:
                 page = xml.parse_uploads(answer.body)
+                if page.next_key and page.next_key.encode() < key_marker.encode():
+                    raise ValueError("the next page of uploads is not after this one")
             except ValueError as error:
                 if encoding:
                     raise self._calls.garbled(error) from error
@@ -141,6 +145,7 @@ class GcsUploads:
             yield from (found for found in page.uploads if found[0].startswith(prefix))
             if not (page.next_key or page.next_upload):
                 return
+            pages.turn((page.next_key, page.next_upload), len(page.uploads))
             key_marker, upload_marker = page.next_key, page.next_upload
 
     def _check(self, key: str, upload_id: str, size: int, crc32c: int, precondition: Precondition) -> Stored | None:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from datetime import datetime
 from http.client import HTTPMessage
+from typing import Annotated
 from urllib.parse import quote
 
 import msgspec
@@ -42,7 +43,7 @@ class JsonObject(msgspec.Struct, rename="camel"):
     """The object resource of the JSON API, as far as we read it. GCS writes 64-bit integers as strings."""
 
     name: str
-    size: str = "0"
+    size: Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{1,18}\Z")] = "0"
     generation: str = ""
     metageneration: str = ""
     updated: datetime | None = None

@@ -8,6 +8,7 @@ from skyplane_core.errors import StoreRejected, StoreUnavailable
 from skyplane_core.model import ObjectInfo, StoredPart
 from skyplane_core.stores import s3_servers, s3_version, s3_xml
 from skyplane_core.stores.http_data import ANSWER_LIMIT, Answer
+from skyplane_core.stores.paging import Pages
 from skyplane_core.stores.s3_calls import S3Calls
 
 _PAGE = 1000
@@ -125,6 +126,7 @@ def _pages(
     """
     size = _PAGE
     marker: dict[str, str] = {}
+    turning = Pages(calls.where(key))
     while True:
         answer = calls.send("GET", key, query=query | marker | {limit: str(size)})
         if len(answer.body) >= ANSWER_LIMIT and size > 1:
@@ -139,8 +141,9 @@ def _pages(
         yield answer, document
         if not document.truncated:
             return
-        if not any(after.values()) or after == marker:
+        if not any(after.values()):
             raise StoreUnavailable("the listing does not go on", where=calls.where(key), why="it names no next page")
+        turning.turn(after, len(document.rows))
         marker, size = after, min(_PAGE, size * 2)
 
 
