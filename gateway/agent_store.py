@@ -85,8 +85,8 @@ class CalledStore:
     def abort_upload(self, key: str, upload_id: str) -> None:
         self._ask(AbortUpload(key, upload_id), type(None))
 
-    def delete(self, key: str) -> None:
-        self._ask(Delete(key), type(None))
+    def delete(self, key: str, precondition: Precondition = Precondition()) -> None:
+        self._ask(Delete(key, precondition), type(None))
 
     def read_back(self, key: str, version: str, size: int) -> int:
         return self._ask(ReadBack(key, version, size), int)

@@ -1,17 +1,21 @@
-"""Acts on what the transfer machine asks for at a destination: complete, verify, recognise, abort."""
+"""Acts on what the transfer machine asks for at a destination: complete, verify, recognise, abort, discard."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
 
-from skyplane_core.coordinator.events import Abort, Commit, Event, Recognise, Verify
+from skyplane_core.coordinator.events import Abort, Commit, Discard, Event, Recognise, Verify
 from skyplane_core.coordinator.machine import TransferMachine
 from skyplane_core.coordinator.store import AgentStore
-from skyplane_core.errors import PreconditionFailed, SkyplaneError
-from skyplane_core.model import Stored
+from skyplane_core.errors import PreconditionFailed, SkyplaneError, SourceChanged, StoreRejected
+from skyplane_core.model import ObjectInfo, Precondition, Stored, StoredPart
+from skyplane_core.spec import SOURCE_VERSION_KEY
 
 log = logging.getLogger(__name__)
+
+LOOKS = 4
+"""How often what changes under a commit or a reading back is looked at: late sendings of ours are few."""
 
 Do = Callable[[Callable[[], list[Event]]], None]
 
@@ -46,6 +50,8 @@ class Committer:
                 self._settle(event, lambda: self._recognise(event))
             case Abort():
                 self._abort(event)
+            case Discard():
+                self._discard(event)
             case _:
                 raise TypeError(f"not an event for a committer: {event!r}")
 
@@ -57,31 +63,76 @@ class Committer:
             self._do(lambda: self._machine.failed(event.object, event.destination, error))
 
     def _commit(self, event: Commit) -> None:
-        store = self._destinations[event.destination]
-        stored = store.complete_upload(
+        parts, looks = event.parts, 1
+        while True:
+            try:
+                stored = self._complete(event, parts)
+                break
+            except StoreRejected:
+                found = self._put_again(event, parts) if looks < LOOKS else None
+                if found is None:
+                    raise
+                parts, looks = found, looks + 1
+        self._closed(event.upload_id)
+        self._do(lambda: self._machine.committed(event.object, event.destination, stored, event.crc32c))
+
+    def _complete(self, event: Commit, parts: tuple[StoredPart, ...]) -> Stored:
+        return self._destinations[event.destination].complete_upload(
             event.key,
             event.upload_id,
-            event.parts,
+            parts,
             size=event.size,
             crc32c=event.crc32c,
             precondition=event.precondition,
         )
-        self._closed(event.upload_id)
-        self._do(lambda: self._machine.committed(event.object, event.destination, stored, event.crc32c))
+
+    def _put_again(self, event: Commit, parts: tuple[StoredPart, ...]) -> tuple[StoredPart, ...] | None:
+        """The parts as the store lists them, where a late sending replaced some by the same bytes; None otherwise.
+
+        Stores that encrypt with a key of their own give each put another id.
+        """
+        listed = {
+            part.number: part for part in self._destinations[event.destination].list_parts(event.key, event.upload_id)
+        }
+        again = tuple(listed.get(part.number, part) for part in parts)
+        same = all(
+            new.part_id == old.part_id or (new.crc32c is not None and (new.size, new.crc32c) == (old.size, old.crc32c))
+            for new, old in zip(again, parts, strict=True)
+        )
+        return again if same and again != parts else None
 
     def _verify(self, event: Verify) -> None:
+        """Read it back. What replaced it meanwhile may be a late sending of ours: the same bytes are as good."""
         store = self._destinations[event.destination]
-        read = store.read_back(event.key, event.stored.version, event.stored.size)
-        self._do(lambda: self._machine.verified(event.object, event.destination, event.stored, event.crc32c, read))
+        stored = event.stored
+        for _ in range(LOOKS):
+            try:
+                read = store.read_back(event.key, stored.version, stored.size)
+                break
+            except SourceChanged as changed:
+                info = store.head(event.key)
+                if info.size != stored.size:
+                    raise _replaced(event.key) from changed
+                stored = Stored(info.version, info.size)
+        else:
+            raise _replaced(event.key)
+        if stored is not event.stored and read != event.crc32c:
+            raise _replaced(event.key)
+        self._do(lambda: self._machine.verified(event.object, event.destination, stored, event.crc32c, read))
 
     def _recognise(self, event: Recognise) -> None:
         """An object whose checksum is ours was written by our earlier attempt; any other is somebody else's."""
         store = self._destinations[event.destination]
         info = store.head(event.key)
-        crc = info.crc32c
+        crc, read = info.crc32c, False
         attestation = store.capabilities.attestation if crc is not None else None
         if crc is None and info.size == event.part.size:
-            crc = store.read_back(event.key, info.version, info.size)
+            crc, read = store.read_back(event.key, info.version, info.size), True
+        if read and crc != event.crc32c and _made_from(info) == event.part.version:
+            # Ours, and damaged on its way.
+            damaged, found = Stored(info.version, info.size), crc or 0
+            self._do(lambda: self._machine.verified(event.object, event.destination, damaged, event.crc32c, found))
+            return
         if info.size != event.part.size or crc != event.crc32c:
             raise PreconditionFailed(
                 event.reason, where=event.key, next_step="Somebody else writes to the destination."
@@ -98,3 +149,23 @@ class Committer:
             self.left_open = True
             # The journal still names it, so the next run of this transfer aborts it.
             log.warning("an upload could not be aborted", extra={"fields": {"why": str(error)}})
+
+    def _discard(self, event: Discard) -> None:
+        try:
+            self._destinations[event.destination].delete(event.key, Precondition(version=event.version))
+        except SkyplaneError as error:
+            # Its failure is in the receipt already, and says what is to be done.
+            log.warning("a damaged object could not be deleted", extra={"fields": {"why": str(error)}})
+
+
+def _made_from(info: ObjectInfo) -> str | None:
+    """The source version that an object says it is a copy of."""
+    return info.attributes.metadata.get(SOURCE_VERSION_KEY) if info.attributes is not None else None
+
+
+def _replaced(key: str) -> PreconditionFailed:
+    return PreconditionFailed(
+        "the object was replaced before it could be read back",
+        where=key,
+        next_step="Somebody else writes to the destination.",
+    )

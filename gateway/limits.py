@@ -14,6 +14,8 @@ LEASES_PER_SLOT = 2
 POOL_SHARE = 0.75
 """Share of the reader's buffer pool that leases of one transfer may fill."""
 LEASE_SECONDS = 600.0
+LEASE_ID_BITS = 48
+"""Two coordinators of one transfer draw overlapping ids about once in 2^48 times the leases of both."""
 
 
 def new_machine(spec: TransferSpec, routes: Mapping[str, tuple[str, ...]], pool_bytes: int) -> TransferMachine:
@@ -26,6 +28,7 @@ def new_machine(spec: TransferSpec, routes: Mapping[str, tuple[str, ...]], pool_
             max_bytes=int(pool_bytes * POOL_SHARE),
             lease_seconds=LEASE_SECONDS,
             wanted=wanted,
+            first_id=random.getrandbits(LEASE_ID_BITS),
         ),
         max_attempts=spec.options.max_attempts,
         uniform=random.uniform,

@@ -17,9 +17,9 @@ from skyplane_core.coordinator.journal import (
     journal_keys,
     replay,
 )
-from skyplane_core.coordinator.receipt import ReceiptWriter
+from skyplane_core.coordinator.receipt import ReceiptWriter, segment_prefix
 from skyplane_core.coordinator.store import AgentStore
-from skyplane_core.errors import UsageError
+from skyplane_core.errors import ObjectNotFound, UsageError
 from skyplane_core.spec import TransferSpec
 
 log = logging.getLogger(__name__)
@@ -40,8 +40,9 @@ class Records:
         self._store = store
         self._state = state
         self._what = ""
-        self.receipt = ReceiptWriter(store.put_bytes, state)
-        self.journal = Journal(store, state, f"{time.time_ns():x}")
+        incarnation = f"{time.time_ns():x}"
+        self.receipt = ReceiptWriter(store.put_bytes, state, incarnation)
+        self.journal = Journal(store, state, incarnation)
 
     def begin(self, spec: TransferSpec) -> None:
         """Note what this transfer is, for whoever continues it."""
@@ -49,14 +50,16 @@ class Records:
         self.journal.note(BeganRecord(self._what))
 
     def recover(self) -> dict[tuple[str, int], list[Recovered]]:
-        """The open uploads of earlier coordinators of this transfer, whose journals are ours from now on.
+        """The open uploads of earlier coordinators of this transfer, whose journals and receipts are ours from now on.
 
         Raises:
             UsageError: they are of a transfer between other places.
             SkyplaneError: the journals cannot be read.
         """
         keys = journal_keys(self._store, self._state)
-        self.journal.supersede(keys)
+        # Their receipts go with the journals: once ours is durable, no summary names those segments any more.
+        segments = [info.key for info in self._store.list(segment_prefix(self._state))]
+        self.journal.supersede([*keys, *segments])
         return replay(self._records(keys))
 
     def closed(self, upload_id: str) -> None:
@@ -73,10 +76,17 @@ class Records:
     def _records(self, keys: list[str]) -> Iterator[Record]:
         with ThreadPoolExecutor(READS, thread_name_prefix="journal") as pool:
             for first in range(0, len(keys), READS):
-                for data in pool.map(self._store.get_bytes, keys[first : first + READS]):
+                for data in pool.map(self._read, keys[first : first + READS]):
                     for record in decode(data):
                         self._check(record)
                         yield record
+
+    def _read(self, key: str) -> bytes:
+        try:
+            return self._store.get_bytes(key)
+        except ObjectNotFound:
+            # A coordinator that had ended well was deleting its journal when it died: nothing in it is open.
+            return b""
 
     def _check(self, record: Record) -> None:
         if isinstance(record, BeganRecord) and self._what and record.what != self._what:

@@ -53,6 +53,7 @@ class AbortUpload(msgspec.Struct, frozen=True, tag=True):
 
 class Delete(msgspec.Struct, frozen=True, tag=True):
     key: str
+    precondition: Precondition = Precondition()
 
 
 class ReadBack(msgspec.Struct, frozen=True, tag=True):
@@ -111,7 +112,7 @@ def perform(store: ObjectStore, call: StoreCall) -> Any:
         case AbortUpload():
             return store.abort_upload(call.key, call.upload_id)
         case Delete():
-            return store.delete(call.key)
+            return store.delete(call.key, call.precondition)
         case ReadBack():
             return read_back(store, call.key, call.version, call.size)
         case PutBytes():

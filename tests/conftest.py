@@ -87,6 +87,12 @@ hypothesis.settings.register_profile("explore", deadline=None, max_examples=2000
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "check"))
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("simulation", "schedules of tests/simulation")
+    group.addoption("--seed", type=int, help="run the schedule of this seed alone, and show it")
+    group.addoption("--schedules", type=int, help="run so many schedules instead of 10,000")
+
+
 def pytest_configure(config: pytest.Config) -> None:
     if config.option.basetemp is None:
         config.option.basetemp = str(_SESSION_DIRECTORY / "tmp")
@@ -94,7 +100,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick tests first: whoever broke something hears of it in the first seconds."""
-    order = ("unit", "conformance", "fuzz", "security", "integration", "faults")
+    order = ("unit", "simulation", "conformance", "fuzz", "security", "lab", "integration", "faults")
     rank = {ROOT / "tests" / name: number for number, name in enumerate(order)}
 
     def key(item: pytest.Item) -> int:

@@ -50,6 +50,17 @@ class Abort(msgspec.Struct, frozen=True):
     upload_id: str
 
 
+class Discard(msgspec.Struct, frozen=True):
+    """What was read back is not what was sent: delete exactly this version.
+
+    It carries our record of the source's version, and a later sync would believe that.
+    """
+
+    destination: int
+    key: str
+    version: str
+
+
 class Acked(msgspec.Struct, frozen=True):
     """A multipart part is stored; to be journalled."""
 
@@ -63,4 +74,4 @@ class Finished(msgspec.Struct, frozen=True):
     line: ReceiptLine
 
 
-Event = Commit | Verify | Recognise | Abort | Acked | Finished
+Event = Commit | Verify | Recognise | Abort | Discard | Acked | Finished

@@ -80,7 +80,7 @@ class Journal:
         self._thread.start()
 
     def supersede(self, keys: Sequence[str]) -> None:
-        """Take over the journal objects of earlier coordinators, which are discarded together with ours."""
+        """Take over the state objects of earlier coordinators, which are discarded together with our journal."""
         self._earlier = list(keys)
 
     def record(self, record: UploadRecord) -> None:

@@ -44,6 +44,8 @@ class LeaseTable:
         max_bytes: payload bytes that one reader may hold; a single larger part is leased alone.
         lease_seconds: after so long without an answer a lease is void and its parts are leased again.
         wanted: asked before a part is leased; False drops it (its object has failed, or an earlier sending arrived).
+        first_id: of the first lease. Drawn anew for each table, it tells answers to this one from late answers to
+            leases of an earlier coordinator of the same transfer, which had other numbers for its objects.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class LeaseTable:
         max_bytes: int,
         lease_seconds: float,
         wanted: Callable[[PartLease], bool],
+        first_id: int = 1,
     ) -> None:
         self._transfer_id = transfer_id
         self._routes = dict(routes)
@@ -68,7 +71,7 @@ class LeaseTable:
         self._out: dict[int, Out] = {}
         self._held_leases = dict.fromkeys(self._routes, 0)
         self._held_bytes = dict.fromkeys(self._routes, 0)
-        self._ids = itertools.count(1)
+        self._first_id = self._next_id = first_id
         self._order = itertools.count()
         self._small_turn = False
 
@@ -107,16 +110,21 @@ class LeaseTable:
         if not batch:
             return None
         lease = Lease(
-            lease_id=next(self._ids),
+            lease_id=self._next_id,
             transfer_id=self._transfer_id,
             attempt=batch[0].attempt,
             route=self._routes[reader],
             parts=tuple(waiting.part for waiting in batch),
         )
+        self._next_id += 1
         self._out[lease.lease_id] = Out(lease, reader, now + self._lease_seconds)
         self._held_leases[reader] += 1
         self._held_bytes[reader] += lease.size
         return lease
+
+    def issued(self, lease_id: int) -> bool:
+        """Whether a lease of this id was ever handed out here."""
+        return self._first_id <= lease_id < self._next_id
 
     def settle(self, lease_id: int) -> Lease | None:
         """A reader answered: the lease is over. None if it had expired, in which case its parts may be out again."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from skyplane_core.coordinator.events import Abort, Acked, Commit, Event, Finished, Recognise, Verify
+from skyplane_core.coordinator.events import Abort, Acked, Commit, Discard, Event, Finished, Recognise, Verify
 from skyplane_core.coordinator.leases import LeaseTable
 from skyplane_core.coordinator.objects import ObjectState, TargetState
 from skyplane_core.coordinator.retry import retry_delay
@@ -113,7 +113,12 @@ class TransferMachine:
         return [self._failed(info, destination, destination_key, error)]
 
     def on_result(self, result: LeaseResult, now: float) -> list[Event]:
-        """A reader reports on a lease. Late and repeated reports are harmless: the first ack of a part counts."""
+        """A reader reports on a lease. Late and repeated reports are harmless: the first ack of a part counts.
+
+        A report to an earlier coordinator is of other objects, whatever numbers it names, and is ignored.
+        """
+        if not self.table.issued(result.lease_id):
+            return []
         lease = self.table.settle(result.lease_id)
         self.tally.wire_bytes += result.wire_bytes
         events: list[Event] = []
@@ -149,12 +154,14 @@ class TransferMachine:
         if state is None or state.targets[destination].settled:
             return []
         if read_back != crc32c:
+            key = state.targets[destination].target.key
             error = ChecksumMismatch(
                 "reading the object back gave other bytes than were sent",
-                where=state.targets[destination].target.key,
+                where=key,
                 why=f"CRC32C {read_back:08x} instead of {crc32c:08x}",
+                next_step="It is deleted there; run the transfer again.",
             )
-            return self.failed(number, destination, error.record())
+            return [Discard(destination, key, stored.version), *self.failed(number, destination, error.record())]
         attested = Stored(stored.version, stored.size, read_back, Attestation.READ_BACK)
         return self._done(state, destination, attested, crc32c)
 

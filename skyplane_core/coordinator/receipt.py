@@ -1,7 +1,8 @@
 """The receipt: one line an object and destination, durable before the transfer is called done.
 
-It is written below the transfer's state prefix as ``receipt-<n>.jsonl`` segments while the transfer runs, and closed by
-``receipt.json``, the summary, which exists only when all segments do.
+It is written below the transfer's state prefix as ``receipt-<incarnation>-<n>.jsonl`` segments while the transfer
+runs, and closed by ``receipt.json``, the summary, which names them and is written when all of them are stored. What an
+earlier coordinator of the transfer still writes has other names.
 """
 
 from __future__ import annotations
@@ -44,11 +45,13 @@ class ReceiptWriter:
     Args:
         put: stores bytes under a key; raises StoreError.
         state: key prefix of this transfer's state, ending in ``/``.
+        incarnation: distinguishes the coordinators that have worked on this transfer.
     """
 
-    def __init__(self, put: Callable[[str, bytes], None], state: str) -> None:
+    def __init__(self, put: Callable[[str, bytes], None], state: str, incarnation: str) -> None:
         self._put = put
         self._state = state
+        self._prefix = f"{segment_prefix(state)}{incarnation}-"
         self._lock = threading.Lock()
         self._storing = threading.Lock()
         self._lines: list[bytes] = []
@@ -76,7 +79,7 @@ class ReceiptWriter:
         """Store the segments that are full. One that cannot be stored is kept and tried again with the next."""
         with self._storing:
             while self._full:
-                key = f"{self._state}receipt-{len(self._segments):06d}.jsonl"
+                key = f"{self._prefix}{len(self._segments):06d}.jsonl"
                 self._put(key, self._full[0])
                 self._segments.append(key)
                 self._full.popleft()
@@ -92,6 +95,11 @@ class ReceiptWriter:
     def _cut(self) -> None:
         self._full.append(b"".join(self._lines))
         self._lines, self._bytes = [], 0
+
+
+def segment_prefix(state: str) -> str:
+    """What the keys of all segments below ``state`` begin with."""
+    return f"{state}receipt-"
 
 
 def read_receipt(get: Callable[[str], bytes], state: str) -> tuple[Progress, Iterator[ReceiptLine]]:

@@ -75,7 +75,7 @@ def line(number: int) -> ReceiptLine:
 
 def test_a_receipt_is_readable_only_when_it_is_closed_and_then_has_every_line() -> None:
     store = DictStore()
-    writer = ReceiptWriter(store.put_bytes, "t/")
+    writer = ReceiptWriter(store.put_bytes, "t/", "1")
     lines = [line(n) for n in range(SEGMENT_LINES + 3)]
     for one in lines:
         writer.add(one)
@@ -87,3 +87,15 @@ def test_a_receipt_is_readable_only_when_it_is_closed_and_then_has_every_line() 
     assert totals == progress
     assert list(read) == lines
     assert len(store.objects) == 3
+
+
+def test_what_an_earlier_coordinator_still_writes_is_in_nobody_elses_receipt() -> None:
+    store = DictStore()
+    earlier, ours = (ReceiptWriter(store.put_bytes, "t/", incarnation) for incarnation in "12")
+    earlier.add(line(1))
+    ours.add(line(2))
+    ours.close(Progress("t", TransferState.DONE))
+    summary = store.objects.pop(ours.key)
+    earlier.close(Progress("t", TransferState.FAILED))
+    store.objects[ours.key] = summary
+    assert list(read_receipt(store.get_bytes, "t/")[1]) == [line(2)]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skyplane_core.coordinator.events import Abort, Commit, Event, Finished, Recognise, Verify
+from skyplane_core.coordinator.events import Abort, Commit, Discard, Event, Finished, Recognise, Verify
 from skyplane_core.coordinator.leases import LeaseTable
 from skyplane_core.coordinator.machine import TransferMachine
 from skyplane_core.errors import (
@@ -109,6 +109,8 @@ def test_reading_back_other_bytes_is_a_failure_by_name() -> None:
     assert isinstance(event, Verify)
     done = m.verified(1, 0, event.stored, event.crc32c, event.crc32c ^ 1)
     assert outcomes(done) == [Outcome.FAILED]
+    # Its metadata names the source's version, which the next sync would believe.
+    assert [(e.key, e.version) for e in done if isinstance(e, Discard)] == [("to/1", "d1")]
     assert m.tally.failures[0][0] == "key-1"
 
 
@@ -153,6 +155,25 @@ def test_parts_that_an_earlier_coordinator_stored_are_not_leased() -> None:
     m.admit(1, ObjectInfo("k", 2 * size, "v"), "new", [target], cut, already)
     assert [p.part for p in take(m).parts] == [1]
     assert m.table.take("r", 0.0) is None
+
+
+def test_an_answer_to_a_lease_of_an_earlier_coordinator_says_nothing_about_objects_of_this_one() -> None:
+    def coordinator(first_id: int) -> TransferMachine:
+        limits = {"max_leases": 4, "max_bytes": 1 << 30, "lease_seconds": 60.0}
+        return TransferMachine(
+            lambda wanted: LeaseTable("t", {"r": ()}, wanted=wanted, first_id=first_id, **limits),  # type: ignore[arg-type]
+            max_attempts=5,
+            uniform=lambda low, high: high,
+        )
+
+    before, now = coordinator(70), coordinator(900)
+    admit(before, 1, 10)
+    late = ack(take(before))
+    admit(now, 1, 10)
+    lease = take(now)
+    assert now.on_result(late, 0.0) == []
+    assert now.in_flight == now.table.out == 1
+    assert outcomes(now.on_result(ack(lease), 0.0)) == [Outcome.COPIED]
 
 
 def test_a_passing_failure_is_tried_again_later_and_only_so_often() -> None:

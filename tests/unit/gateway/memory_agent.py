@@ -95,7 +95,7 @@ class MemoryStore:
         self.uploads.pop(upload_id, None)
         self.aborted.append(upload_id)
 
-    def delete(self, key: str) -> None:
+    def delete(self, key: str, precondition: Precondition = Precondition()) -> None:
         self.refuse("delete", key)
         self.state.pop(key, None)
 

@@ -13,7 +13,7 @@ import pytest
 from skyplane_core.coordinator import receipt, retry
 from skyplane_core.coordinator.journal import UploadRecord
 from skyplane_core.coordinator.receipt import read_receipt
-from skyplane_core.errors import PermissionDenied
+from skyplane_core.errors import ObjectNotFound, PermissionDenied
 from skyplane_core.model import ObjectInfo, PartLease, PartTarget, StoredPart
 from skyplane_core.spec import TransferState
 from tests.unit.gateway.memory_agent import STATE, MemoryStore, Reader, failing, objects, transfer
@@ -53,7 +53,23 @@ def test_a_resumed_transfer_that_succeeds_leaves_no_journal_of_any_coordinator()
     progress = Reader(MemoryStore(objects(1, 40)), destination).finish()
     assert progress.state is TransferState.DONE
     assert destination.uploads == {}
-    assert sorted(destination.state) == [f"{STATE}receipt-000000.jsonl", f"{STATE}receipt.json"]
+    assert not journals(destination)
+    assert len(destination.state) == 2
+
+
+def test_a_resumed_transfer_replaces_the_receipts_of_earlier_coordinators() -> None:
+    destination = MemoryStore()
+    destination.state[f"{STATE}receipt-0-000000.jsonl"] = b"{}"
+    assert Reader(MemoryStore(objects(1)), destination).finish().state is TransferState.DONE
+    assert f"{STATE}receipt-0-000000.jsonl" not in destination.state
+    assert len(list(read_receipt(destination.get_bytes, STATE)[1])) == 1
+
+
+def test_a_journal_that_is_deleted_between_its_listing_and_its_reading_is_over() -> None:
+    destination = MemoryStore()
+    destination.state[f"{STATE}journal-0-000000.jsonl"] = b""
+    destination.refuse = failing("get_bytes", f"{STATE}journal-0", ObjectNotFound("deleted"))
+    assert Reader(MemoryStore(objects(1)), destination).finish().state is TransferState.DONE
 
 
 def test_a_receipt_segment_that_cannot_be_stored_fails_the_transfer_and_does_not_hang_it() -> None:
