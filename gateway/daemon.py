@@ -64,7 +64,7 @@ def main(roles: Roles = REAL) -> int:
         bootstrap = read_bootstrap()
         check_libraries()
         tls = tls_of(bootstrap)
-        control = _listen(bootstrap.bind_host, bootstrap.control_port)
+        control = _listen(bootstrap.control_host or bootstrap.bind_host, bootstrap.control_port)
         wire = _listen(bootstrap.bind_host, bootstrap.wire_port)
         answer_fd = _detach(bootstrap)
     except CannotStartError as error:

@@ -21,9 +21,11 @@ from skyplane_core.locations import Location, resolve
 from skyplane_core.planner.plan import Plan
 from skyplane_core.prepare import Prepared, Refresh, check, prepare
 from skyplane_core.provision.base import DataplaneReference
+from skyplane_core.provision.hosts import SshHost
 from skyplane_core.spec import Compare, KeyMapping, Progress, Selection, TransferOptions
 from skyplane_core.stores.registry import open_store
 from skyplane_core.tracker import Result, Tracker
+from skyplane_core.uri import parse
 
 __all__ = ["ClientConfig", "Dataplane", "Location", "Prepared", "Result", "SkyplaneClient", "Tracker"]
 
@@ -37,12 +39,14 @@ class ClientConfig:
 
     Args:
         gateways: 1 reads and writes in one process; 2 puts a reader and a writer on either side of an encrypted wire.
+        hosts: machines reached by SSH that become the gateways, instead of ``gateways`` processes of this one.
         pool_bytes: buffer pool of each gateway; its memory limit is this plus about 150 MB.
         expiry_seconds: an idle gateway ends itself after so long.
         control_secret: from which dataplanes' identities are derived; None uses the command line's owner-only file.
     """
 
     gateways: int = 1
+    hosts: tuple[SshHost, ...] = ()
     pool_bytes: int = 512 * MIB
     expiry_seconds: float = 900.0
     control_secret: bytes | None = dataclasses.field(default=None, repr=False)
@@ -84,6 +88,7 @@ class SkyplaneClient:
         if mode not in MODES:
             raise UsageError(f"no mode {mode!r}", next_step=f"Use one of: {', '.join(MODES)}.")
         recursive = recursive or mode == "sync"
+        self._refuse_local_ends(source, destination)
         if options is None:
             options = TransferOptions(compare=Compare.EXACT if mode == "sync" or resume else Compare.ALWAYS)
         directory = recursive or selection is not None
@@ -131,7 +136,7 @@ class SkyplaneClient:
         n_vms: int = 1,
         **_unused: Any,
     ) -> Dataplane:
-        """A dataplane that is not provisioned yet. The providers must be ``local`` for now.
+        """A dataplane that is not provisioned yet. The providers must be ``local``; the config's hosts are used if any.
 
         Raises:
             UsageError: a provider or solver that does not exist yet; nothing is silently replaced by another.
@@ -153,6 +158,19 @@ class SkyplaneClient:
     def attach(self, reference: DataplaneReference) -> Dataplane:
         """The dataplane that ``reference`` names, provisioned earlier by anybody with the same control secret."""
         return Dataplane(self.config, reference)
+
+    def _refuse_local_ends(self, *ends: str | Location) -> None:
+        """A path means a file of this machine, and gateways on other hosts do not have it."""
+        if not self.config.hosts:
+            return
+        for end in ends:
+            uri, kind = (end.uri, end.store.kind) if isinstance(end, Location) else (end, parse(end, cwd="/").kind)
+            if kind == "local":
+                raise UsageError(
+                    "gateways on other hosts do not see the files of this machine",
+                    where=uri,
+                    next_step="Give no hosts, or name buckets on both sides.",
+                )
 
     def _run(
         self,

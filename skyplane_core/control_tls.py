@@ -9,7 +9,7 @@ from typing import TypedDict
 
 import httpx
 
-from skyplane_core.control import AsyncControlChannel, ControlChannel
+from skyplane_core.control import AsyncControlChannel, ControlChannel, Transport
 from skyplane_core.control_calls import MAX_ANSWER_BYTES, Request, Response
 from skyplane_core.errors import GatewayError, GatewayRefused, GatewayUnreachable
 from skyplane_core.identity import CLIENT_LIFETIME_SECONDS, DataplaneIdentity
@@ -31,7 +31,14 @@ class _CallArguments(TypedDict):
 
 def connect(identity: DataplaneIdentity, gateway_id: str, host: str, control_port: int) -> ControlChannel:
     """A channel to this gateway at this address. Nothing is dialled before the first call."""
-    return ControlChannel(_DirectTransport(_Target(identity, gateway_id, host, control_port)))
+    return ControlChannel(transport_to(identity, gateway_id, host, control_port))
+
+
+def transport_to(
+    identity: DataplaneIdentity, gateway_id: str, host: str, control_port: int, *, where: str = ""
+) -> Transport:
+    """What :func:`connect` speaks over. ``where``: what messages call it, if the address is a tunnel's."""
+    return _DirectTransport(_Target(identity, gateway_id, host, control_port, where))
 
 
 def connect_async(identity: DataplaneIdentity, gateway_id: str, host: str, control_port: int) -> AsyncControlChannel:
@@ -42,8 +49,8 @@ def connect_async(identity: DataplaneIdentity, gateway_id: str, host: str, contr
 class _Target:
     """Whom to dial, who must answer there, and how failures are told."""
 
-    def __init__(self, identity: DataplaneIdentity, gateway_id: str, host: str, port: int) -> None:
-        self.where = f"gateway {gateway_id} at {host}:{port}"
+    def __init__(self, identity: DataplaneIdentity, gateway_id: str, host: str, port: int, where: str = "") -> None:
+        self.where = where or f"gateway {gateway_id} at {host}:{port}"
         self._identity = identity
         self._url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
         # Checked in place of the address, which may be a tunnel's or anybody's.

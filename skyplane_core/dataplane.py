@@ -12,16 +12,15 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from skyplane_core.control import ControlChannel, PeerAddress
-from skyplane_core.control_tls import connect
 from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.errors import GatewayError, GatewayRefused, GatewayUnreachable, SkyplaneError, UsageError
 from skyplane_core.identity import DataplaneIdentity, new_dataplane_id
 from skyplane_core.locations import Location
 from skyplane_core.model import GatewayTransfer, TransferKeys
-from skyplane_core.planner.plan import Plan, Site, plan
+from skyplane_core.planner.plan import Plan, plan
 from skyplane_core.prepare import Prepared, check
-from skyplane_core.provision.base import DataplaneReference, GatewayAddress
-from skyplane_core.provision.local import LocalProvisioner
+from skyplane_core.provision.base import DataplaneReference, Provisioner
+from skyplane_core.provision.choose import kind_of, provisioner_for, sites
 from skyplane_core.spec import Progress, ReceiptLine
 from skyplane_core.stores.registry import open_store
 from skyplane_core.stores.whole import get_bytes
@@ -34,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class Dataplane:
-    """Local gateways that carry transfers, several at once and one after the other.
+    """Gateways that carry transfers, several at once and one after the other.
 
     Made by :meth:`SkyplaneClient.dataplane` (then :meth:`provision` it) or :meth:`SkyplaneClient.attach`.
     """
@@ -42,12 +41,13 @@ class Dataplane:
     def __init__(self, config: ClientConfig, reference: DataplaneReference | None = None) -> None:
         self._config = config
         self._reference = reference
-        self._identity: DataplaneIdentity | None = None
+        self._provisioner: Provisioner | None = None
         self._channels: dict[str, ControlChannel] = {}
         self._keys: dict[str, TransferKeys] = {}
         self._queue: list[Prepared] = []
         if reference is not None:
-            self._adopt(DataplaneIdentity(config.secret(), reference.dataplane_id), reference)
+            identity = DataplaneIdentity(config.secret(), reference.dataplane_id)
+            self._adopt(provisioner_for(config, identity, reference.provisioner), reference)
 
     # --- gateways ----------------------------------------------------------------------------------------------------
 
@@ -72,6 +72,11 @@ class Dataplane:
         """The channels to all gateways, the head's first."""
         return tuple(self._channels.values())
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user may want to know about how the gateways were started."""
+        return () if self._provisioner is None else tuple(self._provisioner.notes)
+
     def provision(self) -> None:
         """Start the gateways; repeated calls change nothing.
 
@@ -81,14 +86,13 @@ class Dataplane:
         if self._reference is not None:
             return
         identity = DataplaneIdentity(self._config.secret(), new_dataplane_id())
-        provisioner = LocalProvisioner(
-            identity, pool_bytes=self._config.pool_bytes, expiry_seconds=self._config.expiry_seconds
-        )
-        addresses = provisioner.start(self._config.gateways)
-        self._adopt(identity, provisioner.reference(addresses))
+        provisioner = provisioner_for(self._config, identity, kind_of(self._config))
+        addresses = provisioner.start(len(sites(self._config, None)))
+        self._adopt(provisioner, provisioner.reference(addresses))
         try:
             peers = tuple(
-                PeerAddress(address.gateway_id, address.host, address.wire_port) for address in self.reference.gateways
+                PeerAddress(address.gateway_id, address.dialled, address.wire_port)
+                for address in self.reference.gateways
             )
             if len(peers) > 1:
                 for channel in self._channels.values():
@@ -98,12 +102,24 @@ class Dataplane:
             raise
 
     def deprovision(self) -> None:
-        """End the gateways, and with them whatever still runs there. May be repeated."""
-        if self._reference is None or self._identity is None:
+        """End the gateways, and with them whatever still runs there. May be repeated.
+
+        Raises:
+            GatewayError: one could not be ended; the others were.
+        """
+        if self._reference is None or self._provisioner is None:
             return
         self.close()
-        LocalProvisioner(self._identity).stop(self._reference.gateways)
+        self._provisioner.stop(self._reference.gateways)
         self._reference = None
+
+    def logs(self) -> dict[str, str]:
+        """The end of each gateway's log, by gateway id.
+
+        Raises:
+            GatewayError: one cannot be fetched any more.
+        """
+        return {} if self._provisioner is None else self._provisioner.logs(self.reference.gateways)
 
     def close(self) -> None:
         """Drop this client's connections; the gateways, and what runs on them, go on. May be repeated."""
@@ -130,13 +146,7 @@ class Dataplane:
 
     def plan(self, prepared: Prepared) -> Plan:
         """The plan that :meth:`submit` executes."""
-        count = self._config.gateways if self._reference is None else len(self._reference.gateways)
-        names = (
-            [f"gateway-{number}" for number in range(count)]
-            if self._reference is None
-            else [address.gateway_id for address in self._reference.gateways]
-        )
-        return plan(prepared.spec, [Site(name) for name in names])
+        return plan(prepared.spec, sites(self._config, self._reference))
 
     def submit(self, prepared: Prepared) -> Tracker:
         """Start a transfer and return at once. Submitting the same one again changes nothing.
@@ -226,14 +236,10 @@ class Dataplane:
         self._queue.append(prepared)
         return prepared.spec.transfer_id
 
-    def _adopt(self, identity: DataplaneIdentity, reference: DataplaneReference) -> None:
-        self._identity = identity
+    def _adopt(self, provisioner: Provisioner, reference: DataplaneReference) -> None:
+        self._provisioner = provisioner
         self._reference = reference
-        self._channels = {a.gateway_id: self._channel(identity, a) for a in reference.gateways}
-
-    @staticmethod
-    def _channel(identity: DataplaneIdentity, address: GatewayAddress) -> ControlChannel:
-        return connect(identity, address.gateway_id, address.host, address.control_port)
+        self._channels = {address.gateway_id: provisioner.channel(address) for address in reference.gateways}
 
     def _hand_out(self, prepared: Prepared, path: tuple[str, ...]) -> None:
         """Give each gateway what its roles need and no more: only the writer gets the destination's credentials."""

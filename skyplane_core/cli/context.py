@@ -13,13 +13,14 @@ from skyplane_core.cli.show import JsonShow, Show, TextShow
 
 if TYPE_CHECKING:
     from skyplane_core.client import SkyplaneClient
+    from skyplane_core.provision.hosts import SshHost
 
 
-def make_client(gateways: int) -> SkyplaneClient:
+def make_client(gateways: int, hosts: tuple[SshHost, ...] = ()) -> SkyplaneClient:
     """The client, imported late: ``skyplane --help`` needs none of it."""
     from skyplane_core.client import ClientConfig, SkyplaneClient
 
-    return SkyplaneClient(ClientConfig(gateways=gateways))
+    return SkyplaneClient(ClientConfig(gateways=gateways, hosts=hosts))
 
 
 def make_show(*, json: bool) -> Show:
@@ -37,11 +38,11 @@ def make_show(*, json: bool) -> Show:
 class Context:
     """Click's ``obj``."""
 
-    make_client: Callable[[int], SkyplaneClient] = make_client
+    make_client: Callable[[int, tuple[SshHost, ...]], SkyplaneClient] = make_client
 
-    def client(self, *, gateways: int = 1) -> SkyplaneClient:
-        """A client that plans with so many gateways."""
-        return self.make_client(gateways)
+    def client(self, *, gateways: int = 1, hosts: tuple[SshHost, ...] = ()) -> SkyplaneClient:
+        """A client that plans with so many gateways, or with these hosts."""
+        return self.make_client(gateways, hosts)
 
     def show(self, *, json: bool | None) -> Show:
         """Where words go; None chooses by whether stdout is a terminal."""

@@ -9,6 +9,7 @@ from typing import NoReturn
 
 import click
 
+from skyplane_core.cli.bundle import bundle
 from skyplane_core.cli.context import Context, make_show
 from skyplane_core.cli.dataplanes import deprovision, status
 from skyplane_core.cli.exits import as_error, exit_of
@@ -32,7 +33,7 @@ def cli() -> None:
     """
 
 
-for command in (cp, sync, status, deprovision):
+for command in (cp, sync, status, deprovision, bundle):
     cli.add_command(command)
 
 

@@ -62,6 +62,8 @@ def run(client: SkyplaneClient, request: Request, show: Show) -> Exit:
     dataplane = client.dataplane()
     show.plan(dataplane.plan(prepared))
     with interrupted_by_sigterm(), provisioned(dataplane):
+        for note in dataplane.notes:
+            show.note(note)
         tracker = dataplane.submit(prepared)
         with _next_steps(prepared.spec):
             result = _watch(tracker, show)

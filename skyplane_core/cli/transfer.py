@@ -9,7 +9,9 @@ from typing import Any, TypeVar
 import click
 
 from skyplane_core.cli.context import Context, pass_context
+from skyplane_core.cli.hosts import chosen, hosts_options
 from skyplane_core.cli.values import endpoint_url, size, transfer_id
+from skyplane_core.errors import UsageError
 from skyplane_core.model import Compression
 from skyplane_core.spec import Compare, TransferOptions
 
@@ -21,8 +23,11 @@ _OPTIONS = [
     click.option("--dry-run", is_flag=True, help="Say what would be done to each object, and do nothing."),
     click.option("--json/--no-json", default=None, help="JSON lines on stdout. Default: when it is not a terminal."),
     click.option(
-        "--gateways", type=click.IntRange(1, 2), default=1, show_default=True, help="1 reads and writes in one."
+        "--gateways",
+        type=click.IntRange(1, 2),
+        help="Processes of this machine: 1 reads and writes in one, 2 in two.  [default: 1]",
     ),
+    hosts_options,
     click.option("--part-size", type=size, metavar="SIZE", help="Bytes a part, such as 16MiB. Default: chosen."),
     click.option(
         "--concurrency", type=click.IntRange(1, 1024), default=32, show_default=True, help="Requests at once."
@@ -97,7 +102,9 @@ def _transfer(
     recursive: bool,
     dry_run: bool,
     json: bool | None,
-    gateways: int,
+    gateways: int | None,
+    hosts_file: Path | None,
+    host_names: tuple[str, ...],
     part_size: int | None,
     concurrency: int,
     compression: str,
@@ -129,6 +136,12 @@ def _transfer(
         resume=resume,
     )
     show = context.show(json=json)
-    if gateways == 1 and request.options.compression is not Compression.AUTO:
+    hosts = chosen(hosts_file, host_names)
+    if hosts and gateways is not None and gateways != len(hosts):
+        raise UsageError(
+            f"--gateways {gateways} and {len(hosts)} hosts contradict each other", next_step="Leave --gateways out."
+        )
+    count = len(hosts) or gateways or 1
+    if count == 1 and request.options.compression is not Compression.AUTO:
         show.note(f"--compression {compression} has no effect: only two gateways compress (--gateways 2).")
-    return run(context.client(gateways=gateways), request, show)
+    return run(context.client(gateways=count, hosts=hosts), request, show)

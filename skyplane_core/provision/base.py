@@ -7,9 +7,15 @@ from typing import Protocol
 
 import msgspec
 
+from skyplane_core.control import ControlChannel
+
 
 class GatewayAddress(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Where one gateway runs. ``pid`` and its start time (clock ticks since boot) are 0 where it is another machine."""
+    """Where one gateway runs. ``pid`` and its start time (clock ticks since boot) are 0 where it is another machine.
+
+    A client reaches it at ``host``, other gateways at :attr:`dialled`. On an SSH host, ``ssh`` is ``user@address:port``
+    and ``directory`` the one that holds all that the gateway has there. ``region`` is for the plan.
+    """
 
     gateway_id: str
     host: str
@@ -17,6 +23,15 @@ class GatewayAddress(msgspec.Struct, frozen=True, omit_defaults=True):
     wire_port: int
     pid: int = 0
     pid_start_time: int = 0
+    wire_host: str = ""
+    ssh: str = ""
+    directory: str = ""
+    region: str = ""
+
+    @property
+    def dialled(self) -> str:
+        """Where the other gateways dial its wire port."""
+        return self.wire_host or self.host
 
 
 class DataplaneReference(msgspec.Struct, frozen=True):
@@ -33,7 +48,11 @@ class DataplaneReference(msgspec.Struct, frozen=True):
 
 
 class Provisioner(Protocol):
-    """Makes and destroys the gateways of one dataplane. Made with the dataplane's identity and holds nothing else."""
+    """Makes and destroys the gateways of one dataplane. Made with its identity and settings, and holds nothing else."""
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What a user may want to know about the last :meth:`start`: a sentence each."""
 
     def start(self, count: int) -> tuple[GatewayAddress, ...]:
         """Start ``count`` gateways and return when all of them answer.
@@ -51,3 +70,13 @@ class Provisioner(Protocol):
 
     def reference(self, gateways: Sequence[GatewayAddress]) -> DataplaneReference:
         """How these gateways are found again."""
+
+    def channel(self, gateway: GatewayAddress) -> ControlChannel:
+        """A channel to this gateway. Nothing is dialled before the first call."""
+
+    def logs(self, gateways: Sequence[GatewayAddress]) -> dict[str, str]:
+        """The end of each gateway's log, by gateway id.
+
+        Raises:
+            GatewayError: one cannot be fetched any more.
+        """

@@ -14,7 +14,8 @@ class Bootstrap(msgspec.Struct, frozen=True, omit_defaults=True):
         ca_pem: the dataplane CA's certificate; only peers with a certificate of this CA may talk to the control API.
         certificate_pem, private_key_pem: this gateway's own, for its control API.
         wire_secret: 32 bytes that all gateways of the dataplane share, to authenticate wire connections.
-        bind_host: address to listen on. ``control_port``/``wire_port`` 0: any free port.
+        bind_host: address to listen on; ``control_host``: another one for the control API.
+        control_port, wire_port: 0: any free port.
         pool_bytes: the buffer pool; the gateway's memory limit is this plus about 150 MB.
         expiry_seconds: the gateway ends itself when no transfer progressed for so long.
         log_path: file to log to; empty: standard error.
@@ -27,6 +28,7 @@ class Bootstrap(msgspec.Struct, frozen=True, omit_defaults=True):
     private_key_pem: str
     wire_secret: bytes
     bind_host: str = "127.0.0.1"
+    control_host: str = ""
     control_port: int = 0
     wire_port: int = 0
     pool_bytes: int = 512 * MIB

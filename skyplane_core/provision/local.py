@@ -13,6 +13,7 @@ from pathlib import Path
 
 import msgspec
 
+from skyplane_core.control import ControlChannel
 from skyplane_core.control_tls import connect
 from skyplane_core.errors import GatewayError, GatewayRefused, GatewayUnreachable, ProvisionFailed, UsageError
 from skyplane_core.identity import DataplaneIdentity
@@ -31,6 +32,7 @@ LOG_DAYS = 7
 _HOST = "127.0.0.1"
 _POLL_SECONDS = 0.01
 _LOG_TAIL = 2000
+_LOG_BYTES = 256 * 1024
 _MAX_LISTENING = 4096
 
 
@@ -49,6 +51,8 @@ class LocalProvisioner:
         log_dir: gets a directory for each dataplane, and in it one log for each gateway.
         command: what to run instead of this interpreter's gateway.
     """
+
+    notes: Sequence[str] = ()
 
     def __init__(
         self,
@@ -105,7 +109,7 @@ class LocalProvisioner:
         for gateway in gateways:
             if not self._running(gateway):
                 continue
-            with connect(self._identity, gateway.gateway_id, gateway.host, gateway.control_port) as channel:
+            with self.channel(gateway) as channel:
                 try:
                     channel.shutdown()
                 except GatewayUnreachable:
@@ -125,6 +129,15 @@ class LocalProvisioner:
     def reference(self, gateways: Sequence[GatewayAddress]) -> DataplaneReference:
         """How these gateways are found again."""
         return DataplaneReference(self._identity.dataplane_id, NAME, tuple(gateways), self._identity.ca_fingerprint())
+
+    def channel(self, gateway: GatewayAddress) -> ControlChannel:
+        """A channel to this gateway. Nothing is dialled before the first call."""
+        return connect(self._identity, gateway.gateway_id, gateway.host, gateway.control_port)
+
+    def logs(self, gateways: Sequence[GatewayAddress]) -> dict[str, str]:
+        """The end of each gateway's log, by gateway id; empty for one that is not there any more."""
+        paths = {gateway.gateway_id: self.log_path(gateway.gateway_id) for gateway in gateways}
+        return {name: _tail(path, _LOG_BYTES) for name, path in paths.items()}
 
     def log_path(self, gateway_id: str) -> Path:
         """Where this gateway's log is."""
@@ -187,7 +200,7 @@ class LocalProvisioner:
 
     def _failed(self, gateway_id: str, why: str) -> ProvisionFailed:
         path = self.log_path(gateway_id)
-        tail = path.read_bytes()[-_LOG_TAIL:].decode(errors="replace").strip()
+        tail = _tail(path, _LOG_TAIL).strip()
         step = f"Its log is {path}."
         if "No module named" in tail or "not installed" in tail:
             step = "Run: pip install 'airflow-provider-skyplane[gateway]'"
@@ -198,6 +211,13 @@ class LocalProvisioner:
     @staticmethod
     def _running(gateway: GatewayAddress) -> bool:
         return local_process.is_running(gateway.pid, gateway.pid_start_time)
+
+
+def _tail(path: Path, size: int) -> str:
+    try:
+        return path.read_bytes()[-size:].decode(errors="replace")
+    except FileNotFoundError:
+        return ""
 
 
 def _prune(logs: Path) -> None:

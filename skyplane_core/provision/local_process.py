@@ -13,12 +13,12 @@ COMMAND = (sys.executable, "-I", "-m", "gateway")
 
 # Nothing else is inherited: the environment of a worker is full of credentials, and any process of this user can read
 # a gateway's. Whatever a gateway needs to know about a transfer is told to it over its API.
-_INHERITED = (
+INHERITED = (
     "PATH", "LANG", "LC_ALL", "LC_CTYPE", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE", "SSL_CERT_DIR",
 )  # fmt: skip
 
 # Fresh memory costs 0.4 s/GB, more than encryption: have glibc keep what libraries free instead of giving it back.
-_GLIBC_TUNABLES = (
+GLIBC_TUNABLES = (
     "glibc.malloc.mmap_threshold=1073741824:glibc.malloc.trim_threshold=4294967296:glibc.malloc.arena_max=1"
 )
 
@@ -29,8 +29,8 @@ _children: dict[int, subprocess.Popen[bytes]] = {}
 
 def environment() -> dict[str, str]:
     """The environment of a gateway."""
-    inherited = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    return {**inherited, "GLIBC_TUNABLES": _GLIBC_TUNABLES}
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return {**inherited, "GLIBC_TUNABLES": GLIBC_TUNABLES}
 
 
 def spawn(log: Path, command: Sequence[str] = COMMAND) -> subprocess.Popen[bytes]:

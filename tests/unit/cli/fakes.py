@@ -57,6 +57,7 @@ class FakeClient:
 class FakeDataplane:
     client: FakeClient
     reference: DataplaneReference
+    notes: tuple[str, ...] = ()
 
     def plan(self, prepared: Prepared) -> Plan:
         return plan(prepared.spec, [Site(f"g{number}") for number in range(self.client.gateways)])
@@ -120,8 +121,8 @@ class Shell:
     home: Path
 
     def __call__(self, *argv: str) -> int:
-        def make_client(gateways: int) -> Any:
-            self.client.gateways = gateways
+        def make_client(gateways: int, hosts: tuple[Any, ...]) -> Any:
+            self.client.gateways = len(hosts) or gateways
             return self.client
 
         return run(list(argv), Context(make_client))

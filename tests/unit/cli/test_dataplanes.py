@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from skyplane_core.cli import records
+from skyplane_core.errors import GatewayUnreachable
 from tests.unit.cli.fakes import Shell
 
 Captured = pytest.CaptureFixture[str]
@@ -41,6 +42,17 @@ def test_deprovision_all_and_by_name(shell: Shell) -> None:
     assert shell("deprovision", "--all") == 0
     assert shell.client.events == ["deprovision dp-busy", "deprovision dp-old"]
     assert list(records.recorded()) == []
+
+
+@pytest.mark.usefixtures("left_behind")
+def test_one_that_cannot_be_reached_stays_on_the_list_until_it_is_forgotten(shell: Shell, capsys: Captured) -> None:
+    shell.client.deprovisions = GatewayUnreachable("gateway-0 could not be stopped", where="me@192.0.2.1:22")
+    assert shell("deprovision", "--all") == 3
+    assert shell.client.events == ["deprovision dp-busy", "deprovision dp-old"]
+    assert "me@192.0.2.1:22" in capsys.readouterr().err
+    assert len(list(records.recorded())) == 2
+    assert shell("deprovision", "dp-old", "--forget") == 0
+    assert [record.reference.dataplane_id for record in records.recorded()] == ["dp-busy"]
 
 
 @pytest.mark.usefixtures("left_behind")

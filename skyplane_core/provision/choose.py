@@ -1,0 +1,56 @@
+"""The one place that chooses: which provisioner makes or finds a dataplane's gateways, and what a plan may use."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from skyplane_core.errors import UsageError
+from skyplane_core.identity import DataplaneIdentity
+from skyplane_core.planner.plan import Site
+from skyplane_core.provision import local
+from skyplane_core.provision.base import DataplaneReference, Provisioner
+from skyplane_core.provision.hosts import in_order
+
+if TYPE_CHECKING:
+    from skyplane_core.client import ClientConfig
+
+SSH = "ssh"
+
+
+def kind_of(config: ClientConfig) -> str:
+    """The provisioner of new gateways: ``ssh`` if there are hosts, else ``local``."""
+    return SSH if config.hosts else local.NAME
+
+
+def provisioner_for(config: ClientConfig, identity: DataplaneIdentity, kind: str) -> Provisioner:
+    """The provisioner that a new dataplane's config, or an old one's reference, names.
+
+    Raises:
+        UsageError: there is none of that name, or the hosts make no dataplane.
+    """
+    if kind == local.NAME:
+        return local.LocalProvisioner(identity, pool_bytes=config.pool_bytes, expiry_seconds=config.expiry_seconds)
+    if kind == SSH:
+        # Only whoever has hosts needs what it imports.
+        from skyplane_core.provision.ssh import SshProvisioner
+
+        return SshProvisioner(
+            identity, config.hosts, pool_bytes=config.pool_bytes, expiry_seconds=config.expiry_seconds
+        )
+    raise UsageError(f"no provisioner {kind!r}", next_step=f"Known: {local.NAME}, {SSH}.")
+
+
+def sites(config: ClientConfig, reference: DataplaneReference | None) -> list[Site]:
+    """The gateways that there are, or that would be provisioned.
+
+    Raises:
+        UsageError: the hosts make no dataplane.
+    """
+    if reference is not None:
+        if reference.provisioner == SSH:
+            return [Site(a.gateway_id, SSH, a.region or a.ssh, loopback=False) for a in reference.gateways]
+        return [Site(a.gateway_id) for a in reference.gateways]
+    if config.hosts:
+        hosts = in_order(config.hosts)
+        return [Site(f"gateway-{n}", SSH, h.region or h.target, loopback=False) for n, h in enumerate(hosts)]
+    return [Site(f"gateway-{number}") for number in range(config.gateways)]
