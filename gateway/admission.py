@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import logging
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol
 
@@ -21,7 +21,7 @@ from skyplane_core.coordinator.machine import TransferMachine
 from skyplane_core.coordinator.store import AgentStore
 from skyplane_core.diff import Action, Decision
 from skyplane_core.errors import SkyplaneError, SourceChanged, StoreRejected, UploadNotFound
-from skyplane_core.model import ObjectAttributes, ObjectInfo, PartAck, PartTarget
+from skyplane_core.model import ObjectAttributes, ObjectInfo, PartAck, PartTarget, StoredPart
 from skyplane_core.planner.parts import cut, part_size
 from skyplane_core.spec import SOURCE_VERSION_KEY, TransferSpec
 
@@ -159,7 +159,7 @@ class Admission:
     def _open(self, number: int, decision: Decision, pieces: Sequence[tuple[int, int, int]], size: int) -> None:
         info = decision.source
         try:
-            upload_id, already = self._continue(number, decision, size) or (self._begin(decision, size), [])
+            upload_id, already = self._continue(number, decision, pieces, size) or (self._begin(decision, size), [])
             target = self._target(decision, info, upload_id, None)
             self._host.do(lambda: self._machine.admit(number, info, decision.reason, [target], pieces, already))
         except SkyplaneError as refusal:
@@ -182,7 +182,9 @@ class Admission:
             raise
         return upload_id
 
-    def _continue(self, number: int, decision: Decision, size: int) -> tuple[str, list[PartAck]] | None:
+    def _continue(
+        self, number: int, decision: Decision, pieces: Sequence[tuple[int, int, int]], size: int
+    ) -> tuple[str, list[PartAck]] | None:
         """An upload of an earlier coordinator for these very bytes, with the parts that the store still lists."""
         for recovered in self._recovered.get((decision.source.key, 0), []):
             upload = recovered.upload
@@ -200,13 +202,7 @@ class Admission:
             except UploadNotFound:
                 continue
             self._recovered[(decision.source.key, 0)].remove(recovered)
-            acks = [
-                PartAck(number, ack.part, 0, ack.size, ack.crc32c, ack.stored_part)
-                for ack in recovered.acks.values()
-                if ack.part in listed
-                and ack.stored_part is not None
-                and listed[ack.part].part_id == ack.stored_part.part_id
-            ]
+            acks = _stored_before(number, pieces, listed, recovered.acks)
             log.info("upload continued", extra={"fields": {"parts": len(acks)}})
             return upload.upload_id, acks
         return None
@@ -227,3 +223,26 @@ class Admission:
         if not options.record_source:
             return attributes
         return msgspec.structs.replace(attributes, metadata={**attributes.metadata, SOURCE_VERSION_KEY: info.version})
+
+
+def _stored_before(
+    number: int,
+    pieces: Sequence[tuple[int, int, int]],
+    listed: Mapping[int, StoredPart],
+    noted: Mapping[int, PartAck],
+) -> list[PartAck]:
+    """Acks for the parts that need not be sent again: noted when they were stored, or listed with their checksum.
+
+    Nothing but parts of these very bytes was ever put into a recorded upload, so the store's own checksum of a part
+    stands in for an ack that was not noted any more: the last seconds of a coordinator's life.
+    """
+    acks = []
+    for part_number, _offset, size in pieces:
+        part, ack = listed.get(part_number), noted.get(part_number)
+        if part is None or part.size != size:
+            continue
+        if ack is not None and ack.stored_part is not None and ack.stored_part.part_id == part.part_id:
+            acks.append(PartAck(number, part_number, 0, size, ack.crc32c, ack.stored_part))
+        elif part.crc32c is not None:
+            acks.append(PartAck(number, part_number, 0, size, part.crc32c, part))
+    return acks

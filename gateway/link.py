@@ -11,6 +11,7 @@ import itertools
 import logging
 import socket
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
@@ -27,6 +28,9 @@ from skyplane_core.errors import ErrorRecord, LinkLost, SkyplaneError, from_reco
 MAX_MESSAGE = 64 * 1024 * 1024
 CALL_SECONDS = 300.0
 """Bound on one call. Completing an object of 10,000 parts may take a store minutes."""
+QUIET_SECONDS = 10.0
+"""While a call waits, a peer that said nothing for so long is asked whether it is there, and given up as much later.
+TCP alone does not tell: it goes on acknowledging for a process that is stopped, and a middlebox for a dead path."""
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +47,11 @@ class RenewExpiry(msgspec.Struct, frozen=True, tag=True):
     """The head says that a transfer is progressing."""
 
 
-Request = StoreRequest | RenewExpiry
+class Ping(msgspec.Struct, frozen=True, tag=True):
+    """Are you there? Answered at once, however busy the peer is."""
+
+
+Request = StoreRequest | RenewExpiry | Ping
 
 
 class Asked(msgspec.Struct, frozen=True, tag=True):
@@ -99,6 +107,7 @@ class Link:
         self._workers = workers
         self._lost = lost
         self._closed = False
+        self._heard = self._asked = time.monotonic()
         sock.settimeout(None)
         prepare(sock, NETWORK)
         threading.Thread(target=self._run, name=f"link-{peer}", daemon=True).start()
@@ -108,7 +117,7 @@ class Link:
 
         Raises:
             SkyplaneError: what the peer raised.
-            LinkLost: the connection broke, or no answer came in ``timeout`` seconds.
+            LinkLost: the connection broke, the peer fell silent, or no answer came in ``timeout`` seconds.
         """
         call_id = next(self._ids)
         future: Future[bytes] = Future()
@@ -122,7 +131,7 @@ class Link:
             except OSError as error:
                 raise self._gone(str(error)) from error
             # Apart from the sending: this timeout is an OSError, too, since Python 3.11, and means something else.
-            return future.result(timeout)
+            return self._wait(future, timeout)
         except FutureTimeout as error:
             raise LinkLost("a gateway does not answer", where=self.peer, why=f"no answer in {timeout:.0f} s") from error
         finally:
@@ -135,6 +144,33 @@ class Link:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError as error:
             log.debug("link was already down", extra={"fields": {"peer": self.peer, "why": str(error)}})
+
+    def _wait(self, future: Future[bytes], timeout: float) -> bytes:
+        deadline = time.monotonic() + timeout
+        while True:
+            remaining = deadline - time.monotonic()
+            try:
+                return future.result(max(0.0, min(remaining, QUIET_SECONDS / 2)))
+            except FutureTimeout:
+                if remaining <= QUIET_SECONDS / 2:
+                    raise
+            self._probe(time.monotonic())
+
+    def _probe(self, now: float) -> None:
+        """Ask a silent peer whether it is there; end the link to one that did not answer the last time."""
+        with self._calls_lock:
+            quiet = now - max(self._heard, self._asked) >= QUIET_SECONDS
+            silent = quiet and self._asked > self._heard
+            if quiet:
+                self._asked = now
+        if silent:
+            log.warning("a peer has fallen silent", extra={"fields": {"peer": self.peer}})
+            self.close()
+        elif quiet:
+            try:
+                self._send(Asked(next(self._ids), Ping()))
+            except OSError as error:
+                raise self._gone(str(error)) from error
 
     def _gone(self, why: str = "the connection is closed") -> LinkLost:
         return LinkLost("the control link to a gateway is down", where=self.peer, why=why)
@@ -151,7 +187,10 @@ class Link:
         try:
             while True:
                 message = self._receive()
-                if isinstance(message, Asked):
+                self._heard = time.monotonic()
+                if isinstance(message, Asked) and isinstance(message.request, Ping):
+                    self._reply(Answered(message.call_id))
+                elif isinstance(message, Asked):
                     self._workers.submit(self._answer, message)
                 else:
                     self._resolve(message)
@@ -201,6 +240,9 @@ class Link:
             log_unexpected(error)
             why = type(error).__name__
             answer = Answered(asked.call_id, error=ErrorRecord("GatewayRefused", "internal error", self.peer, why))
+        self._reply(answer)
+
+    def _reply(self, answer: Answered) -> None:
         try:
             self._send(answer)
         except OSError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 import threading
+from collections import deque
 from typing import Final, NamedTuple
 
 from gateway.batch import Batch
@@ -37,6 +38,10 @@ _log = logging.getLogger(__name__)
 FRAME_BUFFER: Final = HEADER_SIZE + COMPRESS_BOUND + TAG_SIZE
 
 
+_REMEMBERED: Final = 4096
+"""Settled batches of a connection whose late or repeated answers are ignored: more than are ever out at once."""
+
+
 class Scratch:
     """A sender thread's own memory: one frame and the probe's output."""
 
@@ -62,6 +67,7 @@ class Connection:
         self._counters = counters
         self._lock = threading.Lock()
         self._unanswered: dict[bytes, _Unanswered] = {}
+        self._settled: deque[bytes] = deque(maxlen=_REMEMBERED)
         self._error: SkyplaneError | None = None
 
     @property
@@ -128,6 +134,7 @@ class Connection:
         with self._lock:
             salts = [salt for salt, item in self._unanswered.items() if item.batch.lease.transfer_id == transfer_id]
             waiting = [self._unanswered.pop(salt) for salt in salts]
+            self._settled.extend(salts)
         for entry in waiting:
             entry.batch.fail(error.record())
 
@@ -186,6 +193,7 @@ class Connection:
             # Forgotten or lost meanwhile: its batch has its result.
             if self._unanswered.pop(header.salt, None) is None:
                 return
+            self._settled.append(header.salt)
         try:
             if failure is not None:
                 raise failure
@@ -203,13 +211,21 @@ class Connection:
         record = decode_refusal(assembly.message)
         with self._lock:
             known = self._unanswered.pop(header.salt, None)
+            self._settled.append(header.salt)
         if entry is not None and known is not None:
             known.batch.fail(record)
 
     def _entry(self, header: Header) -> _Unanswered | None:
-        """What this answers; None if nobody waits for it any more."""
+        """What this answers; None if nobody waits for it any more.
+
+        Raises:
+            ProtocolError: it answers nothing that was sent here: a salt was damaged on the way, there or back.
+        """
         with self._lock:
             entry = self._unanswered.get(header.salt)
+            strange = entry is None and header.salt not in self._settled and self._error is None
+        if strange:
+            raise ProtocolError("an answer names a batch that was not sent on this connection")
         if entry is not None and entry.identity.batch != header.batch:
             raise ProtocolError("an answer names another batch than the one that it answers")
         return entry

@@ -17,6 +17,7 @@ from typing import NamedTuple, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 from skyplane_core.errors import StoreRejected, StoreUnavailable, UsageError
+from skyplane_core.stores.http_head import begin
 
 ANSWER_LIMIT = 1024 * 1024
 """Bytes kept of a body that is not the caller's object: results and error documents are far smaller."""
@@ -138,7 +139,7 @@ class HttpData:
             broken = error
         response = http.client.HTTPResponse(connection, method=method)
         try:
-            response.begin()
+            begin(response)
         except _CLOSED as error:
             response.close()
             raise broken or error from None

@@ -105,6 +105,48 @@ def test_stall_and_slow(server):
         assert 0.28 < time.monotonic() - begun < 1.5
 
 
+@pytest.mark.parametrize("in_process", [True, False])
+def test_held_requests_wait_where_they_are_told_to(in_process):
+    with ObjectServer("s3", buckets=["b"], in_process=in_process) as server:
+        server.put("b", "k", b"0123456789")
+        for action, operation, key, visible in (
+            ("hold-before", "PutObject", "before", False),
+            ("hold-during", "PutObject", "during", False),
+            ("hold-after", "PutObject", "after", True),
+            ("hold-during", "GetObject", "k", True),
+        ):
+            server.set_faults(Faults(Fault(operation, action, at=4, times=1)))
+            answers = []
+            request = ("PUT", f"/b/{key}", b"x" * 9) if operation == "PutObject" else ("GET", f"/b/{key}")
+            thread = threading.Thread(
+                target=lambda into, what: into.append(call(server, *what)), args=(answers, request)
+            )
+            thread.start()
+            assert server.wait_held() == [(operation, key)]
+            assert not answers
+            assert (key in server.list("b")) is visible
+            server.release()
+            thread.join(10)
+            assert answers[0][0] == 200
+            assert len(server.get("b", key)) == (10 if key == "k" else 9)
+        with pytest.raises(TimeoutError, match="0 of 1"):
+            server.wait_held(seconds=0.05)
+
+
+def test_a_stopping_server_does_not_keep_what_it_holds():
+    with ObjectServer("s3", buckets=["b"], faults=Faults(Fault("ListObjects", "hold-before"))) as server:
+
+        def ask():
+            with pytest.raises((OSError, http.client.HTTPException)):
+                call(server, "GET", "/b?list-type=2")
+
+        thread = threading.Thread(target=ask)
+        thread.start()
+        server.wait_held()
+    thread.join(10)
+    assert not thread.is_alive()
+
+
 def test_latency_and_bandwidth(server):
     server.put("b", "big", b"x" * 300_000)
     server.set_network(latency=0.1, bandwidth=1e6)

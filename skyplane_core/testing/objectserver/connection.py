@@ -21,6 +21,7 @@ from skyplane_core.testing.objectserver.messages import (
     StoreProtocol,
 )
 from skyplane_core.testing.objectserver.stream import ChunkedBody, FixedBody, Pacer, Stream
+from skyplane_core.testing.objectserver.tampered import TamperedBody
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ INLINE = 64 << 10
 
 _CHUNK = 1 << 20
 """Bytes of an object that are sent in one call."""
+_OF_ANSWERS = ("truncate", "flip", "slow", "reset-during", "hold-during")
+"""Faults that an answer's body meets on its way."""
 
 _PHRASES = {int(status): status.phrase for status in HTTPStatus}
 
@@ -48,6 +51,10 @@ class Surroundings(Protocol):
         """Wait; raises ConnectionLost when the server stops meanwhile."""
         ...
 
+    def hold(self, operation: str, key: str) -> None:
+        """Wait until the test releases what is held; raises ConnectionLost when the server stops meanwhile."""
+        ...
+
     def count(self, operation: str) -> None:
         """Note a request, before it is carried out."""
         ...
@@ -55,28 +62,6 @@ class Surroundings(Protocol):
     def moved(self, received: int, sent: int) -> None:
         """Note bytes on the wire."""
         ...
-
-
-class _TamperedBody:
-    """A request body that a fault changes or cuts."""
-
-    def __init__(self, inner: BodySource, fault: Fault) -> None:
-        self._inner = inner
-        self._fault = fault
-        self._done = 0
-
-    def readinto(self, view: memoryview) -> int:
-        cut = self._fault.action == "reset-during"
-        if cut:
-            if self._done >= self._fault.at:
-                raise ConnectionLost("reset by a fault")
-            view = view[: self._fault.at - self._done]
-        got = self._inner.readinto(view)
-        at = self._fault.at - self._done
-        if not cut and 0 <= at < got:
-            view[at] ^= 1
-        self._done += got
-        return got
 
 
 class Connection:
@@ -159,6 +144,8 @@ class Connection:
             server.count(call.operation)
             fault = server.faults.pick(call.operation, call.key)
             response = self._run(request, call, fault, body)
+            if fault is not None and fault.action == "hold-after":
+                server.hold(fault.operation, fault.key)
         except ApiError as error:
             response = server.protocol.render_error(error, request)
         except (ConnectionLost, OSError):
@@ -185,13 +172,16 @@ class Connection:
                 self._reset()
             if fault.action == "stall":
                 server.sleep(fault.seconds)
+            if fault.action == "hold-before":
+                server.hold(fault.operation, fault.key)
             if fault.action == "expire":
                 raise server.protocol.expire(request)
             if fault.action == "status":
                 headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
                 raise ApiError(fault.status, fault.code, "injected by a fault", headers=headers)
-            if fault.action == "flip-upload" or (fault.action == "reset-during" and request.content_length):
-                request.body = _TamperedBody(body, fault)
+            midway = fault.action in ("reset-during", "hold-during") and request.content_length
+            if fault.action == "flip-upload" or midway:
+                request.body = TamperedBody(body, fault, lambda: server.hold(fault.operation, fault.key))
             if fault.action == "slow" and isinstance(body, (FixedBody, ChunkedBody)):
                 body.limit(fault.rate)
         try:
@@ -227,8 +217,8 @@ class Connection:
         head = ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
         if request.method == "HEAD" or size == 0 or response.status in (204, 304):
             self._write(head)
-        elif fault is not None and fault.action in ("truncate", "flip", "slow", "reset-during"):
-            self._send_faulty(head, body, size, fault)
+        elif fault is not None and fault.action in _OF_ANSWERS:
+            self._send_faulty(head, body, size, fault, request)
         elif isinstance(body, bytes):
             self._write(head + body)
         elif size <= INLINE and not self._server.bandwidth:
@@ -250,7 +240,7 @@ class Connection:
             self._write(chunk)
             pacer.moved(len(chunk))
 
-    def _send_faulty(self, head: bytes, body: bytes | BlobRange, size: int, fault: Fault) -> None:
+    def _send_faulty(self, head: bytes, body: bytes | BlobRange, size: int, fault: Fault, request: Request) -> None:
         data = bytearray(body if isinstance(body, bytes) else body.blob.read(body.start, body.size))
         if fault.action == "flip" and fault.at < size:
             data[fault.at] ^= 1
@@ -260,6 +250,10 @@ class Connection:
         pacer = Pacer(fault.rate if fault.action == "slow" else self._server.bandwidth, self._server.sleep)
         self._write(head)
         view = memoryview(data)
+        if fault.action == "hold-during" and not request.content_length:
+            self._write(view[: fault.at])
+            self._server.hold(fault.operation, fault.key)
+            view = view[fault.at :]
         for start in range(0, len(view), pacer.slice):
             piece = view[start : start + pacer.slice]
             self._write(piece)

@@ -114,14 +114,14 @@ class Core:
         return _described(stored)
 
     def do_lend(self, bucket: str, key: str) -> tuple[int, list[tuple[str, int, int]]]:
-        """Hold an object's bytes until :meth:`do_release` gets this number; path, offset, size of each piece."""
+        """Hold an object's bytes until :meth:`do_return` gets this number; path, offset, size of each piece."""
         blob = self._find(bucket, key).blob
         number = next(self._loan_numbers)
         self._loans[number] = blob
         pieces = [(piece.cell.path, piece.cell.start + piece.offset, piece.size) for piece in blob.pieces]
         return number, pieces
 
-    def do_release(self, number: int) -> None:
+    def do_return(self, number: int) -> None:
         self._loans.pop(number, None)
 
     def do_head(self, bucket: str, key: str) -> dict[str, Any]:
@@ -148,6 +148,12 @@ class Core:
             "connections": listener.connections,
             "faults_fired": listener.faults.fired,
         }
+
+    def do_held(self) -> list[tuple[str, str]]:
+        return self._listener.held
+
+    def do_release(self) -> None:
+        self._listener.release()
 
     def do_set_faults(self, faults: dict[str, Any]) -> None:
         self._listener.faults = Faults.from_json(faults)

@@ -18,6 +18,9 @@ ACTIONS = {
     "flip-upload": "flip one bit of byte `at` of the request's body as it arrives",
     "slow": "move bodies at `rate` bytes a second",
     "stall": "wait `seconds` before the operation",
+    "hold-before": "wait before the operation until the server is told to release()",
+    "hold-during": "wait so after `at` bytes of body: of the request if it has one, else of the answer",
+    "hold-after": "do the operation, then wait so before answering",
     "expire": "the credentials of this request are expired from now on",
 }
 """What can go wrong, by name."""
@@ -36,7 +39,7 @@ class Fault:
         times: at most so often; None: without end.
         status, code, retry_after: of ``status`` (a status of 200 sends the error document with 200, as S3 may do
             when an upload is completed).
-        at: bytes, of ``reset-during``, ``truncate``, ``flip`` and ``flip-upload``.
+        at: bytes, of ``reset-during``, ``hold-during``, ``truncate``, ``flip`` and ``flip-upload``.
         rate: bytes per second, of ``slow``.
         seconds: of ``stall``.
     """
@@ -78,7 +81,7 @@ class Faults:
         self._lock = threading.Lock()
 
     def pick(self, operation: str, key: str) -> Fault | None:
-        """The fault of this request, if it is to have one. Counts the request."""
+        """The fault of this request, if any, with its operation and key instead of patterns. Counts the request."""
         if not self.rules:
             return None
         chosen: Fault | None = None
@@ -95,7 +98,7 @@ class Faults:
                     continue
                 self._fired[index] += 1
                 chosen = rule
-        return chosen
+        return dataclasses.replace(chosen, operation=operation, key=key) if chosen is not None else None
 
     @property
     def fired(self) -> list[int]:

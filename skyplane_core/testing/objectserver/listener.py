@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import itertools
 import logging
 import socket
 import ssl
@@ -63,6 +64,9 @@ class Listener:
             self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             self._context.load_cert_chain(*tls)
         self._lock = threading.Lock()
+        self._holding = threading.Condition()
+        self._held: dict[int, tuple[str, str]] = {}
+        self._numbers = itertools.count(1)
         self._stopping = threading.Event()
         self._open: dict[threading.Thread, socket.socket] = {}
         self._crowd = 64
@@ -82,6 +86,26 @@ class Listener:
         if self._stopping.wait(seconds):
             raise ConnectionLost("the server stops")
 
+    def hold(self, operation: str, key: str) -> None:
+        number = next(self._numbers)
+        with self._holding:
+            self._held[number] = (operation, key)
+            self._holding.wait_for(lambda: number not in self._held or self._stopping.is_set())
+        if self._stopping.is_set():
+            raise ConnectionLost("the server stops")
+
+    @property
+    def held(self) -> list[tuple[str, str]]:
+        """Operation and key of the requests that a fault holds now."""
+        with self._holding:
+            return list(self._held.values())
+
+    def release(self) -> None:
+        """Let the held requests go on."""
+        with self._holding:
+            self._held.clear()
+            self._holding.notify_all()
+
     def count(self, operation: str) -> None:
         """Note a request."""
         with self._lock:
@@ -96,6 +120,7 @@ class Listener:
     def stop(self) -> None:
         """Close every socket and join every thread. May be called again."""
         self._stopping.set()
+        self.release()
         with contextlib.suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
         self._thread.join()

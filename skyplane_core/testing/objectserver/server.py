@@ -7,6 +7,7 @@ import itertools
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,7 @@ from skyplane_core.testing.objectserver.faults import Faults
 from skyplane_core.testing.objectserver.keyring import Secrets
 from skyplane_core.testing.objectserver.process import ChildServer
 
+_HELD_POLL_SECONDS = 0.01
 _put_numbers = itertools.count(1)
 
 
@@ -189,7 +191,7 @@ class ObjectServer:
                         yield file.read(min(size, length - done))
         finally:
             if self._running is not None:
-                self._call("release", number=number)
+                self._call("return", number=number)
 
     def head(self, bucket: str, key: str) -> dict[str, Any]:
         """What the server knows about an object. Raises KeyError.
@@ -226,6 +228,23 @@ class ObjectServer:
     def set_faults(self, faults: Faults | None) -> None:
         """Put these faults in place of those before; None: nothing goes wrong from now on."""
         self._call("set_faults", faults=(faults or Faults()).to_json())
+
+    def wait_held(self, count: int = 1, seconds: float = 60.0) -> Sequence[tuple[str, str]]:
+        """Wait until faults hold ``count`` requests; returns operation and key of those that are held.
+
+        Raises:
+            TimeoutError: they have not come in ``seconds``.
+        """
+        deadline = time.monotonic() + seconds
+        while len(held := self._call("held")) < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{len(held)} of {count} requests are held after {seconds:.0f} s")
+            time.sleep(_HELD_POLL_SECONDS)
+        return [(operation, key) for operation, key in held]
+
+    def release(self) -> None:
+        """Let all held requests go on, even where nobody waits for their answer any more."""
+        self._call("release")
 
     def set_credentials(
         self,

@@ -142,6 +142,7 @@ class Reader:
 
     def __init__(self, source: MemoryStore, destination: MemoryStore, spec: TransferSpec | None = None) -> None:
         self.reports: list[Progress] = []
+        self.parts_sent = 0
         self.idle = False
         self._destination = destination
         self.run = TransferRun(
@@ -162,6 +163,7 @@ class Reader:
 
     def answer(self, lease: Lease) -> None:
         acks = []
+        self.parts_sent += len(lease.parts)
         for part in lease.parts:
             target = part.targets[0]
             stored_part = stored = None

@@ -16,7 +16,7 @@ from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.errors import ObjectNotFound, PermissionDenied
 from skyplane_core.model import ObjectInfo, PartLease, PartTarget, StoredPart
 from skyplane_core.spec import TransferState
-from tests.unit.gateway.memory_agent import STATE, MemoryStore, Reader, failing, objects, transfer
+from tests.unit.gateway.memory_agent import CRC, STATE, MemoryStore, Reader, failing, objects, transfer
 
 DENIED = PermissionDenied("no")
 
@@ -70,6 +70,23 @@ def test_a_journal_that_is_deleted_between_its_listing_and_its_reading_is_over()
     destination.state[f"{STATE}journal-0-000000.jsonl"] = b""
     destination.refuse = failing("get_bytes", f"{STATE}journal-0", ObjectNotFound("deleted"))
     assert Reader(MemoryStore(objects(1)), destination).finish().state is TransferState.DONE
+
+
+@pytest.mark.parametrize(
+    ("crc32c", "size", "sent"),
+    [(CRC, 10, 3), (None, 10, 4), (CRC, 9, 4)],
+    ids=["listed-with-checksum", "no-checksum", "another-size"],
+)
+def test_a_stored_part_whose_ack_was_not_noted_yet_is_not_sent_again_if_the_store_knows_its_checksum(
+    crc32c: int | None, size: int, sent: int
+) -> None:
+    destination = MemoryStore()
+    earlier(destination, "old")
+    destination.uploads["old"] = {1: StoredPart(1, "id-1", size, crc32c)}
+    reader = Reader(MemoryStore(objects(1, 40)), destination)
+    assert reader.finish().state is TransferState.DONE
+    assert reader.parts_sent == sent
+    assert destination.aborted == []
 
 
 def test_a_receipt_segment_that_cannot_be_stored_fails_the_transfer_and_does_not_hang_it() -> None:

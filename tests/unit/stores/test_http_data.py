@@ -98,6 +98,8 @@ def test_a_new_connection_that_is_closed_is_an_error() -> None:
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nhel\r\n0\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n9\r\nhellohell\r\n0\r\n\r\n",
         b"not http at all\r\n\r\n",
+        b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\nETag: "cu',
+        b"HTTP/1.1 200 OK\r\n",
         b"HTTP/1.1 500 Oops\r\nContent-Length: 99\r\n\r\ncut",
     ],
 )
@@ -134,6 +136,16 @@ def test_a_refusal_leaves_the_buffer_alone() -> None:
 def test_answers_without_a_body(status: bytes) -> None:
     with serving(answering(b"HTTP/1.1 " + status + b"\r\n\r\n", OK)) as url, connected(url) as data:
         assert data.send(Request("DELETE", "/b/k", {})).body == b""
+        assert read(data) == b"hello"
+
+
+@pytest.mark.parametrize("head", [b'ETag: "0123', b'ETag: "0123456789"\r\n'])
+def test_an_answer_whose_head_breaks_off_is_no_answer_even_without_a_body(head: bytes) -> None:
+    """http.client takes it for a whole one, and half an ETag for a part's id."""
+    broken = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n" + head
+    with serving(answering(broken), answering(OK)) as url, connected(url) as data:
+        with pytest.raises(StoreUnavailable, match="head"):
+            data.send(Request("PUT", "/b/k", {}), b"x")
         assert read(data) == b"hello"
 
 
