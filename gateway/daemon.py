@@ -43,14 +43,19 @@ class Roles(NamedTuple):
 def run_data(bootstrap: Bootstrap, agent: socket.socket, wire: socket.socket, counters: Counters) -> None:
     """The data process."""
     from gateway import data
+    from skyplane_core.stores import registry
 
+    # While the control process still imports its own, and not when the first part waits for it.
+    registry.preload()
     data.run(bootstrap, agent, wire, counters)
 
 
 def run_agent(bootstrap: Bootstrap, control: socket.socket, data: socket.socket, counters: Counters) -> None:
     """The agent process."""
     from gateway import agent
+    from skyplane_core.stores import registry
 
+    registry.preload()
     agent.run(bootstrap, control, data, counters)
 
 

@@ -25,7 +25,7 @@ RENEW_MARGIN_SECONDS = 600.0
 """Credentials are renewed when less than this is left of them."""
 RENEW_PAUSE_SECONDS = 30.0
 """Between two renewals: a token service may go on giving out what is about to expire, and may be away for a while."""
-POLL_SHARE = 0.05
+POLL_SHARE = 0.02
 """A poll's pause, as a share of the time waited so far: what is lost at the end is at most that share."""
 FIRST_POLL_SECONDS = 0.02
 LAST_POLL_SECONDS = 1.0

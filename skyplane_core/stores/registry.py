@@ -12,6 +12,12 @@ from skyplane_core.stores.base import ObjectStore
 _MODULES = {"s3": "skyplane_core.stores.s3", "gcs": "skyplane_core.stores.gcs", "local": "skyplane_core.stores.local"}
 
 
+def preload() -> None:
+    """Import the modules of all stores, for a process that will open some and has time now."""
+    for module in _MODULES.values():
+        importlib.import_module(module)
+
+
 def open_store(config: StoreConfig) -> ObjectStore:
     """Open the store that ``config`` describes. Imports that store's module, which needs no SDK, on first use.
 

@@ -172,7 +172,7 @@ def test_all_that_runs_comes_from_the_bundle(serve: Serve, provision, bundle: Bu
         assert "site-packages" not in maps
         assert str(ROOT) not in maps
         assert f"{address.directory}/lib/" in maps
-    modules = "gateway.daemon gateway.agent gateway.data gateway.control_process skyplane_core.stores.s3_client "
+    modules = "gateway.daemon gateway.agent gateway.data gateway.control_process skyplane_core.stores.s3_auth "
     modules += "skyplane_core.stores.s3 skyplane_core.stores.gcs skyplane_core.stores.local"
     program = (
         f"import sys; sys.path.insert(0, {address.directory + '/lib'!r})\n"
