@@ -24,6 +24,7 @@ RESULTS = ROOT / "docs" / "benchmarks"
 SOURCE_BUCKET, DESTINATION_BUCKET = "bench-source", "bench-destination"
 MIB = 1024 * 1024
 SAMPLE_SECONDS = 0.1
+QUIET_SHARE = 0.95
 
 
 def say(text: str) -> None:
@@ -62,6 +63,18 @@ def machine() -> dict[str, Any]:
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
         "versions": versions,
     }
+
+
+def wait_for_quiet(limit_seconds: float = 60.0) -> float:
+    """Wait until this machine does next to nothing else; returns the idle share of the last second.
+
+    A limit, since a machine that is never quiet gives figures, too; the share says how good they are.
+    """
+    deadline = time.monotonic() + limit_seconds
+    while True:
+        idle = 1 - psutil.cpu_percent(interval=1.0) / 100
+        if idle >= QUIET_SHARE or time.monotonic() >= deadline:
+            return round(idle, 3)
 
 
 def save(name: str, result: dict[str, Any]) -> Path:

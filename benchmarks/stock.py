@@ -32,13 +32,15 @@ class Workload:
     size: int
     latency: float = 0.0
     bandwidth: float = 0.0
+    rounds: int = 1
+    """More than one: so many after one that does not count, the operators taking turns, and the median of each."""
     quick_count: int = 0
     """With --quick the stock operator moves only so many, and its time is scaled up."""
 
 
 WORKLOADS = (
-    Workload("2,000 x 16 KiB, 0 ms", 2000, 16 * 1024, quick_count=500),
-    Workload("8 x 256 MiB, 0 ms", 8, 256 * MIB, quick_count=2),
+    Workload("2,000 x 16 KiB, 0 ms", 2000, 16 * 1024, rounds=3, quick_count=500),
+    Workload("8 x 256 MiB, 0 ms", 8, 256 * MIB, rounds=5, quick_count=2),
     Workload("2,000 x 16 KiB, 20 ms", 2000, 16 * 1024, latency=0.020, quick_count=100),
     Workload("8 x 256 MiB, 20 ms, 60 MB/s a connection", 8, 256 * MIB, latency=0.020, bandwidth=60e6, quick_count=1),
 )
@@ -81,6 +83,7 @@ def measure(which: str, servers: Servers, count: int, workload: Workload) -> dic
     servers.empty(servers.gcs, DESTINATION_BUCKET)
     servers.fill(count, workload.size)
     servers.network(latency=workload.latency, bandwidth=workload.bandwidth)
+    idle = common.wait_for_quiet()
     done = subprocess.run(
         [sys.executable, str(Path(__file__).resolve()), "--execute", which, "--prefix", f"{which}/"],
         env=common.environment(servers),
@@ -98,6 +101,7 @@ def measure(which: str, servers: Servers, count: int, workload: Workload) -> dic
     servers.check(f"{which}/", count)
     if result["objects"] != count:
         raise RuntimeError(f"{which} says that it moved {result['objects']} objects, not {count}")
+    result["idle_before"] = idle
     result["extrapolated"] = count != workload.count
     result["measured_objects"] = result.pop("objects")
     if result["extrapolated"]:
@@ -107,6 +111,24 @@ def measure(which: str, servers: Servers, count: int, workload: Workload) -> dic
     result["objects_per_second"] = round(workload.count / result["seconds"], 1)
     result["mb_per_second"] = round(total / 1e6 / result["seconds"], 1)
     return result
+
+
+def take_turns(servers: Servers, workload: Workload, *, quick: bool) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Both operators: the median of each one's rounds. Memory that the servers touch for the first time is dear."""
+    count = workload.quick_count if quick else workload.count
+    runs: dict[str, list[dict[str, Any]]] = {"stock": [], "skyplane": []}
+    for number in range(workload.rounds + (workload.rounds > 1)):
+        for which, found in runs.items():
+            result = measure(which, servers, count if which == "stock" else workload.count, workload)
+            if number or workload.rounds == 1:
+                found.append(result)
+    medians = []
+    for which, found in runs.items():
+        median = sorted(found, key=lambda result: result["seconds"])[len(found) // 2]
+        median["all_seconds"] = [result["seconds"] for result in found]
+        show(which, median)
+        medians.append(median)
+    return medians[0], medians[1]
 
 
 def show(which: str, result: dict[str, Any]) -> None:
@@ -124,11 +146,7 @@ def main(*, quick: bool) -> dict[str, Any]:
     with common.servers() as servers:
         for workload in WORKLOADS:
             say(workload.name)
-            count = workload.quick_count if quick else workload.count
-            stock = measure("stock", servers, count, workload)
-            show("stock", stock)
-            ours = measure("skyplane", servers, workload.count, workload)
-            show("skyplane", ours)
+            stock, ours = take_turns(servers, workload, quick=quick)
             ratio = round(stock["seconds"] / ours["seconds"], 2)
             say(f"  ratio     {ratio:8.2f} times as fast")
             rows.append({"workload": dataclasses.asdict(workload), "stock": stock, "skyplane": ours, "ratio": ratio})

@@ -21,6 +21,7 @@ from gateway.puts import Puts
 from gateway.reader import Reader
 from gateway.sockets import shut
 from gateway.threads import Threads, Workers
+from gateway.window import Gate
 from gateway.writer import Writer
 from skyplane_core.errors import LinkLost, TransferNotFound
 from skyplane_core.model import LeaseResult
@@ -61,8 +62,9 @@ class _Process:
         self._putters = Workers("put", self._threads, MOST_THREADS)
         self._connections = Connections(bootstrap.wire_secret, bootstrap.gateway_id, self._threads, counters)
         puts = Puts(self._putters, counters)
+        self._gate = Gate(self._threads)
         self._reader = Reader(
-            self._transfers, self._pool, self._fetchers, self._connections, puts, counters, self._report
+            self._transfers, self._pool, self._fetchers, self._connections, puts, self._gate, counters, self._report
         )
         self._listener = Listener(
             wire, bootstrap, Writer(self._transfers, self._pool, puts, counters), self._threads, self._channel
@@ -116,6 +118,7 @@ class _Process:
 
     def _end(self) -> None:
         stopping = LinkLost("the gateway is stopping")
+        self._gate.close()
         self._fetchers.close()
         self._putters.close()
         self._pool.close(stopping)

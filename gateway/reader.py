@@ -13,9 +13,11 @@ from gateway.opened import Transfers
 from gateway.pool import Pool
 from gateway.puts import Puts
 from gateway.threads import Workers, as_record
+from gateway.window import Gate
 from skyplane_core.checksum import crc32c
+from skyplane_core.coordinator.leases import SMALL_PART
 from skyplane_core.errors import ChecksumMismatch, GatewayRefused, SkyplaneError
-from skyplane_core.model import Lease, PartLease
+from skyplane_core.model import Lease, LeaseResult, PartLease
 from skyplane_core.stores.base import ReadResult
 
 
@@ -24,6 +26,7 @@ class Reader:
 
     Args:
         workers: the fetch threads; each transfer gets at most its ``concurrency`` of them.
+        gate: large batches pass through it, from before they get a buffer until they are reported.
         report: called exactly once for each lease, from any thread.
     """
 
@@ -34,6 +37,7 @@ class Reader:
         workers: Workers,
         connections: Connections,
         puts: Puts,
+        gate: Gate,
         counters: Counters,
         report: Report,
     ) -> None:
@@ -42,6 +46,7 @@ class Reader:
         self._workers = workers
         self._connections = connections
         self._puts = puts
+        self._gate = gate
         self._counters = counters
         self._report = report
 
@@ -61,8 +66,18 @@ class Reader:
         if not lease.parts:
             self._report(refused(lease, GatewayRefused("a lease without parts").record()))
             return
-        batch = Batch(lease, transfer, self._report)
-        self._workers.submit(lease.transfer_id, transfer.config.concurrency, [functools.partial(self._begin, batch)])
+        if lease.size < SMALL_PART:
+            self._start(Batch(lease, transfer, self._report))
+        else:
+            self._gate.enter(functools.partial(self._start, Batch(lease, transfer, self._report_and_leave)))
+
+    def _start(self, batch: Batch) -> None:
+        transfer_id, limit = batch.lease.transfer_id, batch.transfer.config.concurrency
+        self._workers.submit(transfer_id, limit, [functools.partial(self._begin, batch)])
+
+    def _report_and_leave(self, result: LeaseResult) -> None:
+        self._gate.leave()
+        self._report(result)
 
     def _begin(self, batch: Batch) -> None:
         """The first task of a batch: get its buffer, then read the one part, or have many read side by side."""
