@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib.util
 from typing import Any
 
+import msgspec
+
 from airflow_provider_skyplane.compat import AirflowException, BaseHook, mask_secret
 from airflow_provider_skyplane.hooks.aws_plain import plain_config, store_config
 from skyplane_core.model import Credentials, StoreConfig
+from skyplane_core.stores.s3_auth import bucket_region
+from skyplane_core.stores.s3_sign import is_aws
 
 
 def s3_config(
@@ -26,12 +30,21 @@ def s3_config(
     Raises:
         botocore.exceptions.NoCredentialsError: nothing in the connection or its surroundings holds credentials.
     """
-    plain = plain_config(bucket, aws_conn_id, region_name=region_name, verify=verify, botocore_config=botocore_config)
-    if plain is not None:
-        return plain
-    if importlib.util.find_spec("airflow.providers.amazon") is None:
-        return _raw_config(bucket, aws_conn_id, region_name, verify, botocore_config)
-    return provider_config(bucket, aws_conn_id, region_name=region_name, verify=verify, botocore_config=botocore_config)
+    config = plain_config(bucket, aws_conn_id, region_name=region_name, verify=verify, botocore_config=botocore_config)
+    if config is None and importlib.util.find_spec("airflow.providers.amazon") is None:
+        config = _raw_config(bucket, aws_conn_id, region_name, verify, botocore_config)
+    if config is None:
+        config = provider_config(
+            bucket, aws_conn_id, region_name=region_name, verify=verify, botocore_config=botocore_config
+        )
+    return _in_its_region(config)
+
+
+def _in_its_region(config: StoreConfig) -> StoreConfig:
+    """A connection's region is where its jobs run; boto3 follows AWS to the bucket's own, and so do we."""
+    if not is_aws(config.endpoint_url):
+        return config
+    return msgspec.structs.replace(config, region=bucket_region(config) or config.region)
 
 
 def provider_config(

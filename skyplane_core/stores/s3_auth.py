@@ -62,7 +62,7 @@ def resolve(
         )
     if region or not is_aws(endpoint):
         return config
-    return msgspec.structs.replace(config, region=_bucket_region(config) or config.region)
+    return msgspec.structs.replace(config, region=bucket_region(config) or config.region)
 
 
 def _endpoint(given: str) -> str:
@@ -92,7 +92,7 @@ def _session_credentials(session: boto3.session.Session) -> Credentials:
     )
 
 
-def _bucket_region(config: StoreConfig) -> str:
+def bucket_region(config: StoreConfig) -> str:
     """The bucket's region, which AWS names in refusals too, or nothing if AWS cannot be asked.
 
     A failure is no error here: whoever then uses the store gets it with all its reasons.

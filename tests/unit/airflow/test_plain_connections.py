@@ -109,6 +109,16 @@ def test_a_profile_file_or_variable_is_left_to_the_provider(monkeypatch: pytest.
     assert plain(name) is None
 
 
+@pytest.mark.parametrize(("told", "used"), [("ap-south-1", "ap-south-1"), ("", "eu-west-1")])
+def test_a_bucket_of_aws_is_used_in_its_own_region(monkeypatch: pytest.MonkeyPatch, told: str, used: str) -> None:
+    """AWS itself cannot be asked here; what it answers is in tests/unit/stores/test_s3_auth.py."""
+    monkeypatch.setattr(aws, "bucket_region", lambda _config: told)
+    name = connection(monkeypatch, "aws_plain", **KEYS, extra=REGION)
+    assert aws.s3_config("bucket", name).region == used
+    elsewhere = connection(monkeypatch, "aws_other", **KEYS, extra=REGION | {"endpoint_url": "http://127.0.0.1:1"})
+    assert aws.s3_config("bucket", elsewhere).region == "eu-west-1"
+
+
 @pytest.mark.parametrize("encode", [dict, json.dumps], ids=["dict", "text"])
 @pytest.mark.parametrize("project", [{}, {"project": "other"}], ids=["own-project", "given-project"])
 def test_a_google_key_comes_out_as_the_provider_reads_it(
@@ -159,7 +169,7 @@ def test_plain_connections_load_no_provider_and_no_sdk() -> None:
         "print(sorted(name for name in heavy if name in sys.modules))\n"
     )
     connections = {
-        "AIRFLOW_CONN_AWS_P": json.dumps({**KEYS, "extra": REGION}),
+        "AIRFLOW_CONN_AWS_P": json.dumps({**KEYS, "extra": REGION | {"endpoint_url": "http://127.0.0.1:9000"}}),
         "AIRFLOW_CONN_GCP_P": json.dumps(
             {"conn_type": "google_cloud_platform", "extra": {"is_anonymous": True, "project": "p"}}
         ),

@@ -11,7 +11,7 @@ import pytest
 from skyplane_core.errors import PermissionDenied, StoreRejected, StoreUnavailable, Unauthenticated, UsageError
 from skyplane_core.model import Credentials, ObjectAttributes, StoreConfig
 from skyplane_core.stores.s3 import open_store, resolve
-from skyplane_core.stores.s3_auth import _bucket_region
+from skyplane_core.stores.s3_auth import bucket_region
 from tests.servers.answers import Answers, answer
 
 
@@ -113,9 +113,9 @@ def test_the_bucket_tells_its_region() -> None:
     answers = Answers(answer(400, {"x-amz-bucket-region": "eu-west-3"}))
     with answers.serving() as url:
         config = StoreConfig(kind="s3", bucket="bucket", endpoint_url=url, region="us-east-1")
-        assert _bucket_region(config) == "eu-west-3"
+        assert bucket_region(config) == "eu-west-3"
     assert answers.heads[0].startswith("HEAD /bucket HTTP/1.1")
-    assert _bucket_region(msgspec.structs.replace(config, bucket="no bucket")) == ""
+    assert bucket_region(msgspec.structs.replace(config, bucket="no bucket")) == ""
 
 
 def test_a_service_that_refuses_to_give_credentials(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
