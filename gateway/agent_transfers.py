@@ -47,6 +47,15 @@ class AgentTransfers:
             transfer = self._transfers.get(transfer_id)
         return transfer.credentials_expire_at if transfer is not None else None
 
+    def key(self, transfer_id: str) -> bytes:
+        """The transfer's key; empty where this gateway holds none.
+
+        Raises:
+            TransferNotFound: this gateway knows no such transfer.
+        """
+        keys = self._transfer(transfer_id).keys
+        return keys.key if keys is not None else b""
+
     def source(self, transfer_id: str) -> ObjectStore:
         """The source store. Raises GatewayRefused on a gateway that does not read for this transfer."""
         config = self._transfer(transfer_id).source

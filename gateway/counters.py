@@ -23,6 +23,8 @@ class Counter(enum.IntEnum):
     """Not a total: what is allocated now."""
     PARTS_READ = 7
     PARTS_WRITTEN = 8
+    WIRE_BYTES_RELAYED = 9
+    """Passed on to another gateway; counted as received, too."""
 
 
 class Counters:

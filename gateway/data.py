@@ -12,13 +12,16 @@ from typing import Final
 
 from gateway.connections import Connections
 from gateway.counters import Counters
+from gateway.dialling_out import DialOut
 from gateway.inbound import Listener
 from gateway.ipc import Channel
 from gateway.messages import CloseTransfer, Execute, Executed, OpenTransfer, SetPeers, Stop, ToData
 from gateway.opened import Transfers
+from gateway.parked import Parked
 from gateway.pool import Pool
 from gateway.puts import Puts
 from gateway.reader import Reader
+from gateway.relay import Relay
 from gateway.sockets import shut
 from gateway.threads import Threads, Workers
 from gateway.window import Gate
@@ -60,15 +63,18 @@ class _Process:
         self._pool = Pool(bootstrap.pool_bytes, counters)
         self._fetchers = Workers("fetch", self._threads, MOST_THREADS)
         self._putters = Workers("put", self._threads, MOST_THREADS)
-        self._connections = Connections(bootstrap.wire_secret, bootstrap.gateway_id, self._threads, counters)
+        secret, me = bootstrap.wire_secret, bootstrap.gateway_id
+        self._parked = Parked()
+        self._connections = Connections(secret, me, self._parked, self._threads, counters)
         puts = Puts(self._putters, counters)
         self._gate = Gate(self._threads)
         self._reader = Reader(
             self._transfers, self._pool, self._fetchers, self._connections, puts, self._gate, counters, self._report
         )
-        self._listener = Listener(
-            wire, bootstrap, Writer(self._transfers, self._pool, puts, counters), self._threads, self._channel
-        )
+        self._relay = Relay(secret, me, self._parked, self._threads, counters)
+        writer = Writer(self._transfers, self._pool, puts, self._relay, counters)
+        self._listener = Listener(wire, bootstrap, writer, self._parked, self._threads, self._channel)
+        self._dial_out = DialOut(secret, me, writer, self._threads)
         self._peers = 0
 
     def run(self) -> None:
@@ -95,6 +101,8 @@ class _Process:
             self._split()
         else:
             self._connections.set_peers(message.peers)
+            self._relay.set_peers(message.peers)
+            self._dial_out.set_peers(message.peers if message.dial_out else ())
             self._peers = len(message.peers)
             self._split()
 
@@ -124,6 +132,9 @@ class _Process:
         self._pool.close(stopping)
         self._listener.close()
         self._connections.close(stopping)
+        self._relay.close(stopping)
+        self._dial_out.close()
+        self._parked.close()
         for transfer in self._transfers.all():
             transfer.close()
         self._threads.join(JOIN_SECONDS)

@@ -32,20 +32,21 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from gateway.crypto import derive
 from skyplane_core.errors import HandshakeFailed, LinkLost, WireError
 
-VERSION: Final = 1
+VERSION: Final = 2
 MAX_MESSAGE: Final = 1024
 MIN_SECRET: Final = 32
 DEADLINE_SECONDS: Final = 10.0
 """For all three messages together; two round trips and a little arithmetic."""
 
-Kind = Literal["data", "link"]
+Kind = Literal["data", "link", "reverse"]
+"""On ``data`` the dialer sends batches; on ``reverse`` the listener does, to a dialer that nobody can dial."""
 _Id = Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
 _Nonce = Annotated[bytes, msgspec.Meta(min_length=32, max_length=32)]
 T = TypeVar("T", bound=msgspec.Struct)
 
 
 class _Hello(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    version: Literal[1]
+    version: Literal[2]
     kind: Kind
     dialer: _Id
     listener: _Id
@@ -61,6 +62,12 @@ class _Challenge(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fi
 
 class _Confirm(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     proof: _Nonce
+
+
+# Made once and here: msgspec works out a type on its first use, and crashes if two threads do so at once.
+_HELLO = msgspec.msgpack.Decoder(_Hello)
+_CHALLENGE = msgspec.msgpack.Decoder(_Challenge)
+_CONFIRM = msgspec.msgpack.Decoder(_Confirm)
 
 
 class Session(NamedTuple):
@@ -94,7 +101,7 @@ def dial(
     secret = X25519PrivateKey.generate()
     hello = _encode(_Hello(VERSION, kind, me, peer, os.urandom(32), secret.public_key().public_bytes_raw()))
     lines.send(hello)
-    challenge = lines.receive(_Challenge)
+    challenge = lines.receive(_CHALLENGE)
     keys = _Keys(wire_secret, secret, challenge.share, hello, challenge.nonce + challenge.share, peer)
     if not hmac.compare_digest(challenge.proof, keys.proof(b"listener")):
         raise _stranger(peer)
@@ -112,14 +119,14 @@ def accept(sock: socket.socket, wire_secret: bytes, me: str, deadline_seconds: f
     _check_secret(wire_secret)
     lines = _Lines(sock, deadline_seconds, "an inbound connection")
     hello_bytes = lines.receive_bytes()
-    hello = _decode(hello_bytes, _Hello, "an inbound connection")
+    hello = _decode(hello_bytes, _HELLO, "an inbound connection")
     if hello.listener != me or hello.dialer == me:
         raise HandshakeFailed("the peer wanted another gateway", where=hello.dialer)
     secret = X25519PrivateKey.generate()
     nonce, share = os.urandom(32), secret.public_key().public_bytes_raw()
     keys = _Keys(wire_secret, secret, hello.share, hello_bytes, nonce + share, hello.dialer)
     lines.send(_encode(_Challenge(nonce, share, keys.proof(b"listener"))))
-    confirm = lines.receive(_Confirm)
+    confirm = lines.receive(_CONFIRM)
     if not hmac.compare_digest(confirm.proof, keys.proof(b"dialer")):
         raise _stranger(hello.dialer)
     sock.settimeout(None)
@@ -161,8 +168,8 @@ class _Lines:
         except OSError as error:
             raise self._broken(error) from error
 
-    def receive(self, kind: type[T]) -> T:
-        return _decode(self.receive_bytes(), kind, self._where)
+    def receive(self, decoder: msgspec.msgpack.Decoder[T]) -> T:
+        return _decode(self.receive_bytes(), decoder, self._where)
 
     def receive_bytes(self) -> bytes:
         size = int.from_bytes(self._exactly(2), "big")
@@ -214,8 +221,8 @@ def _encode(message: Any) -> bytes:
     return msgspec.msgpack.encode(message)
 
 
-def _decode(data: bytes, kind: type[T], where: str) -> T:
+def _decode(data: bytes, decoder: msgspec.msgpack.Decoder[T], where: str) -> T:
     try:
-        return msgspec.msgpack.decode(data, type=kind)
+        return decoder.decode(data)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise HandshakeFailed("the peer's message is not of this protocol", where=where, why=str(error)) from error

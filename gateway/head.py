@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -18,15 +18,16 @@ import msgspec
 from gateway.admission import Admission
 from gateway.committer import Committer
 from gateway.limits import new_machine
-from gateway.liveness import REPORT_SECONDS, Liveness, stalled
+from gateway.liveness import REPORT_SECONDS, Liveness, stalled, stranded
 from gateway.records import Records
 from skyplane_core.coordinator.decide import decisions
 from skyplane_core.coordinator.events import Abort, Acked, Event, Finished
 from skyplane_core.coordinator.journal import AckRecord
+from skyplane_core.coordinator.leases import Out
 from skyplane_core.coordinator.store import AgentStore
 from skyplane_core.errors import SkyplaneError, TransferCancelled
 from skyplane_core.model import Lease, LeaseResult, ObjectInfo
-from skyplane_core.spec import Progress, TransferSpec, TransferState
+from skyplane_core.spec import Progress, Route, TransferSpec, TransferState
 
 log = logging.getLogger(__name__)
 
@@ -40,23 +41,23 @@ class TransferRun:
 
     Args:
         spec: what to do.
-        routes: for each reader gateway, the gateways after it (see :class:`LeaseTable`).
+        routes: at least one to each destination.
         pool_bytes: the smallest buffer pool on the route.
-        execute: hands a lease to a reader.
+        execute: hands a lease to the reader of that name; must not block.
         report: told how the transfer stands, a few times a second and at the end.
         renew: called while the transfer moves, so that no gateway expires under it.
-        pulse: a number that changes when bytes move anywhere on this gateway.
+        pulse: a number that changes when bytes move anywhere on this gateway or on another one of the routes.
     """
 
     def __init__(
         self,
         spec: TransferSpec,
-        routes: dict[str, tuple[str, ...]],
+        routes: Sequence[Route],
         source: AgentStore,
         destinations: dict[int, AgentStore],
         *,
         pool_bytes: int,
-        execute: Callable[[Lease], None],
+        execute: Callable[[str, Lease], None],
         report: Callable[[Progress], None],
         renew: Callable[[], None],
         pulse: Callable[[], int],
@@ -64,7 +65,6 @@ class TransferRun:
         self.spec = spec
         self._source = source
         self._destinations = destinations
-        self._readers = list(routes)
         self._pool_bytes = pool_bytes
         self._execute = execute
         self._report = report
@@ -101,6 +101,19 @@ class TransferRun:
         except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name
             self.broke(bug)
 
+    def gateway_lost(self, gateway: str, why: str) -> None:
+        """A gateway of the routes cannot be reached: what was leased over it goes out again over the others."""
+        with self._changed:
+            voided = self._machine.table.lose(gateway, time.monotonic(), why)
+            self._changed.notify_all()
+        log.warning("leases void", extra={"fields": {"gateway": gateway, "leases": len(voided)}})
+
+    def gateway_found(self, gateway: str) -> None:
+        """It is back: its routes are tried again."""
+        with self._changed:
+            self._machine.table.found(gateway, time.monotonic())
+            self._changed.notify_all()
+
     def cancel(self) -> None:
         """Stop sending, abort open uploads, end as CANCELLED. What had arrived stays. May be repeated."""
         with self._changed:
@@ -130,8 +143,8 @@ class TransferRun:
 
     def wait_for_room(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self._stopping or self._machine.table.waiting < ROOM_PARTS)
-            return not self._stopping
+            self._changed.wait_for(lambda: self.stopping or self._machine.table.waiting < ROOM_PARTS)
+            return not self.stopping
 
     def selected(self, size: int) -> None:
         with self._changed:
@@ -141,7 +154,8 @@ class TransferRun:
     # --- threads -----------------------------------------------------------------------------------------------------
 
     @property
-    def _stopping(self) -> bool:
+    def stopping(self) -> bool:
+        """Whether it was cancelled or has failed, so that nothing more is sent."""
         return self._cancelled or self._error is not None
 
     def _admit(self) -> None:
@@ -169,7 +183,7 @@ class TransferRun:
             self.broke(bug)
         with self._changed:
             self._admitting = False
-            self._machine.tally.listing_done = not self._stopping
+            self._machine.tally.listing_done = not self.stopping
             self._changed.notify_all()
 
     def _counted(self, listing: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
@@ -192,20 +206,23 @@ class TransferRun:
             now = time.monotonic()
             with self._changed:
                 self._machine.table.expire(now)
-                leases = [] if self._stopping else self._take(now)
+                leases = [] if self.stopping else self._take(now)
                 # Parts that nobody wants any more have left the queue with this, and admission may wait for just that.
                 self._changed.notify_all()
                 over = not self._admitting and not self._machine.in_flight and not self._committing
                 if over and not leases:
                     return
-                stopping = self._stopping
-            for lease in leases:
-                self._execute(lease)
+                stopping = self.stopping
+                out_of_reach = self._machine.table.stranded(now, liveness.limit)
+            for out in leases:
+                self._execute(out.reader, out.lease)
             if stopping:
                 # Every time: an upload that was being opened is admitted after the transfer was given up.
                 self._give_up()
+            elif out_of_reach:
+                self._fail(stranded(out_of_reach, liveness.limit))
             if liveness.stuck(self._movement(), now):
-                self._fail(stalled(self._machine, liveness.limit))
+                self._fail(stalled(self._machine, liveness.limit, now))
             if liveness.report_due(now):
                 self._report(self.progress())
             if liveness.renewal_due(now):
@@ -219,11 +236,10 @@ class TransferRun:
         answered = max(store.answered_at for store in stores)
         return (*self._machine.tally.movement(), self._pulse(), answered)
 
-    def _take(self, now: float) -> list[Lease]:
+    def _take(self, now: float) -> list[Out]:
         leases = []
-        for reader in self._readers:
-            while (lease := self._machine.table.take(reader, now)) is not None:
-                leases.append(lease)
+        while (out := self._machine.table.grant(now)) is not None:
+            leases.append(out)
         return leases
 
     def _give_up(self) -> None:

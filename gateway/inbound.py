@@ -11,6 +11,7 @@ from typing import Any, Final
 from gateway import handshake
 from gateway.ipc import Channel
 from gateway.messages import LinkAccepted
+from gateway.parked import Parked
 from gateway.sockets import prepare, shut, transport_for
 from gateway.strangers import MOST_STRANGERS, Strangers
 from gateway.threads import Threads
@@ -31,16 +32,24 @@ class Listener:
 
     Args:
         wire: the listening socket; closed at the end.
+        parked: gets the connections that this gateway is to send on.
         channel: to the agent, for control links.
     """
 
     def __init__(
-        self, wire: socket.socket, bootstrap: Bootstrap, writer: Writer, threads: Threads, channel: Channel[Any]
+        self,
+        wire: socket.socket,
+        bootstrap: Bootstrap,
+        writer: Writer,
+        parked: Parked,
+        threads: Threads,
+        channel: Channel[Any],
     ) -> None:
         self._wire = wire
         self._secret = bootstrap.wire_secret
         self._me = bootstrap.gateway_id
         self._writer = writer
+        self._parked = parked
         self._threads = threads
         self._channel = channel
         self._wake, self._woken = socket.socketpair()
@@ -125,6 +134,9 @@ class Listener:
             _log.info("connection accepted", extra={"peer": peer, "kind": session.kind})
             if session.kind == "link":
                 self._channel.send(LinkAccepted(peer, session.send_key, session.receive_key), sock.fileno())
+            elif session.kind == "reverse":
+                # A duplicate: what becomes of it is none of this thread's business any more.
+                self._parked.put(sock.dup(), session)
             else:
                 Inbound(sock, session, self._writer).serve()
         except LinkLost as error:

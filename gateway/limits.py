@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 from skyplane_core.coordinator.leases import LeaseTable
 from skyplane_core.coordinator.machine import TransferMachine
-from skyplane_core.spec import TransferSpec
+from skyplane_core.spec import Route, TransferSpec
 
 LEASES_PER_SLOT = 2
 """Leases a reader holds for each request that it may have in flight: one is being moved, one waits in its queue."""
@@ -18,7 +18,7 @@ LEASE_ID_BITS = 48
 """Two coordinators of one transfer draw overlapping ids about once in 2^48 times the leases of both."""
 
 
-def new_machine(spec: TransferSpec, routes: Mapping[str, tuple[str, ...]], pool_bytes: int) -> TransferMachine:
+def new_machine(spec: TransferSpec, routes: Sequence[Route], pool_bytes: int) -> TransferMachine:
     """The machine of a transfer, and in it a lease table with these limits."""
     return TransferMachine(
         lambda wanted: LeaseTable(

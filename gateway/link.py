@@ -3,10 +3,15 @@
 Each message is a 4-byte big-endian length and an AES-256-GCM unit; the nonce is the message's counter in its direction
 and each direction has its own key, fresh for each connection, so no (key, nonce) pair repeats. Either side may have
 dialled.
+
+All gateways of a dataplane know the secret that opens a link, relays too. What only readers and writers may ask and
+answer therefore carries a proof under the transfer's key, which no relay has, bound to this very connection.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 import itertools
 import logging
 import socket
@@ -23,7 +28,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from gateway.sockets import NETWORK, prepare, receive_into
 from gateway.store_calls import StoreCall
 from gateway.threads import log_unexpected
-from skyplane_core.errors import ErrorRecord, LinkLost, SkyplaneError, from_record
+from skyplane_core.errors import ErrorRecord, GatewayRefused, LinkLost, SkyplaneError, from_record
+from skyplane_core.model import Lease, LeaseResult
 
 MAX_MESSAGE = 64 * 1024 * 1024
 CALL_SECONDS = 300.0
@@ -47,18 +53,37 @@ class RenewExpiry(msgspec.Struct, frozen=True, tag=True):
     """The head says that a transfer is progressing."""
 
 
+class Pulse(msgspec.Struct, frozen=True, tag=True):
+    """The head asks whether this gateway is there. The answer is a number that changes when bytes move on it."""
+
+
+class ExecuteLeases(msgspec.Struct, frozen=True, tag=True):
+    """The head hands leases to this reader; results go back in :class:`LeasesDone`. Repeated, it is done twice."""
+
+    transfer_id: str
+    leases: tuple[Lease, ...]
+
+
+class LeasesDone(msgspec.Struct, frozen=True, tag=True):
+    """A reader tells the head what became of leases."""
+
+    transfer_id: str
+    results: tuple[LeaseResult, ...]
+
+
 class Ping(msgspec.Struct, frozen=True, tag=True):
     """Are you there? Answered at once, however busy the peer is."""
 
 
-Request = StoreRequest | RenewExpiry | Ping
+Request = StoreRequest | RenewExpiry | Pulse | ExecuteLeases | LeasesDone | Ping
 
 
 class Asked(msgspec.Struct, frozen=True, tag=True):
-    """A request on its way."""
+    """A request on its way, encoded. ``proof``: see :meth:`Link.call`."""
 
     call_id: int
-    request: Request
+    body: bytes
+    proof: bytes = b""
 
 
 class Answered(msgspec.Struct, frozen=True, tag=True):
@@ -67,9 +92,35 @@ class Answered(msgspec.Struct, frozen=True, tag=True):
     call_id: int
     body: bytes = b""
     error: ErrorRecord | None = None
+    proof: bytes = b""
 
 
+class Caller:
+    """Who sent a request.
+
+    Args:
+        proves: whether the request carries a proof under a key.
+    """
+
+    def __init__(self, peer: str, proves: Callable[[bytes], bool]) -> None:
+        self.peer = peer
+        self.key = b""
+        self._proves = proves
+
+    def check(self, key: bytes) -> None:
+        """Go on only if the peer has this transfer's key; the answer will show that we have it, too.
+
+        Raises:
+            GatewayRefused: it has not.
+        """
+        if not key or not self._proves(key):
+            raise GatewayRefused("a peer asked for what takes a transfer's key, without having it", where=self.peer)
+        self.key = key
+
+
+_request_decoder: msgspec.msgpack.Decoder[Request] = msgspec.msgpack.Decoder(Request)
 _encoder = msgspec.msgpack.Encoder()
+_PING = _encoder.encode(Ping())
 _decoder: msgspec.msgpack.Decoder[Asked | Answered] = msgspec.msgpack.Decoder(Asked | Answered)
 
 
@@ -89,18 +140,20 @@ class Link:
         send_key: bytes,
         receive_key: bytes,
         *,
-        serve: Callable[[Request], bytes],
+        serve: Callable[[Caller, Request], bytes],
         workers: ThreadPoolExecutor,
         lost: Callable[[Link], None],
     ) -> None:
         self.peer = peer
         self._sock = sock
+        self._mine = hashlib.sha256(send_key + receive_key).digest()
+        self._theirs = hashlib.sha256(receive_key + send_key).digest()
         self._seal = AESGCM(send_key)
         self._open = AESGCM(receive_key)
         self._sent = itertools.count()
         self._received = itertools.count()
         self._send_lock = threading.Lock()
-        self._calls: dict[int, Future[bytes]] = {}
+        self._calls: dict[int, Future[Answered]] = {}
         self._calls_lock = threading.Lock()
         self._ids = itertools.count(1)
         self._serve = serve
@@ -112,26 +165,32 @@ class Link:
         prepare(sock, NETWORK)
         threading.Thread(target=self._run, name=f"link-{peer}", daemon=True).start()
 
-    def call(self, request: Request, timeout: float = CALL_SECONDS) -> bytes:
+    def call(self, request: Request, timeout: float = CALL_SECONDS, key: bytes = b"") -> bytes:
         """The peer's encoded result.
+
+        Args:
+            key: the transfer's, where the peer is to see that we have it, and has to show that it has it.
 
         Raises:
             SkyplaneError: what the peer raised.
-            LinkLost: the connection broke, the peer fell silent, or no answer came in ``timeout`` seconds.
+            LinkLost: the connection broke, the peer fell silent, no answer came in ``timeout`` seconds, or it was of
+                somebody without the key.
         """
         call_id = next(self._ids)
-        future: Future[bytes] = Future()
+        future: Future[Answered] = Future()
+        body = _encoder.encode(request)
+        proof = _proof(key, self._mine, call_id, b"asked", body)
         with self._calls_lock:
             if self._closed:
                 raise self._gone()
             self._calls[call_id] = future
         try:
             try:
-                self._send(Asked(call_id, request))
+                self._send(Asked(call_id, body, proof))
             except OSError as error:
                 raise self._gone(str(error)) from error
             # Apart from the sending: this timeout is an OSError, too, since Python 3.11, and means something else.
-            return self._wait(future, timeout)
+            return self._result(self._wait(future, timeout), key)
         except FutureTimeout as error:
             raise LinkLost("a gateway does not answer", where=self.peer, why=f"no answer in {timeout:.0f} s") from error
         finally:
@@ -145,7 +204,7 @@ class Link:
         except OSError as error:
             log.debug("link was already down", extra={"fields": {"peer": self.peer, "why": str(error)}})
 
-    def _wait(self, future: Future[bytes], timeout: float) -> bytes:
+    def _wait(self, future: Future[Answered], timeout: float) -> Answered:
         deadline = time.monotonic() + timeout
         while True:
             remaining = deadline - time.monotonic()
@@ -168,7 +227,7 @@ class Link:
             self.close()
         elif quiet:
             try:
-                self._send(Asked(next(self._ids), Ping()))
+                self._send(Asked(next(self._ids), _PING))
             except OSError as error:
                 raise self._gone(str(error)) from error
 
@@ -188,7 +247,7 @@ class Link:
             while True:
                 message = self._receive()
                 self._heard = time.monotonic()
-                if isinstance(message, Asked) and isinstance(message.request, Ping):
+                if isinstance(message, Asked) and message.body == _PING:
                     self._reply(Answered(message.call_id))
                 elif isinstance(message, Asked):
                     self._workers.submit(self._answer, message)
@@ -224,22 +283,24 @@ class Link:
     def _resolve(self, answer: Answered) -> None:
         with self._calls_lock:
             future = self._calls.pop(answer.call_id, None)
-        if future is None:
-            return
-        if answer.error is not None:
-            future.set_exception(from_record(answer.error))
-        else:
-            future.set_result(answer.body)
+        if future is not None:
+            future.set_result(answer)
+
+    def _result(self, answer: Answered, key: bytes) -> bytes:
+        said = from_record(answer.error) if answer.error is not None else None
+        if key and not hmac.compare_digest(answer.proof, _answer_proof(answer, key, self._theirs)):
+            raise LinkLost("a gateway without the transfer's key answered", where=self.peer, why=str(said or ""))
+        if said is not None:
+            raise said
+        return answer.body
 
     def _answer(self, asked: Asked) -> None:
-        try:
-            answer = Answered(asked.call_id, self._serve(asked.request))
-        except SkyplaneError as error:
-            answer = Answered(asked.call_id, error=error.record())
-        except Exception as error:  # noqa: BLE001 - a bug of ours must reach the head as an error, not as silence
-            log_unexpected(error)
-            why = type(error).__name__
-            answer = Answered(asked.call_id, error=ErrorRecord("GatewayRefused", "internal error", self.peer, why))
+        def proves(key: bytes) -> bool:
+            return hmac.compare_digest(asked.proof, _proof(key, self._theirs, asked.call_id, b"asked", asked.body))
+
+        caller = Caller(self.peer, proves)
+        answer = self._perform(asked, caller)
+        answer = msgspec.structs.replace(answer, proof=_answer_proof(answer, caller.key, self._mine))
         self._reply(answer)
 
     def _reply(self, answer: Answered) -> None:
@@ -247,3 +308,28 @@ class Link:
             self._send(answer)
         except OSError as error:
             log.info("an answer could not be sent", extra={"fields": {"peer": self.peer, "why": str(error)}})
+
+    def _perform(self, asked: Asked, caller: Caller) -> Answered:
+        try:
+            return Answered(asked.call_id, self._serve(caller, _request_decoder.decode(asked.body)))
+        except SkyplaneError as error:
+            return Answered(asked.call_id, error=error.record())
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+            # Its text may quote what was sent.
+            why = type(error).__name__
+            return Answered(asked.call_id, error=ErrorRecord("GatewayRefused", "no such request", self.peer, why))
+        except Exception as error:  # noqa: BLE001 - a bug of ours must reach the head as an error, not as silence
+            log_unexpected(error)
+            why = type(error).__name__
+            return Answered(asked.call_id, error=ErrorRecord("GatewayRefused", "internal error", self.peer, why))
+
+
+def _proof(key: bytes, binding: bytes, call_id: int, label: bytes, body: bytes) -> bytes:
+    """Shows that the sender has ``key``, for this message of this connection and direction; empty without a key."""
+    if not key:
+        return b""
+    return hmac.digest(key, b"skyplane link 2 " + label + b"\0" + binding + call_id.to_bytes(8, "big") + body, "sha256")
+
+
+def _answer_proof(answer: Answered, key: bytes, binding: bytes) -> bytes:
+    return _proof(key, binding, answer.call_id, b"answered", _encoder.encode((answer.body, answer.error)))

@@ -8,14 +8,10 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
-
-import msgspec
 
 from gateway.handshake import dial
-from gateway.link import Link, RenewExpiry, Request, StoreRequest
+from gateway.link import CALL_SECONDS, Caller, Link, RenewExpiry, Request
 from gateway.messages import Peer
-from gateway.store_calls import StoreCall
 from skyplane_core.errors import GatewayRefused, LinkLost, SkyplaneError
 
 log = logging.getLogger(__name__)
@@ -23,6 +19,8 @@ log = logging.getLogger(__name__)
 DIAL_SECONDS = 10.0
 CALL_ATTEMPTS = 3
 REDIAL_SECONDS = 0.5
+KEEP_SECONDS = 0.5
+"""How often a gateway that cannot be dialled looks whether a link of its own is missing."""
 
 
 class Links:
@@ -31,50 +29,76 @@ class Links:
     Args:
         me: this gateway's id.
         serve: performs a peer's request (see :class:`gateway.link.Link`).
+        lost: told the peer whose link has broken. It may be dialled again by the next call.
     """
 
-    def __init__(self, me: str, wire_secret: bytes, serve: Callable[[Request], bytes]) -> None:
+    def __init__(
+        self,
+        me: str,
+        wire_secret: bytes,
+        serve: Callable[[Caller, Request], bytes],
+        lost: Callable[[str], None] = lambda _peer: None,
+    ) -> None:
         self._me = me
         self._secret = wire_secret
         self._serve = serve
+        self._lost = lost
         self._workers = ThreadPoolExecutor(32, thread_name_prefix="link-worker")
         self._lock = threading.Lock()
+        self._arrived = threading.Condition(self._lock)
+        self._dial_out = self._keeping = self._closed = False
         self._dialling: dict[str, threading.Lock] = {}
         self._links: dict[str, Link] = {}
         self._peers: dict[str, Peer] = {}
         self._renewing: set[str] = set()
 
-    def set_peers(self, peers: Sequence[Peer]) -> None:
-        with self._lock:
+    def set_peers(self, peers: Sequence[Peer], *, dial_out: bool = False) -> None:
+        """Replace the peers. With ``dial_out`` this gateway cannot be dialled, and keeps a link to each that can."""
+        with self._arrived:
             self._peers = {peer.gateway_id: peer for peer in peers if peer.gateway_id != self._me}
+            self._dial_out = dial_out
+            start = dial_out and not self._keeping
+            self._keeping |= start
+            self._arrived.notify_all()
+        if start:
+            threading.Thread(target=self._keep, name="links-out", daemon=True).start()
 
     def adopt(self, sock: socket.socket, peer: str, send_key: bytes, receive_key: bytes) -> None:
         """Serve a link that a peer dialled; it is used for our own calls to that peer as well."""
         self._add(sock, peer, send_key, receive_key)
 
-    def call(self, peer: str, request: Request) -> bytes:
+    def call(
+        self,
+        peer: str,
+        request: Request,
+        *,
+        key: bytes = b"",
+        attempts: int = CALL_ATTEMPTS,
+        timeout: float = CALL_SECONDS,
+    ) -> bytes:
         """Ask ``peer``; a broken link is dialled again, because every request may be repeated.
 
+        Args:
+            key: see :meth:`gateway.link.Link.call`.
+
         Raises:
-            LinkLost: after a few attempts.
+            LinkLost: after so many attempts.
         """
-        for attempt in range(1, CALL_ATTEMPTS + 1):
+        for attempt in range(1, attempts + 1):
             try:
-                return self._link(peer).call(request)
+                return self._link(peer).call(request, timeout, key)
             except LinkLost:
-                if attempt == CALL_ATTEMPTS:
+                if attempt == attempts:
                     raise
                 time.sleep(REDIAL_SECONDS * attempt)
         raise AssertionError("unreachable")
 
-    def store_caller(self, peer: str, transfer_id: str, destination: int) -> Callable[[StoreCall, Any], Any]:
-        """A caller for :class:`gateway.agent_store.CalledStore` that performs its calls on ``peer``."""
-
-        def call(request: StoreCall, result: Any) -> Any:
-            body = self.call(peer, StoreRequest(transfer_id, destination, request))
-            return msgspec.msgpack.decode(body, type=result)
-
-        return call
+    def drop(self, peer: str) -> None:
+        """Break the link to a peer, if there is one: calls that wait for an answer fail with LinkLost."""
+        with self._lock:
+            link = self._links.get(peer)
+        if link is not None:
+            link.close()
 
     def renew(self) -> None:
         """Tell every peer that a transfer is progressing; one that is away is not waited for.
@@ -88,7 +112,9 @@ class Links:
             self._workers.submit(self._renew_one, peer)
 
     def close(self) -> None:
-        with self._lock:
+        with self._arrived:
+            self._closed = True
+            self._arrived.notify_all()
             links = list(self._links.values())
         for link in links:
             link.close()
@@ -111,6 +137,8 @@ class Links:
             gate = self._dialling.setdefault(peer_id, threading.Lock())
         if peer is None:
             raise GatewayRefused("no such gateway in this dataplane", where=peer_id)
+        if peer.dials_out:
+            return self._awaited(peer_id)
         with gate:
             with self._lock:
                 if peer_id in self._links:
@@ -130,11 +158,40 @@ class Links:
 
     def _add(self, sock: socket.socket, peer: str, send_key: bytes, receive_key: bytes) -> Link:
         link = Link(sock, peer, send_key, receive_key, serve=self._serve, workers=self._workers, lost=self._forget)
-        with self._lock:
+        with self._arrived:
             self._links[peer] = link
+            self._arrived.notify_all()
         return link
+
+    def _awaited(self, peer_id: str) -> Link:
+        """The link that a peer which cannot be dialled opens."""
+        with self._arrived:
+            self._arrived.wait_for(lambda: self._closed or peer_id in self._links, DIAL_SECONDS)
+            link = self._links.get(peer_id)
+        if link is None:
+            raise LinkLost("a gateway that has to dial this one has not done so", where=peer_id)
+        return link
+
+    def _keep(self) -> None:
+        """Have a link to every peer that can be dialled; one that breaks is dialled again soon."""
+        while True:
+            with self._arrived:
+                self._arrived.wait_for(lambda: self._closed, KEEP_SECONDS)
+                if self._closed:
+                    return
+                missing = [
+                    name
+                    for name, peer in self._peers.items()
+                    if self._dial_out and not peer.dials_out and name not in self._links
+                ]
+            for name in missing:
+                try:
+                    self._link(name)
+                except SkyplaneError as error:
+                    log.info("a peer cannot be dialled", extra={"fields": {"peer": name, "why": str(error)}})
 
     def _forget(self, link: Link) -> None:
         with self._lock:
             if self._links.get(link.peer) is link:
                 del self._links[link.peer]
+        self._lost(link.peer)

@@ -46,13 +46,29 @@ class Liveness:
         return due
 
 
-def stalled(machine: TransferMachine, limit: float) -> TransferStalled:
-    """The error for a transfer that is stuck: which part is out, or what it waits for."""
+def stalled(machine: TransferMachine, limit: float, now: float) -> TransferStalled:
+    """The error for a transfer that is stuck: which part is out and with whom, or what it waits for."""
     held = machine.table.outstanding()
     where = held[0].lease.parts[0].key if held else ", ".join(machine.in_flight_keys()[:3])
+    why = f"{len(held)} leases are out, {machine.in_flight} objects are in flight"
+    if held:
+        why += f"; the oldest is with {' -> '.join((held[0].reader, *held[0].lease.route))}"
+    trouble = machine.table.stranded(now, 0.0)
     return TransferStalled(
         f"nothing has moved for {limit:.0f} s",
         where=where,
-        why=f"{len(held)} leases are out, {machine.in_flight} objects are in flight",
-        next_step="Look at the gateways' logs, then run the transfer again: it continues where it stopped.",
+        why=f"{why}; {trouble}" if trouble else why,
+        next_step=_NEXT_STEP,
     )
+
+
+def stranded(ways: str, limit: float) -> TransferStalled:
+    """The error for a transfer that no route to a destination is left for; ``ways`` says which failed and why."""
+    return TransferStalled(
+        f"no route to the destination has worked for {limit:.0f} s",
+        why=ways,
+        next_step=_NEXT_STEP,
+    )
+
+
+_NEXT_STEP = "Look at the gateways' logs, then run the transfer again: it continues where it stopped."

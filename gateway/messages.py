@@ -26,18 +26,23 @@ class CloseTransfer(msgspec.Struct, frozen=True, tag=True):
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """Another gateway of this dataplane, as dialled: advertised host and wire port, data connections to open."""
+    """Another gateway of this dataplane, as dialled: advertised host and wire port, data connections to open.
+
+    ``dials_out``: it cannot be dialled and opens connections itself, also those that are sent on to it.
+    """
 
     gateway_id: str
     host: str
     port: int
     connections: int = 4
+    dials_out: bool = False
 
 
 class SetPeers(msgspec.Struct, frozen=True, tag=True):
-    """Agent to data: the gateways that this one may dial."""
+    """Agent to data: the other gateways. ``dial_out``: this one cannot be dialled, so it dials them."""
 
     peers: tuple[Peer, ...]
+    dial_out: bool = False
 
 
 class Execute(msgspec.Struct, frozen=True, tag=True):

@@ -126,6 +126,10 @@ class Transfer:
             raise GatewayRefused("this gateway holds no key of the transfer", where=self.config.transfer_id)
         return keys.key
 
+    def onward(self, way: int) -> str:
+        """The gateway that batches of this way are passed on to; empty if they end here."""
+        return self.config.onward.get(way, "")
+
     @contextlib.contextmanager
     def source(self) -> Iterator[DataPath]:
         """A data path of the source. Raises GatewayRefused if this gateway is no reader."""

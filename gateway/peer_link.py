@@ -1,27 +1,22 @@
-"""The queue and the connections of one peer: opened when there is something to send, reopened after loss."""
+"""The queue and the connections of one path: opened when there is something to send, reopened after loss."""
 
 from __future__ import annotations
 
-import contextlib
 import logging
-import socket
 import threading
 import time
 from collections import deque
 from typing import Final
 
-from gateway import handshake
 from gateway.batch import Batch
 from gateway.counters import Counters
-from gateway.messages import Peer
+from gateway.dialling import Dialler
 from gateway.sending import Connection, Scratch
-from gateway.sockets import prepare, shut, transport_for
 from gateway.threads import Threads
 from skyplane_core.errors import LinkLost, SkyplaneError
 
 _log = logging.getLogger(__name__)
 
-CONNECT_SECONDS: Final = 10.0
 BACKOFF_FIRST: Final = 0.1
 BACKOFF_MOST: Final = 5.0
 """A dead peer costs a dial every five seconds and connection; one that restarts is found again within as long."""
@@ -29,18 +24,20 @@ _STEADY_SECONDS: Final = 10.0
 
 
 class PeerLink:
-    """Batches wait in one queue and leave on whichever connection is free. Thread-safe."""
+    """Batches wait in one queue and leave on whichever connection is free. Thread-safe.
 
-    def __init__(self, peer: Peer, wire_secret: bytes, me: str, threads: Threads, counters: Counters) -> None:
-        self.peer = peer
-        self._wire_secret = wire_secret
-        self._me = me
+    Each path has connections of its own, also where paths begin with the same relay: what a slow gateway further on
+    holds up is only what goes to it.
+    """
+
+    def __init__(self, dialler: Dialler, threads: Threads, counters: Counters) -> None:
+        self.peer = dialler.peer
+        self._dialler = dialler
         self._threads = threads
         self._counters = counters
         self._changed = threading.Condition()
         self._queue: deque[Batch] = deque()
         self._live: set[Connection] = set()
-        self._dialling: set[socket.socket] = set()
         self._idle = 0
         self._started = 0
         self._closed: SkyplaneError | None = None
@@ -70,10 +67,9 @@ class PeerLink:
         with self._changed:
             self._closed = error
             dropped, self._queue = list(self._queue), deque()
-            live, dialling = list(self._live), list(self._dialling)
+            live = list(self._live)
             self._changed.notify_all()
-        for sock in dialling:
-            shut(sock)
+        self._dialler.close()
         for connection in live:
             connection.lose(error)
         _drop(dropped, error)
@@ -129,21 +125,16 @@ class PeerLink:
         _drop(dropped, error)
 
     def _dial(self) -> Connection:
-        sock = self._connect()
-        try:
-            session = handshake.dial(sock, self._wire_secret, self._me, self.peer.gateway_id, "data")
-            connection = Connection(sock, session, self._counters)
-            with self._changed:
-                if self._closed is not None:
-                    raise LinkLost("the peer was removed", where=self.peer.gateway_id)
+        sock, session = self._dialler.dial()
+        connection = Connection(sock, session, self._counters)
+        with self._changed:
+            closed = self._closed
+            if closed is None:
                 self._live.add(connection)
-            self._threads.start(f"answers-{self.peer.gateway_id}", self._listen, connection)
-        except BaseException:
+        if closed is not None:
             sock.close()
-            raise
-        finally:
-            with self._changed:
-                self._dialling.discard(sock)
+            raise LinkLost("the peer was removed", where=self.peer.gateway_id)
+        self._threads.start(f"answers-{self.peer.gateway_id}", self._listen, connection)
         _log.info("data connection open", extra={"peer": self.peer.gateway_id})
         return connection
 
@@ -153,39 +144,6 @@ class PeerLink:
         finally:
             with self._changed:
                 self._live.discard(connection)
-
-    def _connect(self) -> socket.socket:
-        """A TCP connection, in ``_dialling`` so that ``close`` can interrupt the handshake."""
-        try:
-            addresses = socket.getaddrinfo(self.peer.host, self.peer.port, type=socket.SOCK_STREAM)
-        except OSError as error:
-            raise self._unreachable(error) from error
-        problem = OSError("the name has no address")
-        for family, kind, protocol, _name, address in addresses:
-            with contextlib.ExitStack() as stack:
-                sock = stack.enter_context(socket.socket(family, kind, protocol))
-                # Buffers must be set before the SYN, which carries the window scale.
-                prepare(sock, transport_for(str(address[0])))
-                sock.settimeout(CONNECT_SECONDS)
-                with self._changed:
-                    self._dialling.add(sock)
-                try:
-                    sock.connect(address)
-                except OSError as error:
-                    problem = error
-                    with self._changed:
-                        self._dialling.discard(sock)
-                    continue
-                stack.pop_all()
-                return sock
-        raise self._unreachable(problem)
-
-    def _unreachable(self, error: OSError) -> LinkLost:
-        return LinkLost(
-            "the peer does not take connections",
-            where=f"{self.peer.gateway_id} at {self.peer.host}:{self.peer.port}",
-            why=str(error),
-        )
 
 
 def _drop(batches: list[Batch], error: SkyplaneError) -> None:

@@ -54,12 +54,8 @@ class Reader:
         """Start a lease; does not block."""
         try:
             transfer = self._transfers.get(lease.transfer_id)
-            if len(lease.route) > 1:
-                raise GatewayRefused(
-                    f"a route over {len(lease.route)} gateways", next_step="This version sends straight to the writer."
-                )
             if lease.route:
-                self._connections.check(lease.route[0])
+                self._connections.check(lease.route)
         except SkyplaneError as error:
             self._report(refused(lease, error.record()))
             return
@@ -120,7 +116,7 @@ class Reader:
                 batch.release()
                 batch.answered(Answer((), ()))
             elif batch.lease.route:
-                self._connections.send(batch.lease.route[0], batch)
+                self._connections.send(batch.lease.route, batch)
             else:
                 self._puts.write(
                     batch.transfer, batch.parts, batch.payload, _always, functools.partial(_written, batch)

@@ -259,4 +259,5 @@ def _identity(batch: Batch, salt: bytes) -> Header:
         raw_length=0,
         wire_length=0,
         salt=salt,
+        way=batch.lease.way,
     )

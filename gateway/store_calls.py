@@ -7,8 +7,8 @@ from typing import Any
 
 import msgspec
 
-from skyplane_core.model import ObjectAttributes, Precondition, StoredPart
-from skyplane_core.stores.base import ObjectStore
+from skyplane_core.model import ObjectAttributes, ObjectInfo, Precondition, Stored, StoredPart
+from skyplane_core.stores.base import Capabilities, ObjectStore
 from skyplane_core.stores.whole import get_bytes, put_bytes, read_back
 
 
@@ -84,6 +84,20 @@ StoreCall = (
     | PutBytes
     | GetBytes
 )
+
+
+# Made once and here: msgspec works out a type on its first use, and crashes if two threads do so at once.
+_DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {
+    kind: msgspec.msgpack.Decoder(kind)
+    for kind in (
+        Capabilities, ObjectInfo, list[ObjectInfo], list[StoredPart], Stored, str, int, bytes, type(None),
+    )
+}  # fmt: skip
+
+
+def decode_result(data: bytes, kind: Any) -> Any:
+    """The encoded result of a call as the given type, which must be one of those that calls have."""
+    return _DECODERS[kind].decode(data)
 
 
 def perform(store: ObjectStore, call: StoreCall) -> Any:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from skyplane_core.errors import ProtocolError
 
-VERSION = 1
+VERSION = 2
 MAGIC = b"SKYW"
 MAX_RAW = 2 * 1024 * 1024
 """Raw bytes of one frame. docs/measurements.md: 1, 2 and 8 MiB are equal, 256-512 KiB cost a fifth more."""
@@ -62,7 +62,8 @@ class Header(NamedTuple):
 
     ``transfer``, ``object``, ``part``, ``attempt``, ``destinations`` (a bit per destination), ``version_tag`` and
     ``salt`` identify the batch and are equal in all of its frames and in its answer; ``object`` and ``part`` are those
-    of its first part. ``frame`` counts from 0 and ``offset`` is into the manifest, the payload or the answer.
+    of its first part. So is ``way``, the number by which relays know the next gateway. ``frame`` counts from 0 and
+    ``offset`` is into the manifest, the payload or the answer.
     """
 
     type: FrameType
@@ -79,12 +80,14 @@ class Header(NamedTuple):
     raw_length: int
     wire_length: int
     salt: bytes
+    way: int = 0
 
     @property
-    def batch(self) -> tuple[bytes, int, int, int, int, bytes, bytes]:
+    def batch(self) -> tuple[bytes, int, int, int, int, int, bytes, bytes]:
         """What is equal in all frames of one batch."""
         return (
-            self.transfer, self.object, self.part, self.attempt, self.destinations, self.version_tag, self.salt,
+            self.transfer, self.object, self.part, self.attempt, self.way, self.destinations, self.version_tag,
+            self.salt,
         )  # fmt: skip
 
 
@@ -120,7 +123,7 @@ def pack_header(buffer: memoryview, header: Header) -> None:
     """Write ``header`` over the first ``HEADER_SIZE`` bytes of ``buffer``."""
     _LAYOUT.pack_into(
         buffer, 0, MAGIC, VERSION, header.type, header.codec, LAST if header.last else 0, header.transfer,
-        header.object, header.part, header.attempt, 0, header.destinations, header.version_tag, header.frame,
+        header.object, header.part, header.attempt, header.way, header.destinations, header.version_tag, header.frame,
         header.offset, header.raw_length, header.wire_length, header.salt,
     )  # fmt: skip
 
@@ -134,14 +137,14 @@ def parse_header(buffer: bytes | bytearray | memoryview) -> Header:
     if len(buffer) < HEADER_SIZE:
         raise ProtocolError(f"{len(buffer)} bytes are not a header")
     (
-        magic, version, type_, codec, flags, transfer, object_, part, attempt, reserved, destinations, tag, frame,
+        magic, version, type_, codec, flags, transfer, object_, part, attempt, way, destinations, tag, frame,
         offset, raw_length, wire_length, salt,
     ) = _LAYOUT.unpack_from(buffer)  # fmt: skip
     if magic != MAGIC:
         raise ProtocolError("the stream has no frame where one must start")
     if version != VERSION:
         raise ProtocolError(f"the peer speaks wire version {version}, this gateway {VERSION}")
-    if flags & ~LAST or reserved:
+    if flags & ~LAST:
         raise ProtocolError("a header has unknown flags")
     try:
         kind, packing = FrameType(type_), Codec(codec)
@@ -149,7 +152,7 @@ def parse_header(buffer: bytes | bytearray | memoryview) -> Header:
         raise ProtocolError(f"a header has an unknown type or codec: {error}") from error
     header = Header(
         kind, packing, flags == LAST, transfer, object_, part, attempt, destinations, tag, frame, offset, raw_length,
-        wire_length, salt,
+        wire_length, salt, way,
     )  # fmt: skip
     _check_lengths(header)
     return header
@@ -185,7 +188,7 @@ class FrameOrder:
         self._type = first
         self._frame = 0
         self._offset = 0
-        self._batch: tuple[bytes, int, int, int, int, bytes, bytes] | None = None
+        self._batch: tuple[bytes, int, int, int, int, int, bytes, bytes] | None = None
         self.complete = False
 
     def check(self, header: Header) -> None:

@@ -18,7 +18,9 @@ from skyplane_core.dataplane import Dataplane
 from skyplane_core.diff import Decision
 from skyplane_core.errors import UsageError
 from skyplane_core.locations import Location, resolve
-from skyplane_core.planner.plan import Plan
+from skyplane_core.model import Role
+from skyplane_core.planner.layout import Layout
+from skyplane_core.planner.plan import Plan, Via
 from skyplane_core.prepare import Prepared, Refresh, check, prepare
 from skyplane_core.provision.base import DataplaneReference
 from skyplane_core.provision.hosts import SshHost
@@ -38,8 +40,11 @@ class ClientConfig:
     """What a client uses unless a call says otherwise.
 
     Args:
-        gateways: 1 reads and writes in one process; 2 puts a reader and a writer on either side of an encrypted wire.
-        hosts: machines reached by SSH that become the gateways, instead of ``gateways`` processes of this one.
+        gateways: 1 reads and writes in one process; 2 puts a reader and a writer on either side of an encrypted wire; 3
+            puts a relay between them.
+        layout: instead of ``gateways``, how many read, relay and write: ``2:1:2`` (see :class:`Layout`).
+        hosts: machines reached by SSH that become the gateways, instead of processes of this one; each may have a role.
+        via: with relays, whether routes lead over them, or both over them and straight to the writers.
         pool_bytes: buffer pool of each gateway; its memory limit is this plus about 150 MB.
         expiry_seconds: an idle gateway ends itself after so long.
         control_secret: from which dataplanes' identities are derived; None uses the command line's owner-only file.
@@ -50,6 +55,16 @@ class ClientConfig:
     pool_bytes: int = 512 * MIB
     expiry_seconds: float = 900.0
     control_secret: bytes | None = dataclasses.field(default=None, repr=False)
+    layout: str = ""
+    via: Via = Via.RELAYED
+
+    def roles(self) -> tuple[Role | None, ...]:
+        """What each gateway does, the head first; None where its place says it.
+
+        Raises:
+            UsageError: the layout is none.
+        """
+        return Layout.parse(self.layout).roles if self.layout else (None,) * self.gateways
 
     def secret(self) -> bytes:
         """The control secret; the command line's file is made if it is not there."""

@@ -20,12 +20,21 @@ MAX_ANSWER_BYTES = 8 * 1024 * 1024
 
 
 class PeerAddress(msgspec.Struct, frozen=True):
-    """Another gateway of the dataplane: where its wire port is dialled. ``connections`` 0: as the gateway sees fit."""
+    """A gateway of the dataplane: where its wire port is dialled. ``connections`` 0: as the gateway sees fit.
+
+    ``dials_out``: nobody can dial it (it is behind a NAT, say), so it dials the others, whichever way the data goes;
+    host and port mean nothing then. Two such gateways cannot be neighbours on a route, and the head cannot be one.
+    """
 
     gateway_id: Annotated[str, msgspec.Meta(min_length=1, max_length=128)]
-    host: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._:%-]{1,253}\Z")]
-    port: Annotated[int, msgspec.Meta(ge=1, le=65535)]
+    host: Annotated[str, msgspec.Meta(pattern=r"\A[A-Za-z0-9._:%-]{0,253}\Z")] = ""
+    port: Annotated[int, msgspec.Meta(ge=0, le=65535)] = 0
     connections: Annotated[int, msgspec.Meta(ge=0, le=1024)] = 0
+    dials_out: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.dials_out and not (self.host and self.port):
+            raise ValueError("a gateway that can be dialled has a host and a port")
 
 
 class GatewayStatus(msgspec.Struct, frozen=True, omit_defaults=True):

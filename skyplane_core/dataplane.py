@@ -14,14 +14,15 @@ import msgspec
 from skyplane_core.control import ControlChannel, PeerAddress
 from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.errors import GatewayError, GatewayRefused, GatewayUnreachable, SkyplaneError, UsageError
+from skyplane_core.hand_out import parcels
 from skyplane_core.identity import DataplaneIdentity, new_dataplane_id
 from skyplane_core.locations import Location
-from skyplane_core.model import GatewayTransfer, TransferKeys
+from skyplane_core.model import TransferKeys
 from skyplane_core.planner.plan import Plan, plan
 from skyplane_core.prepare import Prepared, check
 from skyplane_core.provision.base import DataplaneReference, Provisioner
 from skyplane_core.provision.choose import kind_of, provisioner_for, sites
-from skyplane_core.spec import Progress, ReceiptLine
+from skyplane_core.spec import Progress, ReceiptLine, Route
 from skyplane_core.stores.registry import open_store
 from skyplane_core.stores.whole import get_bytes
 from skyplane_core.tracker import Result, Tracker, watch
@@ -86,12 +87,16 @@ class Dataplane:
         if self._reference is not None:
             return
         identity = DataplaneIdentity(self._config.secret(), new_dataplane_id())
+        wanted = sites(self._config, None)
         provisioner = provisioner_for(self._config, identity, kind_of(self._config))
-        addresses = provisioner.start(len(sites(self._config, None)))
+        addresses = [
+            msgspec.structs.replace(address, role=site.role)
+            for address, site in zip(provisioner.start(len(wanted)), wanted, strict=True)
+        ]
         self._adopt(provisioner, provisioner.reference(addresses))
         try:
             peers = tuple(
-                PeerAddress(address.gateway_id, address.dialled, address.wire_port)
+                PeerAddress(address.gateway_id, address.dialled, address.wire_port, dials_out=address.dials_out)
                 for address in self.reference.gateways
             )
             if len(peers) > 1:
@@ -146,7 +151,7 @@ class Dataplane:
 
     def plan(self, prepared: Prepared) -> Plan:
         """The plan that :meth:`submit` executes."""
-        return plan(prepared.spec, sites(self._config, self._reference))
+        return plan(prepared.spec, sites(self._config, self._reference), via=self._config.via)
 
     def submit(self, prepared: Prepared) -> Tracker:
         """Start a transfer and return at once. Submitting the same one again changes nothing.
@@ -154,10 +159,9 @@ class Dataplane:
         Raises:
             GatewayUnreachable, GatewayRefused: a gateway did not take it.
         """
-        route = self.plan(prepared).routes[0]
-        spec = msgspec.structs.replace(prepared.spec, route=route.path)
+        spec = msgspec.structs.replace(prepared.spec, routes=self.plan(prepared).routes)
         self._keys.setdefault(spec.transfer_id, TransferKeys(secrets.token_bytes(32)))
-        self._hand_out(prepared, route.path)
+        self._hand_out(prepared, spec.routes)
         self.head.start(spec)
         return Tracker(self, spec.transfer_id, dataclasses.replace(prepared, spec=spec))
 
@@ -166,7 +170,7 @@ class Dataplane:
         if prepared.refresh is not None:
             source, destination = prepared.refresh()
             prepared = dataclasses.replace(prepared, source=source, destinations=(destination,))
-        self._hand_out(prepared, self.plan(prepared).routes[0].path)
+        self._hand_out(prepared, prepared.spec.routes or self.plan(prepared).routes, renewal=True)
         return prepared
 
     def forget(self, transfer_id: str) -> None:
@@ -241,26 +245,22 @@ class Dataplane:
         self._reference = reference
         self._channels = {address.gateway_id: provisioner.channel(address) for address in reference.gateways}
 
-    def _hand_out(self, prepared: Prepared, path: tuple[str, ...]) -> None:
-        """Give each gateway what its roles need and no more: only the writer gets the destination's credentials."""
-        spec = prepared.spec
-        head = self.reference.gateways[0].gateway_id
-        writer = path[-1] if path else head
-        for gateway_id, channel in self._channels.items():
-            if gateway_id not in {head, *path}:
+    def _hand_out(self, prepared: Prepared, routes: tuple[Route, ...], *, renewal: bool = False) -> None:
+        """Give each gateway what its roles need and no more (:func:`skyplane_core.hand_out.parcels`).
+
+        A renewal of credentials is none of a relay's business.
+        """
+        keys = self._keys.get(prepared.spec.transfer_id)
+        for gateway_id, parcel in parcels(prepared, routes, keys).items():
+            if renewal and parcel.onward:
                 continue
-            channel.put_transfer(
-                GatewayTransfer(
-                    transfer_id=spec.transfer_id,
-                    keys=self._keys.get(spec.transfer_id) if gateway_id in {head, writer} else None,
-                    source=prepared.source if gateway_id == head else None,
-                    destinations=dict(enumerate(prepared.destinations)) if gateway_id == writer else {},
-                    compression=spec.options.compression,
-                    concurrency=spec.options.concurrency,
-                    keep_attributes=spec.options.keep_attributes,
-                    credentials_expire_at=prepared.credentials_expire_at,
-                )
-            )
+            try:
+                self._channels[gateway_id].put_transfer(parcel)
+            except GatewayUnreachable as error:
+                if not renewal:
+                    raise
+                # The transfer goes on without it, or fails by its name; the others need theirs all the same.
+                log.warning("a gateway could not be given fresh credentials: %s", error)
 
 
 class Trackers:

@@ -143,6 +143,14 @@ class Compression(enum.Enum):
     NONE = "none"
 
 
+class Role(enum.Enum):
+    """What a gateway does in a transfer."""
+
+    READER = "reader"
+    RELAY = "relay"
+    WRITER = "writer"
+
+
 class PartTarget(msgspec.Struct, frozen=True, omit_defaults=True):
     """Where one part goes at one destination.
 
@@ -180,7 +188,9 @@ class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
     """A batch of parts handed to one reader: one big part, or many small ones that share a round trip.
 
     ``route`` lists the gateways from the one after the reader to the writer; empty means that the reader
-    writes as well, and no wire is used. ``attempt`` counts sendings of these parts, from 1.
+    writes as well, and no wire is used. ``way`` is that route's number within the transfer, by which relays know where
+    a batch goes. ``attempt`` counts sendings of these parts from 1, but for those that were lost with a connection or a
+    gateway: that is no fault of a part.
     """
 
     lease_id: int
@@ -188,6 +198,7 @@ class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
     attempt: int
     route: tuple[str, ...]
     parts: tuple[PartLease, ...]
+    way: int = 0
 
     @property
     def size(self) -> int:
@@ -257,7 +268,8 @@ class TransferKeys(msgspec.Struct, frozen=True):
 class GatewayTransfer(msgspec.Struct, frozen=True, omit_defaults=True):
     """What one gateway is told about one transfer: only what its roles need.
 
-    A reader gets ``source``; a writer gets ``destinations`` (by destination index) with their credentials.
+    A reader gets ``source``; a writer gets ``destinations`` (by destination index) with their credentials. A relay gets
+    ``onward``, the next gateway by the number of the way that a batch takes, and neither credentials nor keys.
     ``concurrency`` bounds the requests in flight to a store from this gateway for this transfer.
     ``credentials_expire_at`` is the earliest expiry on either side, so that the head can say when renewal is due.
     """
@@ -270,3 +282,4 @@ class GatewayTransfer(msgspec.Struct, frozen=True, omit_defaults=True):
     concurrency: Concurrency = 32
     keep_attributes: bool = True
     credentials_expire_at: float | None = None
+    onward: dict[int, str] = {}

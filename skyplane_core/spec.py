@@ -107,11 +107,34 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 5
 
 
+class Route(msgspec.Struct, frozen=True):
+    """A path from one reader to one destination, named by its index.
+
+    ``path`` lists the gateways from the one after the reader to the writer; empty means that the reader writes as
+    well. ``share`` is the planned part of that destination's bytes; shares of a destination add up to 1.
+    """
+
+    reader: str
+    path: tuple[str, ...] = ()
+    destination: int = 0
+    share: float = 1.0
+
+    @property
+    def writer(self) -> str:
+        """The gateway that touches the destination."""
+        return self.path[-1] if self.path else self.reader
+
+    @property
+    def relays(self) -> tuple[str, ...]:
+        """The gateways between reader and writer, which hold neither credentials nor key."""
+        return self.path[:-1]
+
+
 class TransferSpec(msgspec.Struct, frozen=True):
     """One cp or sync, from one source to one or more destinations.
 
     ``state`` is the key prefix (ending in ``/``) for journal and receipt, in the store of destination 0.
-    ``route``: the gateways after the head up to the writer, as planned; empty where the head writes itself.
+    ``routes``: as planned, at least one for each destination; empty where the head reads and writes.
     """
 
     transfer_id: str
@@ -121,7 +144,7 @@ class TransferSpec(msgspec.Struct, frozen=True):
     options: TransferOptions
     state: str
     created_at: float
-    route: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
 
 
 class TransferState(enum.Enum):

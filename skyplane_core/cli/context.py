@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     from skyplane_core.provision.hosts import SshHost
 
 
-def make_client(gateways: int, hosts: tuple[SshHost, ...] = ()) -> SkyplaneClient:
+def make_client(
+    gateways: int, hosts: tuple[SshHost, ...] = (), layout: str = "", via: str = "relayed"
+) -> SkyplaneClient:
     """The client, imported late: ``skyplane --help`` needs none of it."""
     from skyplane_core.client import ClientConfig, SkyplaneClient
+    from skyplane_core.planner.plan import Via
 
-    return SkyplaneClient(ClientConfig(gateways=gateways, hosts=hosts))
+    return SkyplaneClient(ClientConfig(gateways=gateways, hosts=hosts, layout=layout, via=Via(via)))
 
 
 def make_show(*, json: bool) -> Show:
@@ -38,11 +41,13 @@ def make_show(*, json: bool) -> Show:
 class Context:
     """Click's ``obj``."""
 
-    make_client: Callable[[int, tuple[SshHost, ...]], SkyplaneClient] = make_client
+    make_client: Callable[[int, tuple[SshHost, ...], str, str], SkyplaneClient] = make_client
 
-    def client(self, *, gateways: int = 1, hosts: tuple[SshHost, ...] = ()) -> SkyplaneClient:
-        """A client that plans with so many gateways, or with these hosts."""
-        return self.make_client(gateways, hosts)
+    def client(
+        self, *, gateways: int = 1, hosts: tuple[SshHost, ...] = (), layout: str = "", via: str = "relayed"
+    ) -> SkyplaneClient:
+        """A client that plans with so many gateways, with a layout, or with these hosts (see :class:`ClientConfig`)."""
+        return self.make_client(gateways, hosts, layout, via)
 
     def show(self, *, json: bool | None) -> Show:
         """Where words go; None chooses by whether stdout is a terminal."""

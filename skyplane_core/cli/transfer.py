@@ -10,7 +10,7 @@ import click
 
 from skyplane_core.cli.context import Context, pass_context
 from skyplane_core.cli.hosts import chosen, hosts_options
-from skyplane_core.cli.values import endpoint_url, size, transfer_id
+from skyplane_core.cli.values import endpoint_url, layout, size, transfer_id
 from skyplane_core.errors import UsageError
 from skyplane_core.model import Compression
 from skyplane_core.spec import Compare, TransferOptions
@@ -24,8 +24,22 @@ _OPTIONS = [
     click.option("--json/--no-json", default=None, help="JSON lines on stdout. Default: when it is not a terminal."),
     click.option(
         "--gateways",
-        type=click.IntRange(1, 2),
-        help="Processes of this machine: 1 reads and writes in one, 2 in two.  [default: 1]",
+        type=click.IntRange(1, 3),
+        help="Processes here: 1 reads and writes; 2 are reader and writer; 3 have a relay between.  [default: 1]",
+    ),
+    click.option(
+        "--layout",
+        type=layout,
+        metavar="R:L:W",
+        default="",
+        help="So many readers, relays and writers, such as 2:1:2, as processes of this machine; instead of --gateways.",
+    ),
+    click.option(
+        "--via",
+        type=click.Choice(["relayed", "both"]),
+        default="relayed",
+        show_default=True,
+        help="With relays: send everything over them, or half of it straight to the writers.",
     ),
     hosts_options,
     click.option("--part-size", type=size, metavar="SIZE", help="Bytes a part, such as 16MiB. Default: chosen."),
@@ -103,6 +117,8 @@ def _transfer(
     dry_run: bool,
     json: bool | None,
     gateways: int | None,
+    layout: str,
+    via: str,
     hosts_file: Path | None,
     host_names: tuple[str, ...],
     part_size: int | None,
@@ -141,7 +157,12 @@ def _transfer(
         raise UsageError(
             f"--gateways {gateways} and {len(hosts)} hosts contradict each other", next_step="Leave --gateways out."
         )
+    if hosts and layout:
+        raise UsageError(
+            "--layout is for processes of this machine, and hosts are given",
+            next_step="Leave it out, and give the hosts a role each in a hosts file.",
+        )
     count = len(hosts) or gateways or 1
-    if count == 1 and request.options.compression is not Compression.AUTO:
+    if count == 1 and not layout and request.options.compression is not Compression.AUTO:
         show.note(f"--compression {compression} has no effect: only two gateways compress (--gateways 2).")
-    return run(context.client(gateways=count, hosts=hosts), request, show)
+    return run(context.client(gateways=count, hosts=hosts, layout=layout, via=via), request, show)

@@ -7,6 +7,9 @@ from urllib.parse import urlsplit
 
 import click
 
+from skyplane_core.errors import UsageError
+from skyplane_core.planner.layout import Layout
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(iB|B)?|B)?", re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 
@@ -53,6 +56,14 @@ def transfer_id(text: str) -> str:
     if re.fullmatch(r"[0-9a-f]{32}", text) is None:
         raise click.BadParameter(f"{text!r} is not a transfer id; it has 32 hexadecimal digits")
     return text
+
+
+def layout(text: str) -> str:
+    """The type of an option that says how many gateways read, relay and write."""
+    try:
+        return str(Layout.parse(text)) if text else ""
+    except UsageError as error:
+        raise click.BadParameter(str(error)) from None
 
 
 def clean(text: str) -> str:

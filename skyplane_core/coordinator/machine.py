@@ -26,6 +26,9 @@ from skyplane_core.model import (
 )
 from skyplane_core.spec import Outcome, ReceiptLine
 
+LOST = frozenset({"LinkLost", "HandshakeFailed"})
+"""Kinds of errors that say something about a way and nothing about the part that was sent over it."""
+
 
 class TransferMachine:
     """All that a coordinator decides about one transfer. Not thread-safe: its host serialises calls.
@@ -95,7 +98,7 @@ class TransferMachine:
         for ack in already:
             events += self._on_ack(ack)
         for part in parts.values():
-            if state.wants(part.part):
+            if state.wants(part):
                 self.table.add(part)
         return events
 
@@ -115,11 +118,13 @@ class TransferMachine:
     def on_result(self, result: LeaseResult, now: float) -> list[Event]:
         """A reader reports on a lease. Late and repeated reports are harmless: the first ack of a part counts.
 
+        What a lost connection cost goes out again at once, over whichever way works, and is no failure of the part.
         A report to an earlier coordinator is of other objects, whatever numbers it names, and is ignored.
         """
         if not self.table.issued(result.lease_id):
             return []
-        lease = self.table.settle(result.lease_id)
+        lost = _lost(result)
+        lease = self.table.settle(result.lease_id, now, lost)
         self.tally.wire_bytes += result.wire_bytes
         events: list[Event] = []
         for ack in result.acks:
@@ -128,9 +133,19 @@ class TransferMachine:
         by_part = {(part.object, part.part): part for part in lease.parts} if lease else {}
         for failure in result.failures:
             part = by_part.get((failure.object, failure.part))
-            if part is not None:
+            if part is None:
+                continue
+            if lost and failure.error.kind in LOST:
+                self._again(part, attempt)
+            else:
                 events += self._on_failure(failure, part, attempt, now)
         return events
+
+    def _again(self, part: PartLease, attempt: int) -> None:
+        state = self._objects.get(part.object)
+        remaining = state.remaining(part) if state is not None else None
+        if remaining is not None:
+            self.table.add(remaining, attempt)
 
     def committed(self, number: int, destination: int, stored: Stored, crc32c: int) -> list[Event]:
         """The object is visible at the destination. Without an attestation it must be read back first."""
@@ -188,7 +203,7 @@ class TransferMachine:
 
     def _wanted(self, part: PartLease) -> bool:
         state = self._objects.get(part.object)
-        return state is not None and state.wants(part.part)
+        return state is not None and state.wants(part)
 
     def _on_ack(self, ack: PartAck) -> list[Event]:
         state = self._objects.get(ack.object)
@@ -290,3 +305,10 @@ class TransferMachine:
         state.targets[destination].settled = True
         if state.settled:
             del self._objects[state.number]
+
+
+def _lost(result: LeaseResult) -> str:
+    """Why nothing of a lease got through, if that is what its result says."""
+    if result.acks:
+        return ""
+    return next((str(from_record(failure.error)) for failure in result.failures if failure.error.kind in LOST), "")

@@ -34,15 +34,16 @@ class ObjectState:
         """Whether it is done or given up at every destination."""
         return all(target.settled for target in self.targets.values())
 
-    def wants(self, part: int) -> bool:
-        """Whether some destination still needs this part."""
-        return any(not state.settled and part not in state.acks for state in self.targets.values())
+    def wants(self, part: PartLease) -> bool:
+        """Whether some destination of ``part`` still needs it."""
+        states = (self.targets[target.destination] for target in part.targets)
+        return any(not state.settled and part.part not in state.acks for state in states)
 
     def remaining(self, part: PartLease) -> PartLease | None:
         """``part`` with only the targets that still need it; None when none does."""
         wanting = tuple(
             target
-            for target in self.parts[part.part].targets
+            for target in part.targets
             if not self.targets[target.destination].settled and part.part not in self.targets[target.destination].acks
         )
         if not wanting:

@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import enum
 import ipaddress
+import itertools
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 import msgspec
 
 from skyplane_core.errors import UsageError
-from skyplane_core.model import StoreConfig
-from skyplane_core.spec import TransferSpec
+from skyplane_core.model import Role, StoreConfig
+from skyplane_core.spec import Route, TransferSpec
 
 
-class Site(msgspec.Struct, frozen=True):
-    """A gateway that may be used. ``loopback``: a process on this very machine, reached over its loopback interface."""
+class Via(enum.Enum):
+    """Which routes there are between readers and writers where there are relays."""
+
+    RELAYED = "relayed"
+    DIRECT = "direct"
+    BOTH = "both"
+
+
+class Site(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A gateway that may be used. ``loopback``: a process on this very machine, reached over its loopback interface.
+
+    ``role`` None: its place among the others says what it does (see :func:`plan`). ``dials_out``: nobody can dial it,
+    so its neighbours on a route must be gateways that can be dialled.
+    """
 
     gateway_id: str
     provider: str = "local"
     region: str = "local"
     loopback: bool = True
+    role: Role | None = None
+    dials_out: bool = False
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -29,23 +45,11 @@ class Price(msgspec.Struct, frozen=True):
     why: str
 
 
-class Route(msgspec.Struct, frozen=True):
-    """A path to one destination.
-
-    ``path`` lists the gateways from the one after the reader to the writer; empty means that the reader writes as
-    well. ``share`` is the planned part of that destination's bytes; shares of a destination add up to 1.
-    """
-
-    reader: str
-    path: tuple[str, ...] = ()
-    destination: int = 0
-    share: float = 1.0
-
-
 class Plan(msgspec.Struct, frozen=True):
     """What will be provisioned and where the bytes will go.
 
-    ``kind`` is ``single`` (one gateway reads and writes) or ``direct`` (a reader and a writer).
+    The first gateway is the head. ``kind`` is ``single`` (one gateway reads and writes), ``direct`` (readers send to
+    writers), ``relayed`` (over relays) or ``mixed`` (both).
     ``throughput`` is predicted bytes a second, None when nothing is known.
     """
 
@@ -73,38 +77,119 @@ class Plan(msgspec.Struct, frozen=True):
         return lines
 
 
-def plan(spec: TransferSpec, sites: Sequence[Site]) -> Plan:
-    """The plan for ``spec`` over the gateways that there are: ``single`` over one, ``direct`` over two.
+def plan(spec: TransferSpec, sites: Sequence[Site], *, via: Via = Via.RELAYED, relayed_share: float = 0.5) -> Plan:
+    """The plan for ``spec`` over the gateways that there are. Every one of them is used.
+
+    Without roles: one gateway reads and writes; of two the first reads and the second writes; three are reader, relay
+    and writer. With roles: each reader sends to each writer, over each relay where there are any. The head is the
+    first reader. All routes to a destination have equal shares, but for ``relayed_share``.
+
+    Args:
+        via: ``direct`` leaves relays out, which then must not be there; ``both`` uses them beside the direct way.
+        relayed_share: with ``both``, the part of the bytes that is planned to go over relays.
 
     Raises:
-        UsageError: another number of gateways, or two of one name.
+        UsageError: another number of gateways, two of one name, roles that make no route, or a share outside 0..1.
     """
-    if len(sites) == 1:
-        return single(spec, sites[0])
-    if len(sites) == 2:
-        return direct(spec, sites[0], sites[1])
-    raise UsageError(f"cannot plan a transfer over {len(sites)} gateways", next_step="Use 1 or 2 gateways.")
+    names = [site.gateway_id for site in sites]
+    if len(set(names)) < len(names):
+        same = next(name for name in names if names.count(name) > 1)
+        raise UsageError(f"two gateways of one name: {same!r} is the same gateway", next_step="Name each one once.")
+    if not 0 < relayed_share < 1:
+        raise UsageError(f"a share of {relayed_share} is not between 0 and 1")
+    if len(sites) == 1 and sites[0].role is None:
+        return _plan("single", spec, tuple(sites), [((sites[0].gateway_id,), 1.0)])
+    readers, relays, writers = _cast(sites)
+    ways: list[tuple[tuple[str, ...], float]] = []
+    if relays and via is not Via.DIRECT:
+        share = relayed_share if via is Via.BOTH else 1.0
+        over = [(reader, relay, writer) for reader in readers for relay in relays for writer in writers]
+        ways += [(way, share / len(over)) for way in over]
+    elif relays:
+        raise UsageError("direct routes leave relays unused", where=", ".join(relays), next_step="Leave them out.")
+    elif via is Via.BOTH:
+        raise UsageError("there is no relay to send over", next_step="Add one, or leave the choice of routes out.")
+    if not relays or via is Via.BOTH:
+        share = 1 - relayed_share if via is Via.BOTH else 1.0
+        straight = [(reader, writer) for reader in readers for writer in writers]
+        ways += [(way, share / len(straight)) for way in straight]
+    ways = _connected(ways, sites)
+    kind = "direct" if not relays else "mixed" if via is Via.BOTH else "relayed"
+    ordered = sorted(sites, key=lambda site: site.gateway_id != readers[0])
+    return _plan(kind, spec, tuple(ordered), ways)
 
 
 def single(spec: TransferSpec, site: Site) -> Plan:
     """One gateway reads and writes; no wire is used."""
-    return _plan("single", spec, (site,), ())
+    return plan(spec, [msgspec.structs.replace(site, role=None)])
 
 
 def direct(spec: TransferSpec, reader: Site, writer: Site) -> Plan:
     """One gateway reads, the other writes."""
-    if reader.gateway_id == writer.gateway_id:
-        raise UsageError(f"reader and writer are the same gateway {reader.gateway_id!r}", next_step="Use a single one.")
-    return _plan("direct", spec, (reader, writer), (writer.gateway_id,))
+    return plan(spec, [msgspec.structs.replace(site, role=None) for site in (reader, writer)])
 
 
-def _plan(kind: str, spec: TransferSpec, sites: tuple[Site, ...], path: tuple[str, ...]) -> Plan:
+_UNSAID: dict[int, tuple[Role, ...]] = {
+    2: (Role.READER, Role.WRITER),
+    3: (Role.READER, Role.RELAY, Role.WRITER),
+}
+"""What gateways do that were not told, by their number."""
+
+
+def _cast(sites: Sequence[Site]) -> tuple[list[str], list[str], list[str]]:
+    """Readers, relays and writers."""
+    said = [site.role for site in sites if site.role is not None]
+    if said and len(said) < len(sites):
+        raise UsageError("some gateways have a role and others none", next_step="Give a role to each, or to none.")
+    roles = said or _UNSAID.get(len(sites))
+    if roles is None:
+        raise UsageError(
+            f"cannot plan a transfer over {len(sites)} gateways without roles",
+            next_step="Use 1 to 3 gateways, or say which of them read, relay and write.",
+        )
+    found = {role: [site.gateway_id for site, has in zip(sites, roles, strict=True) if has is role] for role in Role}
+    for role in (Role.READER, Role.WRITER):
+        if not found[role]:
+            raise UsageError(
+                f"there is no {role.value} among the gateways", next_step=f"Make one of them a {role.value}."
+            )
+    return found[Role.READER], found[Role.RELAY], found[Role.WRITER]
+
+
+def _connected(
+    ways: Sequence[tuple[tuple[str, ...], float]], sites: Sequence[Site]
+) -> list[tuple[tuple[str, ...], float]]:
+    """The ways on which somebody can dial between any two neighbours, their shares adding up as before.
+
+    Raises:
+        UsageError: a gateway is on none of them, or is a head that nobody can dial.
+    """
+    hidden = {site.gateway_id for site in sites if site.dials_out}
+    if ways[0][0][0] in hidden:
+        raise UsageError("the head must be one that can be dialled", where=ways[0][0][0])
+    kept = [(way, share) for way, share in ways if not any({*pair} <= hidden for pair in itertools.pairwise(way))]
+    idle = {site.gateway_id for site in sites} - {gateway for way, _share in kept for gateway in way}
+    if idle:
+        raise UsageError(
+            f"no route leads over {', '.join(sorted(idle))}",
+            why="neither it nor its neighbours can be dialled",
+            next_step="Put a gateway between them that can be dialled.",
+        )
+    total = sum(share for _way, share in kept)
+    return [(way, share / total) for way, share in kept]
+
+
+def _plan(
+    kind: str, spec: TransferSpec, sites: tuple[Site, ...], ways: Sequence[tuple[tuple[str, ...], float]]
+) -> Plan:
     return Plan(
         kind=kind,
         source=spec.source.object_uri(spec.selection.prefix),
         destinations=tuple(to.store.object_uri(to.mapping.destination) for to in spec.destinations),
         gateways=sites,
-        routes=tuple(Route(sites[0].gateway_id, path, number) for number in range(len(spec.destinations))),
+        routes=tuple(
+            Route(way[0], way[1:], number, share) for number in range(len(spec.destinations)) for way, share in ways
+        ),
         price=_price(spec, sites),
     )
 
@@ -133,4 +218,5 @@ def _stays_here(store: StoreConfig) -> bool:
 
 
 def _place(site: Site) -> str:
-    return f"{site.provider} {site.region}" if site.provider != site.region else site.provider
+    place = f"{site.provider} {site.region}" if site.provider != site.region else site.provider
+    return f"{place}, {site.role.value}" if site.role is not None else place

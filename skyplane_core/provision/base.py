@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from skyplane_core.control import ControlChannel
+from skyplane_core.model import Role
 
 
 class GatewayAddress(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -15,6 +16,9 @@ class GatewayAddress(msgspec.Struct, frozen=True, omit_defaults=True):
 
     A client reaches it at ``host``, other gateways at :attr:`dialled`. On an SSH host, ``ssh`` is ``user@address:port``
     and ``directory`` the one that holds all that the gateway has there. ``region`` is for the plan.
+
+    ``dials_out``: its wire port cannot be reached (see :class:`skyplane_core.control.PeerAddress`). ``role`` None: its
+    place among the others says what it does (see :func:`skyplane_core.planner.plan.plan`).
     """
 
     gateway_id: str
@@ -27,6 +31,8 @@ class GatewayAddress(msgspec.Struct, frozen=True, omit_defaults=True):
     ssh: str = ""
     directory: str = ""
     region: str = ""
+    role: Role | None = None
+    dials_out: bool = False
 
     @property
     def dialled(self) -> str:

@@ -48,9 +48,14 @@ def sites(config: ClientConfig, reference: DataplaneReference | None) -> list[Si
     """
     if reference is not None:
         if reference.provisioner == SSH:
-            return [Site(a.gateway_id, SSH, a.region or a.ssh, loopback=False) for a in reference.gateways]
-        return [Site(a.gateway_id) for a in reference.gateways]
+            return [
+                Site(a.gateway_id, SSH, a.region or a.ssh, loopback=False, role=a.role, dials_out=a.dials_out)
+                for a in reference.gateways
+            ]
+        return [Site(a.gateway_id, role=a.role, dials_out=a.dials_out) for a in reference.gateways]
     if config.hosts:
         hosts = in_order(config.hosts)
-        return [Site(f"gateway-{n}", SSH, h.region or h.target, loopback=False) for n, h in enumerate(hosts)]
-    return [Site(f"gateway-{number}") for number in range(config.gateways)]
+        return [
+            Site(f"gateway-{n}", SSH, h.region or h.target, loopback=False, role=h.role) for n, h in enumerate(hosts)
+        ]
+    return [Site(f"gateway-{number}", role=role) for number, role in enumerate(config.roles())]

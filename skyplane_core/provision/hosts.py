@@ -13,19 +13,12 @@ from typing import Any
 import msgspec
 
 from skyplane_core.errors import UsageError
+from skyplane_core.model import Role
 
 _PORTS = re.compile(r"(\d{1,5})-(\d{1,5})")
 _USER = re.compile(r"[A-Za-z0-9_.][A-Za-z0-9_.@-]*")
 _NAME = re.compile(r"[A-Za-z0-9_.:%][A-Za-z0-9_.:%-]*")
 _HOST_KEY = re.compile(r"SHA256:[A-Za-z0-9+/]{43}=?|[a-z0-9@.-]+ [A-Za-z0-9+/]+={0,2}( .*)?")
-
-
-class Role(enum.Enum):
-    """What a host may be in a transfer."""
-
-    READER = "reader"
-    RELAY = "relay"
-    WRITER = "writer"
 
 
 class Control(enum.Enum):
@@ -47,7 +40,7 @@ class SshHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
             file; ``passphrase`` opens either. Without both, the SSH agent and the usual files below ``~/.ssh``.
         host_key: ``SHA256:...`` or a public key line, which the host must show; empty: looked up in ``known_hosts``,
             by default ``~/.ssh/known_hosts``.
-        role: what it may do in a transfer; None: anything.
+        role: what it does in a transfer; None: what is missing (see :func:`in_order`).
         region: for the plan.
         advertise: address at which the other gateways dial its wire port; empty: ``address``.
         bind: address that the gateway listens on.
@@ -190,26 +183,41 @@ def read_hosts(path: Path) -> tuple[SshHost, ...]:
 def in_order(hosts: Sequence[SshHost]) -> tuple[SshHost, ...]:
     """The hosts as a dataplane uses them: readers first, because the first gateway is the head.
 
+    Several may have the same role. Where none has one, up to three are told by their place (see
+    :func:`skyplane_core.planner.plan.plan`). Where some have, one without becomes the reader or writer that is missing.
+
     Raises:
-        UsageError: there is none that may read, or none that may write; one is there twice; or one is a relay, which
-            no plan uses.
+        UsageError: one is there twice; nobody would read, or nobody write; or the role of one is open.
     """
     targets = [host.target for host in hosts]
     for target in targets:
         if targets.count(target) > 1:
             raise UsageError("a host is given twice", where=target)
-    for host in hosts:
-        if host.role is Role.RELAY:
+    if all(host.role is None for host in hosts):
+        if len(hosts) > _UNSAID:
             raise UsageError(
-                "no plan uses a relay", where=host.label, next_step="Leave it out, or give it another role."
+                f"{len(hosts)} hosts and no roles", next_step="Say of each whether it is a reader, a relay or a writer."
             )
+        return tuple(hosts)
+    cast = list(hosts)
     for role in (Role.READER, Role.WRITER):
-        if not any(host.role in {role, None} for host in hosts):
+        if any(host.role is role for host in cast):
+            continue
+        free = next((number for number, host in enumerate(cast) if host.role is None), None)
+        if free is None:
             raise UsageError(f"none of the hosts may be a {role.value}", where=", ".join(host.label for host in hosts))
-    return tuple(sorted(hosts, key=lambda host: _ORDER.index(host.role)))
+        cast[free] = msgspec.structs.replace(cast[free], role=role)
+    for host in cast:
+        if host.role is None:
+            raise UsageError(
+                "it is open what a host does", where=host.label, next_step="Make it a reader, a relay or a writer."
+            )
+    return tuple(sorted(cast, key=lambda host: _ORDER.index(host.role or Role.RELAY)))
 
 
-_ORDER = (Role.READER, None, Role.RELAY, Role.WRITER)
+_ORDER = (Role.READER, Role.RELAY, Role.WRITER)
+_UNSAID = 3
+"""So many gateways know by their place what they do."""
 
 
 def _decode(path: Path, content: bytes) -> Any:

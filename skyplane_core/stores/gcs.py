@@ -99,7 +99,7 @@ class GcsStore:
             if len(answer.body) >= ANSWER_LIMIT and size > 1:
                 size //= 4
                 continue
-            page = self._calls.decode(answer.body, wire.JsonPage)
+            page = self._calls.decode(answer.body, wire.PAGE)
             # startOffset is inclusive.
             yield from _infos(self._calls, [item for item in page.items if item.name != start_after or not start_after])
             if not page.next_page_token:

@@ -114,7 +114,7 @@ class GcsCalls:
         """The object's resource, as it is now or at ``version`` (a generation). Raises ObjectNotFound."""
         target = wire.json_target(self.config.bucket, key, generation=version, fields=wire.OBJECT_FIELDS)
         answer = self.send(http, "GET", target, "cannot look at the object", key=key)
-        return self.decode(answer.body, wire.JsonObject, key)
+        return self.decode(answer.body, wire.OBJECT, key)
 
     def delete_generation(self, http: HttpData, key: str, version: str) -> None:
         """Delete exactly this generation, whether or not it is the current one; one that is gone is no error."""
@@ -139,10 +139,10 @@ class GcsCalls:
             body=msgspec.json.encode(members),
         )
 
-    def decode(self, body: bytes, kind: type[_T], key: str = "") -> _T:
-        """A JSON answer as ``kind``."""
+    def decode(self, body: bytes, decoder: msgspec.json.Decoder[_T], key: str = "") -> _T:
+        """A JSON answer as the decoder's type."""
         try:
-            return msgspec.json.decode(body, type=kind)
+            return decoder.decode(body)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise self.garbled(error, key) from error
 

@@ -196,7 +196,7 @@ class GcsData:
             body=wire.multipart_related(boundary, resource, data),
             missing=BucketNotFound,
         )
-        found = self._calls.decode(answer.body, wire.JsonObject, key)
+        found = self._calls.decode(answer.body, wire.OBJECT, key)
         return Stored(found.generation, int(found.size), wire.decode_crc32c(found.crc32c), Attestation.WHOLE)
 
 

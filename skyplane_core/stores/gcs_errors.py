@@ -46,6 +46,10 @@ class _JsonError(msgspec.Struct):
     error: _JsonBody
 
 
+# Made once and here: msgspec works out a type on its first use, and crashes if two threads do so at once.
+_JSON_ERROR = msgspec.json.Decoder(_JsonError)
+
+
 def from_answer(
     answer: Answer,
     *,
@@ -154,7 +158,7 @@ def _explain(body: bytes) -> tuple[str, str]:
     if (parsed := parse_error(body)) is not None:
         return parsed
     try:
-        error = msgspec.json.decode(body, type=_JsonError).error
+        error = _JSON_ERROR.decode(body).error
     except msgspec.MsgspecError:
         return "", body[:_WHY_LIMIT].decode("utf-8", "replace").strip()
     return (error.errors[0].reason if error.errors else ""), error.message

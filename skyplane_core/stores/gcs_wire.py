@@ -77,6 +77,12 @@ class JsonPage(msgspec.Struct, rename="camel"):
     next_page_token: str = ""
 
 
+# Made once and here: msgspec works out a type on its first use, and crashes if two threads do so at once.
+OBJECT = msgspec.json.Decoder(JsonObject)
+PAGE = msgspec.json.Decoder(JsonPage)
+_ATTRIBUTES = msgspec.json.Decoder(ObjectAttributes)
+
+
 def xml_target(bucket: str, key: str = "", *, flag: str = "", **query: str | int) -> str:
     """Path and query of an XML API request, path style.
 
@@ -157,7 +163,7 @@ def stash_headers(attributes: ObjectAttributes) -> dict[str, str]:
 
 def unstash(value: str) -> ObjectAttributes:
     """The attributes that :func:`stash_headers` parked. Raises ValueError for anything else."""
-    return msgspec.json.decode(base64.urlsafe_b64decode(value), type=ObjectAttributes)
+    return _ATTRIBUTES.decode(base64.urlsafe_b64decode(value))
 
 
 def parse_attributes(headers: HTTPMessage) -> ObjectAttributes | None:

@@ -11,7 +11,7 @@ from gateway.crypto import seal_batch
 from gateway.framing import seal_message
 from gateway.manifest import Answer, ManifestPart
 from gateway.store_calls import CompleteUpload, Delete, GetBytes, ListPage, PutBytes
-from gateway.wire import Codec, FrameType, Header, transfer_tag
+from gateway.wire import VERSION, Codec, FrameType, Header, transfer_tag
 from skyplane_core.control import PeerAddress
 from skyplane_core.coordinator.journal import AckRecord, BeganRecord, ClosedRecord, UploadRecord
 from skyplane_core.coordinator.receipt import ReceiptSummary
@@ -20,9 +20,12 @@ from skyplane_core.model import (
     Attestation,
     Credentials,
     GatewayTransfer,
+    Lease,
+    LeaseResult,
     ObjectAttributes,
     PartAck,
     PartFailure,
+    PartLease,
     PartTarget,
     Precondition,
     StoreConfig,
@@ -65,7 +68,7 @@ def seeds() -> dict[str, dict[str, bytes]]:
         "answer": answers,
         "refusal": refusals,
         "handshake": {
-            "hello": msgspec.msgpack.encode(handshake._Hello(1, "data", "a", "b", KEY, KEY)),
+            "hello": msgspec.msgpack.encode(handshake._Hello(VERSION, "data", "a", "b", KEY, KEY)),
             "challenge": msgspec.msgpack.encode(handshake._Challenge(KEY, KEY, KEY)),
             "confirm": msgspec.msgpack.encode(handshake._Confirm(KEY)),
         },
@@ -108,10 +111,18 @@ def _link() -> dict[str, bytes]:
         "put": PutBytes("k", b"data"),
         "get": GetBytes("k"),
     }
-    asked = {name: link.Asked(1, link.StoreRequest("t", 0, call)) for name, call in calls.items()}
+    lease = Lease(1, "t", 1, ("l", "w"), (PartLease(1, 1, "k", "v", 0, 10, (PartTarget(0, "d", "u"),)),), 1)
+    requests = {
+        **{name: link.StoreRequest("t", 0, call) for name, call in calls.items()},
+        "renew": link.RenewExpiry(),
+        "pulse": link.Pulse(),
+        "ping": link.Ping(),
+        "execute": link.ExecuteLeases("t", (lease,)),
+        "done": link.LeasesDone("t", (LeaseResult(1, "t", (ACK,), (PartFailure(2, 1, 3, RECORD, 5),), 9),)),
+    }
+    asked = {name: link.Asked(1, msgspec.msgpack.encode(request), KEY) for name, request in requests.items()}
     others = {
-        "renew": link.Asked(2, link.RenewExpiry()),
-        "body": link.Answered(1, b"x"),
+        "body": link.Answered(1, b"x", proof=KEY),
         "no": link.Answered(1, b"", RECORD),
     }
     return {name: msgspec.msgpack.encode(message) for name, message in {**asked, **others}.items()}
@@ -123,7 +134,7 @@ def _processes() -> dict[str, bytes]:
     told = {
         "open": messages.OpenTransfer(transfer),
         "close": messages.CloseTransfer("t"),
-        "peers": messages.SetPeers((messages.Peer("g", "127.0.0.1", 9),)),
+        "peers": messages.SetPeers((messages.Peer("g", "127.0.0.1", 9),), dial_out=True),
         "stop": messages.Stop(),
     }
     return {name: msgspec.msgpack.encode(message) for name, message in told.items()}
@@ -141,7 +152,7 @@ def _calls() -> dict[str, bytes]:
     return {
         "transfer": msgspec.json.encode(GatewayTransfer("t1", TransferKeys(KEY), STORE, {0: STORE}, concurrency=4)),
         "spec": msgspec.json.encode(spec),
-        "peers": msgspec.json.encode((PeerAddress("gateway-1", "127.0.0.1", 9, 2),)),
+        "peers": msgspec.json.encode((PeerAddress("gateway-1", "127.0.0.1", 9, 2), PeerAddress("g2", dials_out=True))),
     }
 
 

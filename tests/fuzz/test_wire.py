@@ -19,7 +19,7 @@ from gateway.crypto import Opener, Sealer, open_batch, seal_batch
 from gateway.framing import Assembly, open_frame
 from gateway.handshake import accept, dial
 from gateway.ipc import Channel
-from gateway.link import Asked, Link, RenewExpiry, Request
+from gateway.link import Asked, Caller, Link, RenewExpiry, Request
 from gateway.messages import ToData
 from gateway.wire import HEADER_SIZE, MAX_RAW, Codec, FrameOrder, FrameType, Header, parse_header
 from skyplane_core.errors import FrameCorrupt, LinkLost, ProtocolError, SkyplaneError, WireError
@@ -199,7 +199,7 @@ class Serving:
                 self.peer.sendall(message)
             self.peer.shutdown(socket.SHUT_WR)
 
-    def serve(self, request: Request) -> bytes:
+    def serve(self, _caller: Caller, request: Request) -> bytes:
         self.served.append(request)
         return b""
 
@@ -236,7 +236,7 @@ def test_what_nobody_sealed_ends_a_link_and_does_nothing(data: bytes) -> None:
 @given(mutated(corpus("link")))
 def test_a_hostile_peer_s_message_is_served_or_ends_the_link(message: bytes) -> None:
     """Whatever comes, a call that waits for this peer ends at once and not after its time limit."""
-    renew = msgspec.msgpack.encode(Asked(9, RenewExpiry()))
+    renew = msgspec.msgpack.encode(Asked(9, msgspec.msgpack.encode(RenewExpiry())))
     with Serving() as serving:
         serving.say(sealed(0, message), sealed(1, renew))
         assert serving.lost.wait(WAIT)

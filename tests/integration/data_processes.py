@@ -79,6 +79,9 @@ class DataProcess:
         peers = tuple(Peer(other.name, "127.0.0.1", other.port, connections) for other in others)
         self.channel.send(SetPeers(peers))
 
+    def know_address(self, name: str, port: int) -> None:
+        self.channel.send(SetPeers((Peer(name, "127.0.0.1", port),)))
+
     def stop(self) -> int:
         """Tell it to stop; returns its exit code."""
         self.channel.send(Stop())

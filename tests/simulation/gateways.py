@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from gateway.batch import describe
+from gateway.batch import describe, refused
 from gateway.manifest import ManifestPart
 from skyplane_core.checksum import crc32c
 from skyplane_core.errors import ChecksumMismatch, LinkLost, SkyplaneError
@@ -33,15 +33,24 @@ class Gateways:
         kernel = self._world.kernel
         kernel.log(f"crash of {name}")
         kernel.kill(self.processes[name])
+        self._notice(name)
+        kernel.at(back_after, lambda: self.back(name))
 
-        def restart() -> None:
-            self.processes[name] = Process(name)
+    def back(self, name: str) -> None:
+        """It is up again, and knows of nothing."""
+        self.processes[name] = Process(name)
+        self._notice(name)
 
-        kernel.at(back_after, restart)
+    def _notice(self, name: str) -> None:
+        kernel = self._world.kernel
+        kernel.at(kernel.rng.uniform(0.0, 8.0), lambda: self._world.notice(name))
 
     def receive(self, reader: str, lease: Lease) -> None:
-        """A lease arrived; nothing hears of it if the reader is down."""
+        """A lease arrived. If the reader is down, nobody hears of it, or the head hears that it could not be sent."""
         process = self.processes[reader]
+        if process.dead and self._world.kernel.rng.random() < 0.5:
+            self._world.deliver(refused(lease, LinkLost("nobody answers", where=reader).record()))
+            return
         self._world.kernel.spawn(process, lambda: self._execute(process, lease))
 
     def _execute(self, process: Process, lease: Lease) -> None:

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from gateway.head import TransferRun
 from skyplane_core.coordinator.journal import UploadRecord
+from skyplane_core.coordinator.leases import Out
 from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.errors import SkyplaneError
-from skyplane_core.model import Attestation, Lease
+from skyplane_core.model import Attestation, Lease, PartLease
 from skyplane_core.spec import Outcome, Progress, ReceiptLine, TransferState
-from tests.simulation.kernel import Process
+from tests.simulation.kernel import Process, threading
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -37,7 +38,12 @@ class Incarnation:
         self.abort_failed: set[str] = set()
         self.acked: set[tuple[int, int]] = set()
         """Parts whose acknowledgement it has been told."""
+        self.away: set[str] = set()
+        """Gateways that it knows to be down."""
+        self._looking = threading.Lock()
         self._sendings: Counter[tuple[int, int]] = Counter()
+        self._free: Counter[tuple[int, int]] = Counter()
+        """Sendings that a lost gateway or connection cost: they are not the part's fault."""
         self.lines: list[ReceiptLine] = []
         _, _, self._durable_acks = world.journalled()
 
@@ -45,14 +51,28 @@ class Incarnation:
         """Put the checks around what it calls."""
         run: Any = self.run
         table, writer, journal = run._machine.table, run._records.receipt, run._records.journal
-        take, add, record = table.take, writer.add, journal.record
+        grant, lose, again = table.grant, table.lose, run._machine._again
+        add, record = writer.add, journal.record
 
-        def checked_take(reader: str, now: float) -> Lease | None:
-            lease: Lease | None = take(reader, now)
-            if lease is not None:
-                self.readers[lease.lease_id] = reader
-                self._check_lease(lease, reader)
-            return lease
+        def checked_grant(now: float) -> Out | None:
+            out: Out | None = grant(now)
+            if out is not None:
+                self.readers[out.lease.lease_id] = out.reader
+                self._check_way(out)
+                self._check_lease(out.lease, out.reader)
+            return out
+
+        def counted_lose(gateway: str, now: float, why: str) -> list[Lease]:
+            voided: list[Lease] = lose(gateway, now, why)
+            self._free.update((part.object, part.part) for lease in voided for part in lease.parts)
+            if any(gateway in (out.reader, *out.lease.route) for out in table.outstanding()):
+                self.world.violated(f"leases over {gateway} are out although it is lost")
+            self.away.add(gateway)
+            return voided
+
+        def counted_again(part: PartLease, attempt: int) -> None:
+            self._free[part.object, part.part] += 1
+            again(part, attempt)
 
         def checked_add(line: ReceiptLine) -> bool:
             self._check_line(line)
@@ -64,7 +84,19 @@ class Incarnation:
             if entry.upload_id not in self.world.durable_uploads:
                 self.world.violated(f"upload {entry.upload_id} counts as recorded and is not durable")
 
-        table.take, writer.add, journal.record = checked_take, checked_add, checked_record
+        table.grant, table.lose, run._machine._again = checked_grant, counted_lose, counted_again
+        writer.add, journal.record = checked_add, checked_record
+
+    def look(self) -> None:
+        """See which gateways are there, one look after the other, and tell the transfer what has changed."""
+        run: Any = self.run
+        with self._looking:
+            for name, process in self.world.gateways.processes.items():
+                if process.dead and name not in self.away:
+                    run.gateway_lost(name, "it is down")
+                elif not process.dead and name in self.away:
+                    self.away.discard(name)
+                    run.gateway_found(name)
 
     def sent(self, lease: Lease) -> None:
         """A lease leaves the head."""
@@ -73,17 +105,25 @@ class Incarnation:
                 if target.upload_id and target.upload_id not in self.world.durable_uploads:
                     self.world.violated(f"a part of {part.key} is sent before its upload is recorded")
 
+    def _check_way(self, out: Out) -> None:
+        """It is one of the plan's, the number on the wire is its own, and nobody on it is known to be down."""
+        way = (out.reader, *out.lease.route)
+        ways = [(route.reader, *route.path) for route in self.world.plan.routes]
+        if way not in ways or ways.index(way) != out.lease.way:
+            self.world.violated(f"lease {out.lease.lease_id} goes over {way}, called way {out.lease.way}")
+        if self.away & {*way}:
+            self.world.violated(f"lease {out.lease.lease_id} goes over {way}, and {self.away} are down")
+
     def _check_lease(self, lease: Lease, reader: str) -> None:
         run: Any = self.run
         world, table = self.world, run._machine.table
         for part in lease.parts:
             self._sendings[part.object, part.part] += 1
-            if self._sendings[part.object, part.part] != lease.attempt:
-                world.violated(
-                    f"sending {self._sendings[part.object, part.part]} of {part.key} is called {lease.attempt}"
-                )
+            counted = self._sendings[part.object, part.part] - self._free[part.object, part.part]
+            if counted != lease.attempt:
+                world.violated(f"sending {counted} of {part.key} is called {lease.attempt}")
             state = run._machine._objects.get(part.object)
-            if state is None or not state.wants(part.part):
+            if state is None or not state.wants(part):
                 world.violated(f"part {part.part} of {part.key} is leased and nobody wants it")
             if (part.object, part.part) in self.acked:
                 world.violated(f"part {part.part} of {part.key} was acknowledged, and is sent again")

@@ -6,13 +6,25 @@ import dataclasses
 import random
 from typing import Any
 
-ROUTES: tuple[dict[str, tuple[str, ...]], ...] = (
-    {"r1": ()},
-    {"r1": ("w1",)},
-    {"r1": ("relay", "w1")},
-    {"r1": (), "r2": ()},
-    {"r1": ("w1",), "r2": ("relay", "w1")},
-    {"r1": ("w1",), "r2": ("w2",), "r3": ("relay", "w2")},
+from skyplane_core.spec import Route
+
+
+def over(*ways: str) -> tuple[Route, ...]:
+    """Routes with equal shares: on each the reader, and who follows."""
+    return tuple(Route(reader, tuple(path), 0, 1 / len(ways)) for reader, *path in map(str.split, ways))
+
+
+ROUTES: tuple[tuple[Route, ...], ...] = (
+    over("r1"),
+    over("r1 w1"),
+    over("r1 relay w1"),
+    over("r1", "r2"),
+    over("r1 w1", "r2 relay w1"),
+    over("r1 w1", "r2 w2", "r3 relay w2"),
+    over("r1 w1", "r1 w2"),
+    over("r1 relay w1", "r1 w1"),
+    over("r1 l1 w1", "r1 l2 w1", "r1 l1 w2", "r1 l2 w2"),
+    over("r1 relay w1", "r1 relay w2", "r2 relay w1", "r2 relay w2", "r1 w1", "r2 w2"),
 )
 PART_SIZE = 10
 
@@ -26,7 +38,7 @@ class Plan:
 
     seed: int
     sizes: tuple[int, ...]
-    routes: dict[str, tuple[str, ...]]
+    routes: tuple[Route, ...]
     concurrency: int = 2
     pool_bytes: int = 80
     exact: bool = True

@@ -18,6 +18,7 @@ from skyplane_core.coordinator.machine import TransferMachine
 from skyplane_core.coordinator.objects import ObjectState
 from skyplane_core.coordinator.receipt import ReceiptWriter
 from skyplane_core.coordinator.tally import Tally
+from skyplane_core.coordinator.ways import Traffic
 from skyplane_core.model import Attestation, Stored
 from tests.simulation.plans import plan
 from tests.simulation.stores import ModelStore
@@ -61,10 +62,10 @@ def the_source_is_not_pinned(patch: pytest.MonkeyPatch) -> None:
 def an_upload_of_another_version_is_continued(patch: pytest.MonkeyPatch) -> None:
     continued = Admission._continue
 
-    def careless(self: Admission, number: int, decision: Any, size: int) -> Any:
+    def careless(self: Admission, number: int, decision: Any, pieces: Any, size: int) -> Any:
         for found in self._recovered.get((decision.source.key, 0), []):
             found.upload = msgspec.structs.replace(found.upload, source_version=decision.source.version)
-        return continued(self, number, decision, size)
+        return continued(self, number, decision, pieces, size)
 
     patch.setattr(Admission, "_continue", careless)
 
@@ -152,6 +153,36 @@ def a_reader_gets_all_that_it_asks_for(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(LeaseTable, "__init__", lambda self, *args, **kw: build(self, *args, **{**kw, **more}))
 
 
+def lost_gateways_are_used(patch: pytest.MonkeyPatch) -> None:
+    lose = LeaseTable.lose
+
+    def careless(self: LeaseTable, gateway: str, now: float, why: str = "") -> Any:
+        voided = lose(self, gateway, now, why)
+        self._lost.clear()
+        self.found(gateway, now)
+        return voided
+
+    patch.setattr(LeaseTable, "lose", careless)
+
+
+def leases_over_a_lost_gateway_stay_out(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(LeaseTable, "lose", lambda self, gateway, now, why="": self._lost.add(gateway) or [])
+
+
+def gateways_that_are_back_stay_lost(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(LeaseTable, "found", lambda self, gateway, now: None)
+
+
+def a_way_that_failed_rests_for_ever(patch: pytest.MonkeyPatch) -> None:
+    failed = Traffic.failed
+
+    def buried(self: Traffic, now: float, why: str) -> None:
+        failed(self, now, why)
+        self._rest_until = float("inf")
+
+    patch.setattr(Traffic, "failed", buried)
+
+
 DEFECTS = [
     parts_before_the_upload_is_durable,
     leases_never_expire,
@@ -173,6 +204,10 @@ DEFECTS = [
     receipts_of_two_heads_share_their_keys,
     a_failure_is_not_counted,
     a_reader_gets_all_that_it_asks_for,
+    lost_gateways_are_used,
+    leases_over_a_lost_gateway_stay_out,
+    gateways_that_are_back_stay_lost,
+    a_way_that_failed_rests_for_ever,
 ]
 
 

@@ -26,7 +26,7 @@ from gateway.store_calls import (
     StoreCall,
     perform,
 )
-from skyplane_core.coordinator import decide, journal, leases, receipt
+from skyplane_core.coordinator import decide, journal, queues, receipt
 from skyplane_core.coordinator.journal import ClosedRecord, UploadRecord, decode
 from skyplane_core.errors import SkyplaneError, StoreUnavailable, Throttled
 from skyplane_core.model import Lease, LeaseResult, ObjectAttributes, StoreConfig
@@ -71,7 +71,7 @@ def virtual_time() -> Iterator[None]:
         (journal, {"ThreadPoolExecutor": virtual.ThreadPoolExecutor}),
         (receipt, {"threading": virtual.threading, "SEGMENT_LINES": 3}),
         (decide, {"ThreadPoolExecutor": virtual.ThreadPoolExecutor, "LOOKUPS": 2}),
-        (leases, {"SMALL_PART": PART_SIZE, "MAX_BATCH": 3}),
+        (queues, {"SMALL_PART": PART_SIZE, "MAX_BATCH": 3}),
     ]
     patches = [mock.patch.multiple(module, **names) for module, names in replaced]
     for patch in patches:
@@ -116,7 +116,7 @@ class World:
         )
         self.destination = ModelStore("d", attests=plan.attests, same_id=plan.same_id)
         self.destination.replacing = self._check_replaced
-        names = sorted({name for reader, route in plan.routes.items() for name in (reader, *route)})
+        names = sorted({name for route in plan.routes for name in (route.reader, *route.path)})
         self.gateways = Gateways(self, names)
         self._furnish()
 
@@ -247,13 +247,14 @@ class World:
                 CalledStore(lambda call, _: self._call(head, self.source, call), self._attempts(last=last)),
                 {0: CalledStore(lambda call, _: self._call(head, self.destination, call), self._attempts(last=last))},
                 pool_bytes=self.plan.pool_bytes,
-                execute=lambda lease: self._execute(head, lease),
+                execute=lambda reader, lease: self._execute(head, reader, lease),
                 report=lambda progress: self._report(head, progress),
                 renew=lambda: None,
                 pulse=lambda: self.moved,
             )
             head.watch()
             head.run.start()
+            head.look()
 
         self.kernel.spawn(head.process, boot)
 
@@ -284,8 +285,14 @@ class World:
             head.opened.add(value)
         return value
 
-    def _execute(self, head: Incarnation, lease: Lease) -> None:
-        reader = head.readers[lease.lease_id]
+    def notice(self, gateway: str) -> None:
+        """The head finds out, somewhat later, whether a gateway is there: it watches them all."""
+        head = self.head
+        self.kernel.log(f"head {head.number} looks for {gateway}")
+        if not head.process.dead and head.run is not None:
+            self.kernel.spawn(head.process, head.look)
+
+    def _execute(self, head: Incarnation, reader: str, lease: Lease) -> None:
         self.kernel.log(f"lease {lease.lease_id} to {reader}: {[(part.key, part.part) for part in lease.parts]}")
         head.sent(lease)
         self.send("lease", lambda: self.gateways.receive(reader, lease))
@@ -406,7 +413,7 @@ class World:
         """Whoever was down is up again."""
         for name, process in self.gateways.processes.items():
             if process.dead:
-                self.gateways.processes[name] = Process(name)
+                self.gateways.back(name)
 
     # --- the end -----------------------------------------------------------------------------------------------------
 

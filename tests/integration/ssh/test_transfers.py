@@ -68,8 +68,8 @@ def test_two_hosts_move_a_tree_and_another_client_watches_and_stops_it(serve: Se
     dataplane = client.dataplane()
     lines = dataplane.plan(prepared).render()
     assert lines[0] == "Plan: direct, 2 gateways"
-    assert "  gateway gateway-0: ssh west" in lines
-    assert f"  gateway gateway-1: ssh {writer.host.target}" in lines
+    assert "  gateway gateway-0: ssh west, reader" in lines
+    assert f"  gateway gateway-1: ssh {writer.host.target}, writer" in lines
     dataplane.provision()
     try:
         assert [address.host for address in dataplane.reference.gateways] == [reader.address, writer.address]
@@ -102,6 +102,24 @@ def test_one_host_reads_and_writes_and_is_controlled_through_ssh_alone(serve: Se
     assert result.ok
     arrived(stores)
     assert list(server.home.iterdir()) == []
+
+
+def test_hosts_relay_and_several_write(serve: Serve, stores) -> None:
+    roles = (Role.WRITER, Role.RELAY, Role.READER, Role.WRITER)
+    client = SkyplaneClient(config(*(serve().host_with(role=role) for role in roles)))
+    dataplane = client.dataplane()
+    with dataplane.auto_deprovision():
+        dataplane.provision()
+        given = [address.role for address in dataplane.reference.gateways]
+        assert given == [Role.READER, Role.RELAY, Role.WRITER, Role.WRITER]
+        kept = msgspec.json.decode(msgspec.json.encode(dataplane.reference), type=DataplaneReference)
+        assert kept == dataplane.reference
+        prepared = client.prepare(*ends(stores), recursive=True, options=OPTIONS)
+        assert dataplane.plan(prepared).kind == "relayed"
+        dataplane.submit(prepared).wait().raise_for_state()
+        relay = dataplane.gateways[1].status().counters
+        assert relay["wire_bytes_relayed"] > 17 * MIB // 2
+    arrived(stores)
 
 
 def test_two_hosts_are_controlled_through_ssh_alone(serve: Serve, stores) -> None:

@@ -36,6 +36,8 @@ class FakeClient:
     deprovisions: BaseException | None = None
     alive: bool = True
     gateways: int = 0
+    layout: str = ""
+    via: str = ""
     events: list[str] = dataclasses.field(default_factory=list)
     prepared: list[Prepared] = dataclasses.field(default_factory=list)
 
@@ -121,8 +123,8 @@ class Shell:
     home: Path
 
     def __call__(self, *argv: str) -> int:
-        def make_client(gateways: int, hosts: tuple[Any, ...]) -> Any:
-            self.client.gateways = len(hosts) or gateways
+        def make_client(gateways: int, hosts: tuple[Any, ...], layout: str, via: str) -> Any:
+            self.client.gateways, self.client.layout, self.client.via = len(hosts) or gateways, layout, via
             return self.client
 
         return run(list(argv), Context(make_client))

@@ -11,6 +11,7 @@ from skyplane_core.compare import Action
 from skyplane_core.diff import Decision
 from skyplane_core.errors import GatewayUnreachable, ObjectNotFound, ProvisionFailed
 from skyplane_core.model import Compression, StoreConfig
+from skyplane_core.planner.plan import Via
 from skyplane_core.spec import Compare, KeyMapping, MappingKind, Selection, TransferOptions
 from tests.unit.cli.fakes import CANCELLED, DONE, FAILED, LINE, NEW, RUNNING, Shell, Step
 
@@ -115,7 +116,9 @@ def test_options_reach_the_transfer(shell: Shell) -> None:
         (["cp", "-r", "src", "gcs://b"], "gs://b"),
         (["cp", "-r", "src", "src"], "same"),
         (["cp", "-r", "src", "src/in"], "inside"),
-        (["cp", "-r", "src", "out", "--gateways", "3"], "--gateways"),
+        (["cp", "-r", "src", "out", "--gateways", "4"], "--gateways"),
+        (["cp", "-r", "src", "out", "--layout", "0:1:1"], "--layout"),
+        (["cp", "-r", "src", "out", "--layout", "two"], "--layout"),
         (["cp", "-r", "src", "out", "--part-size", "big"], "--part-size"),
         (["cp", "-r", "src", "out", "--concurrency", "0"], "--concurrency"),
         (["cp", "-r", "src", "out", "--compression", "zip"], "--compression"),
@@ -286,6 +289,9 @@ def test_signals_are_the_main_threads_alone(shell: Shell) -> None:
 
 def test_the_client_is_made_with_what_was_asked_for() -> None:
     assert Context().client(gateways=2).config.gateways == 2
+    config = Context().client(layout="2:1:2", via="both").config
+    assert (config.layout, config.via) == ("2:1:2", Via.BOTH)
+    assert [role.value for role in config.roles() if role] == ["reader", "reader", "relay", "writer", "writer"]
 
 
 def test_the_receipt_is_written(shell: Shell) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from skyplane_core.coordinator.leases import LeaseTable
 from skyplane_core.coordinator.machine import TransferMachine
 from skyplane_core.errors import (
     ErrorRecord,
+    LinkLost,
     ObjectNotFound,
     PreconditionFailed,
     StoreUnavailable,
@@ -30,13 +32,18 @@ from skyplane_core.model import (
     Stored,
     StoredPart,
 )
-from skyplane_core.spec import Outcome
+from skyplane_core.spec import Outcome, Route
 
 
 def machine(*, max_attempts: int = 5, lease_seconds: float = 60.0) -> TransferMachine:
     return TransferMachine(
         lambda wanted: LeaseTable(
-            "t", {"r": ()}, max_leases=4, max_bytes=1 << 30, lease_seconds=lease_seconds, wanted=wanted
+            "t",
+            [Route("r", (), d) for d in (0, 1)],
+            max_leases=4,
+            max_bytes=1 << 30,
+            lease_seconds=lease_seconds,
+            wanted=wanted,
         ),
         max_attempts=max_attempts,
         uniform=lambda low, high: high,
@@ -161,7 +168,7 @@ def test_an_answer_to_a_lease_of_an_earlier_coordinator_says_nothing_about_objec
     def coordinator(first_id: int) -> TransferMachine:
         limits = {"max_leases": 4, "max_bytes": 1 << 30, "lease_seconds": 60.0}
         return TransferMachine(
-            lambda wanted: LeaseTable("t", {"r": ()}, wanted=wanted, first_id=first_id, **limits),  # type: ignore[arg-type]
+            lambda wanted: LeaseTable("t", [Route("r")], wanted=wanted, first_id=first_id, **limits),  # type: ignore[arg-type]
             max_attempts=5,
             uniform=lambda low, high: high,
         )
@@ -231,8 +238,8 @@ def test_a_late_answer_to_an_expired_lease_still_counts_and_its_repetition_does_
     admit(m, 1, 10)
     first = take(m)
     m.table.expire(2.0)
-    second = take(m, 2.0)
-    assert outcomes(m.on_result(ack(first), 3.0)) == [Outcome.COPIED]
+    second = take(m, 3.0)
+    assert outcomes(m.on_result(ack(first), 4.0)) == [Outcome.COPIED]
     assert m.on_result(ack(second), 3.0) == []
     assert m.tally.copied == 1
     assert m.tally.bytes_acked == 10
@@ -303,3 +310,24 @@ def test_preconditions_travel_with_the_commit() -> None:
         e for e in m.on_result(ack(take(m)), 0.0) if isinstance(e, Commit)
     ]
     assert commit.precondition.absent
+
+
+def test_a_lost_connection_costs_a_part_no_attempt_however_often() -> None:
+    m = machine(max_attempts=2)
+    admit(m, 1, 10)
+    now = 0.0
+    for _ in range(9):
+        assert m.on_result(fail(take(m, now), LinkLost("gone").record(), 0, crc32c=5), now) == []
+        assert m.table.take("r", now) is None, "a way that failed rests"
+        now += 31.0
+    assert outcomes(m.on_result(ack(take(m, now)), now)) == [Outcome.COPIED]
+
+
+def test_answers_to_another_coordinator_s_leases_say_nothing() -> None:
+    m = machine()
+    admit(m, 1, 10)
+    lease = take(m)
+    stray = msgspec.structs.replace(ack(lease), lease_id=lease.lease_id + 7)
+    assert m.on_result(stray, 0.0) == []
+    assert m.tally.bytes_acked == 0
+    assert outcomes(m.on_result(ack(lease), 0.0)) == [Outcome.COPIED]

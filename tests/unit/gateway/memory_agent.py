@@ -27,6 +27,7 @@ from skyplane_core.spec import (
     KeyMapping,
     MappingKind,
     Progress,
+    Route,
     Selection,
     TransferOptions,
     TransferSpec,
@@ -147,7 +148,7 @@ class Reader:
         self._destination = destination
         self.run = TransferRun(
             spec or transfer(),
-            {"r": ()},
+            [Route("r")],
             source,
             {0: destination},
             pool_bytes=1 << 20,
@@ -157,7 +158,7 @@ class Reader:
             pulse=lambda: 0,
         )
 
-    def execute(self, lease: Lease) -> None:
+    def execute(self, _reader: str, lease: Lease) -> None:
         if not self.idle:
             threading.Thread(target=self.answer, args=(lease,), daemon=True).start()
 

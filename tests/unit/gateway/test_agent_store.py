@@ -86,7 +86,15 @@ def test_a_peer_that_does_not_answer_is_said_to_be_silent_and_not_to_be_down() -
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as workers:
         here = socket.create_connection(listener.getsockname())
         there, _ = listener.accept()
-        link = Link(here, "peer", bytes(32), bytes(32), serve=lambda _: b"", workers=workers, lost=lambda _: lost.set())
+        link = Link(
+            here,
+            "peer",
+            bytes(32),
+            bytes(32),
+            serve=lambda _peer, _request: b"",
+            workers=workers,
+            lost=lambda _: lost.set(),
+        )
         with pytest.raises(LinkLost, match="does not answer"):
             link.call(RenewExpiry(), timeout=0.05)
         link.close()
@@ -95,7 +103,7 @@ def test_a_peer_that_does_not_answer_is_said_to_be_silent_and_not_to_be_down() -
 
 
 def test_renewal_dials_a_peer_whose_link_is_gone_and_never_twice_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    links = Links("me", bytes(32), lambda _: b"")
+    links = Links("me", bytes(32), lambda _peer, _request: b"")
     links.set_peers([Peer("writer", "127.0.0.1", 1)])
     asked: list[object] = []
     held = threading.Event()

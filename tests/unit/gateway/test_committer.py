@@ -21,7 +21,7 @@ from skyplane_core.model import (
     PartTarget,
     Stored,
 )
-from skyplane_core.spec import SOURCE_VERSION_KEY, Outcome, ReceiptLine
+from skyplane_core.spec import SOURCE_VERSION_KEY, Outcome, ReceiptLine, Route
 from tests.simulation.stores import ModelStore
 from tests.unit.gateway.memory_agent import transfer
 
@@ -36,7 +36,7 @@ class Copying:
     def __init__(
         self, store: ModelStore, cut: Sequence[tuple[int, int, int]] = ((1, 0, len(OURS)),), upload_id: str = ""
     ) -> None:
-        self.machine = new_machine(transfer(), {"r": ()}, 1 << 20)
+        self.machine = new_machine(transfer(), [Route("r")], 1 << 20)
         self.lines: list[ReceiptLine] = []
         agent = CalledStore(lambda call, _: perform(store, call), 1)  # type: ignore[arg-type]
         self._committer = Committer(self.machine, {0: agent}, self._do, lambda upload_id: None)

@@ -41,6 +41,7 @@ def headers(draw: st.DrawFn) -> Header:
         raw,
         body + overhead,
         draw(st.binary(min_size=32, max_size=32)),
+        draw(st.integers(0, U16)),
     )
 
 
@@ -99,7 +100,7 @@ def test_lengths_out_of_bounds_are_refused(change: dict[str, int]) -> None:
         wire.parse_header(packed(EXAMPLE._replace(**change)))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("offset", "value"), [(0, 0), (4, 2), (5, 0), (5, 9), (6, 7), (7, 2), (39, 1)])
+@pytest.mark.parametrize(("offset", "value"), [(0, 0), (4, 1), (4, 3), (5, 0), (5, 9), (6, 7), (7, 2)])
 def test_an_unknown_version_type_codec_or_flag_is_refused(offset: int, value: int) -> None:
     buffer = packed(EXAMPLE)
     buffer[offset] = value
@@ -108,11 +109,13 @@ def test_an_unknown_version_type_codec_or_flag_is_refused(offset: int, value: in
 
 
 def test_the_layout_is_the_one_in_the_documentation() -> None:
-    header = packed(EXAMPLE._replace(object=0x0102030405060708, part=0x11121314, attempt=0x2122, frame=5, offset=9))
+    header = packed(
+        EXAMPLE._replace(object=0x0102030405060708, part=0x11121314, attempt=0x2122, way=0x3132, frame=5, offset=9)
+    )
     assert wire.HEADER_SIZE == 108
-    assert header[:8] == b"SKYW" + bytes([1, 2, 0, 0])
+    assert header[:8] == b"SKYW" + bytes([2, 2, 0, 0])
     assert header[8:24] == b"t" * 16
-    assert header[24:40] == bytes([1, 2, 3, 4, 5, 6, 7, 8, 0x11, 0x12, 0x13, 0x14, 0x21, 0x22, 0, 0])
+    assert header[24:40] == bytes([1, 2, 3, 4, 5, 6, 7, 8, 0x11, 0x12, 0x13, 0x14, 0x21, 0x22, 0x31, 0x32])
     assert header[40:56] == bytes([0, 0, 0, 0, 0, 0, 0, 1]) + b"v" * 8
     assert header[56:76] == bytes([0, 0, 0, 5]) + bytes([0, 0, 0, 0, 0, 0, 0, 9]) + (1000).to_bytes(4, "big") + (
         1016
@@ -157,6 +160,7 @@ def test_frames_of_a_batch_follow_each_other() -> None:
             {"type": FrameType.ACK},
             {"destinations": 3},
             {"version_tag": b"o" * 8},
+            {"way": 1},
         ]
     ),
 )

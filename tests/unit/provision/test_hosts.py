@@ -110,12 +110,24 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
         ([SshHost("a"), SshHost("a")], "given twice"),
         ([SshHost("a", role=Role.READER)], "none of the hosts may be a writer"),
         ([SshHost("a", role=Role.WRITER), SshHost("b", role=Role.WRITER)], "none of the hosts may be a reader"),
-        ([SshHost("a"), SshHost("b", role=Role.RELAY)], "no plan uses a relay"),
+        ([SshHost("a"), SshHost("b", role=Role.RELAY)], "none of the hosts may be a writer"),
+        ([SshHost("a", role=Role.READER), SshHost("b", role=Role.WRITER), SshHost("c")], "open what a host does"),
+        ([SshHost("a"), SshHost("b"), SshHost("c"), SshHost("d")], "4 hosts and no roles"),
     ],
 )
 def test_hosts_that_make_no_dataplane(hosts: list[SshHost], told: str) -> None:
     with pytest.raises(UsageError, match=told):
         in_order(hosts)
+
+
+def test_several_hosts_may_have_a_role_and_relays_are_planned() -> None:
+    roles = {"w1": Role.WRITER, "l": Role.RELAY, "r1": Role.READER, "w2": Role.WRITER, "r2": Role.READER}
+    hosts = tuple(SshHost(name, role=role) for name, role in roles.items())
+    assert [host.address for host in in_order(hosts)] == ["r1", "r2", "l", "w1", "w2"]
+    client = SkyplaneClient(ClientConfig(hosts=hosts, control_secret=bytes(32)))
+    plan = client.dataplane().plan(client.prepare("s3://a/x", "s3://b/y"))
+    assert (plan.kind, len(plan.routes)) == ("relayed", 4)
+    assert [site.role for site in plan.gateways] == [Role.READER] * 2 + [Role.RELAY] + [Role.WRITER] * 2
 
 
 def test_a_plan_names_the_hosts_and_knows_no_price() -> None:
