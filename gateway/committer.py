@@ -9,7 +9,7 @@ from skyplane_core.coordinator.events import Abort, Commit, Discard, Event, Reco
 from skyplane_core.coordinator.machine import TransferMachine
 from skyplane_core.coordinator.store import AgentStore
 from skyplane_core.errors import PreconditionFailed, SkyplaneError, SourceChanged, StoreRejected
-from skyplane_core.model import ObjectInfo, Precondition, Stored, StoredPart
+from skyplane_core.model import Attestation, ObjectInfo, Precondition, Stored, StoredPart
 from skyplane_core.spec import SOURCE_VERSION_KEY
 
 log = logging.getLogger(__name__)
@@ -91,13 +91,13 @@ class Committer:
 
         Stores that encrypt with a key of their own give each put another id.
         """
-        listed = {
-            part.number: part for part in self._destinations[event.destination].list_parts(event.key, event.upload_id)
-        }
+        store = self._destinations[event.destination]
+        listed = {part.number: part for part in store.list_parts(event.key, event.upload_id)}
+        # Some stores list parts without their sums (GCS), and tell the whole object's once it is complete.
+        summed = store.capabilities.attestation is Attestation.WHOLE
         again = tuple(listed.get(part.number, part) for part in parts)
         same = all(
-            new.part_id == old.part_id or (new.crc32c is not None and (new.size, new.crc32c) == (old.size, old.crc32c))
-            for new, old in zip(again, parts, strict=True)
+            new.part_id == old.part_id or _alike(new, old, summed=summed) for new, old in zip(again, parts, strict=True)
         )
         return again if same and again != parts else None
 
@@ -156,6 +156,10 @@ class Committer:
         except SkyplaneError as error:
             # Its failure is in the receipt already, and says what is to be done.
             log.warning("a damaged object could not be deleted", extra={"fields": {"why": str(error)}})
+
+
+def _alike(new: StoredPart, old: StoredPart, *, summed: bool) -> bool:
+    return new.size == old.size and (summed if new.crc32c is None else new.crc32c == old.crc32c)
 
 
 def _made_from(info: ObjectInfo) -> str | None:
