@@ -62,7 +62,15 @@ class MemoryPath:
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
-    def read_into(self, key: str, version: str, offset: int, buffer: memoryview) -> ReadResult:  # noqa: ARG002 - the protocol's
+    def read_into(
+        self,
+        key: str,  # noqa: ARG002 - the protocol's
+        version: str,  # noqa: ARG002 - the protocol's
+        offset: int,
+        buffer: memoryview,
+        *,
+        whole: bool = False,  # noqa: ARG002 - the protocol's
+    ) -> ReadResult:
         """As the protocol has it."""
         # Whole pages: an unaligned copy out of the page cache costs five times an aligned one.
         start = offset % (SOURCE_MIB * MIB) // PAGE * PAGE

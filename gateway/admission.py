@@ -6,7 +6,6 @@ sent: memory does not grow with the number of objects.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,15 +14,16 @@ from typing import Protocol
 
 import msgspec
 
+from gateway.uploads import PLAIN, Uploads
 from skyplane_core.coordinator.events import Event
-from skyplane_core.coordinator.journal import Journal, Recovered, UploadRecord
+from skyplane_core.coordinator.journal import Recovered
 from skyplane_core.coordinator.machine import TransferMachine
 from skyplane_core.coordinator.store import AgentStore
 from skyplane_core.diff import Action, Decision
-from skyplane_core.errors import SkyplaneError, SourceChanged, StoreRejected, UploadNotFound
+from skyplane_core.errors import SkyplaneError, StoreRejected, UploadNotFound
 from skyplane_core.model import ObjectAttributes, ObjectInfo, PartAck, PartTarget, StoredPart
 from skyplane_core.planner.parts import cut, part_size
-from skyplane_core.spec import SOURCE_VERSION_KEY, TransferSpec
+from skyplane_core.spec import SOURCE_VERSION_KEY, TransferSpec, Verification
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +49,6 @@ class AdmissionHost(Protocol):
 
 
 OPENING_AT_ONCE = 16
-PLAIN = ObjectAttributes(content_type="application/octet-stream")
-"""What an object gets when attributes are not kept: the default type of every store, said explicitly."""
 
 
 class Admission:
@@ -58,7 +56,7 @@ class Admission:
 
     Args:
         spec: the transfer.
-        source, destinations: stores by destination index, as their agents serve them.
+        destinations: stores by destination index, as their agents serve them.
         machine: changed only through ``host.do``.
         recovered: uploads that an earlier coordinator recorded, by (key, destination).
         pool_bytes: the smallest buffer pool on the route, which bounds a part.
@@ -67,23 +65,20 @@ class Admission:
     def __init__(
         self,
         spec: TransferSpec,
-        source: AgentStore,
         destinations: dict[int, AgentStore],
         machine: TransferMachine,
-        journal: Journal,
+        uploads: Uploads,
         recovered: dict[tuple[str, int], list[Recovered]],
         pool_bytes: int,
         host: AdmissionHost,
     ) -> None:
         self._spec = spec
-        self._source = source
         self._destinations = destinations
         self._machine = machine
-        self._journal = journal
+        self._uploads = uploads
         self._recovered = recovered
         self._pool_bytes = pool_bytes
         self._host = host
-        self._numbers = itertools.count(1)
         self._opening = threading.BoundedSemaphore(OPENING_AT_ONCE)
         self._openers = ThreadPoolExecutor(OPENING_AT_ONCE, thread_name_prefix="opener")
 
@@ -107,7 +102,7 @@ class Admission:
         if decision.action is Action.SKIP:
             self._host.do(lambda: self._machine.skip(info, 0, decision.destination_key, decision.reason))
             return
-        number = next(self._numbers)
+        number = self._uploads.number()
         self._host.selected(info.size)
         try:
             size = self._part_size(decision)
@@ -157,9 +152,13 @@ class Admission:
         )
 
     def _open(self, number: int, decision: Decision, pieces: Sequence[tuple[int, int, int]], size: int) -> None:
-        info = decision.source
         try:
-            upload_id, already = self._continue(number, decision, pieces, size) or (self._begin(decision, size), [])
+            info = self._uploads.described(decision.source)
+            decision = msgspec.structs.replace(decision, source=info)
+            upload_id, already = self._continue(number, decision, pieces, size) or (
+                self._uploads.open(info, 0, decision.destination_key, size),
+                [],
+            )
             target = self._target(decision, info, upload_id, None)
             self._host.do(lambda: self._machine.admit(number, info, decision.reason, [target], pieces, already))
         except SkyplaneError as refusal:
@@ -168,19 +167,6 @@ class Admission:
             self._host.broke(bug)
         finally:
             self._opening.release()
-
-    def _begin(self, decision: Decision, size: int) -> str:
-        info = decision.source
-        upload_id = self._destinations[0].create_upload(decision.destination_key, self._attributes(info))
-        try:
-            self._journal.record(
-                UploadRecord(info.key, info.version, info.size, 0, decision.destination_key, upload_id, size)
-            )
-        except Exception:
-            # Without a durable record nobody would ever find this upload again.
-            self._destinations[0].abort_upload(decision.destination_key, upload_id)
-            raise
-        return upload_id
 
     def _continue(
         self, number: int, decision: Decision, pieces: Sequence[tuple[int, int, int]], size: int
@@ -202,27 +188,14 @@ class Admission:
             except UploadNotFound:
                 continue
             self._recovered[(decision.source.key, 0)].remove(recovered)
-            acks = _stored_before(number, pieces, listed, recovered.acks)
+            acks = _stored_before(number, pieces, listed, recovered.acks, summed=self._summed(decision.source))
             log.info("upload continued", extra={"fields": {"parts": len(acks)}})
             return upload.upload_id, acks
         return None
 
-    def _attributes(self, info: ObjectInfo) -> ObjectAttributes:
-        options = self._spec.options
-        if not options.keep_attributes:
-            attributes = PLAIN
-        elif info.attributes is not None:
-            attributes = info.attributes
-        else:
-            found = self._source.head(info.key)
-            if found.version != info.version:
-                raise SourceChanged(
-                    "the source object changed after it was listed", where=self._spec.source.object_uri(info.key)
-                )
-            attributes = found.attributes or ObjectAttributes()
-        if not options.record_source:
-            return attributes
-        return msgspec.structs.replace(attributes, metadata={**attributes.metadata, SOURCE_VERSION_KEY: info.version})
+    def _summed(self, info: ObjectInfo) -> bool:
+        """Whether what was read is compared by CRC64NVME in the end."""
+        return info.crc64nvme is not None and self._spec.options.verify is not Verification.NONE
 
 
 def _stored_before(
@@ -230,19 +203,26 @@ def _stored_before(
     pieces: Sequence[tuple[int, int, int]],
     listed: Mapping[int, StoredPart],
     noted: Mapping[int, PartAck],
+    *,
+    summed: bool,
 ) -> list[PartAck]:
     """Acks for the parts that need not be sent again: noted when they were stored, or listed with their checksum.
 
     Nothing but parts of these very bytes was ever put into a recorded upload, so the store's own checksum of a part
-    stands in for an ack that was not noted any more: the last seconds of a coordinator's life.
+    stands in for an ack that was not noted any more: the last seconds of a coordinator's life. With ``summed`` only
+    those count whose CRC64NVME we know: without it the object cannot be compared with what the source vouches for.
     """
     acks = []
     for part_number, _offset, size in pieces:
         part, ack = listed.get(part_number), noted.get(part_number)
         if part is None or part.size != size:
             continue
-        if ack is not None and ack.stored_part is not None and ack.stored_part.part_id == part.part_id:
-            acks.append(PartAck(number, part_number, 0, size, ack.crc32c, ack.stored_part))
-        elif part.crc32c is not None:
+        if ack is not None and (
+            ack.stored_part is None or ack.stored_part.part_id != part.part_id or (summed and ack.crc64nvme is None)
+        ):
+            ack = None
+        if ack is not None:
+            acks.append(PartAck(number, part_number, 0, size, ack.crc32c, ack.stored_part, crc64nvme=ack.crc64nvme))
+        elif part.crc32c is not None and not summed:
             acks.append(PartAck(number, part_number, 0, size, part.crc32c, part))
     return acks

@@ -11,6 +11,7 @@ import msgspec
 from gateway.manifest import Answer, ManifestPart
 from gateway.opened import Transfer
 from gateway.pool import Buffer
+from gateway.summed import Summed
 from skyplane_core.errors import ChecksumMismatch, ErrorRecord, ProtocolError
 from skyplane_core.model import Lease, LeaseResult, ObjectAttributes, PartAck, PartFailure, PartLease
 
@@ -35,6 +36,7 @@ class Batch:
         self._lock = threading.Lock()
         self._read: list[ManifestPart | None] = [None] * len(lease.parts)
         self._attributes: dict[tuple[int, int], ObjectAttributes] = {}
+        self._sums: dict[tuple[int, int], Summed] = {}
         self._failures: list[PartFailure] = []
         self._unread = len(lease.parts)
         self._reported = False
@@ -59,11 +61,12 @@ class Batch:
         """Where the bytes of the lease's part ``index`` go."""
         return self.payload[self.offsets[index] : self.offsets[index + 1]]
 
-    def part_read(self, index: int, part: ManifestPart, attributes: ObjectAttributes) -> bool:
+    def part_read(self, index: int, part: ManifestPart, attributes: ObjectAttributes, sums: Summed) -> bool:
         """A part's bytes are in its slot. True for the last of the batch's parts, once."""
         with self._lock:
             self._read[index] = part
             self._attributes[part.object, part.part] = attributes
+            self._sums[part.object, part.part] = sums
             self._unread -= 1
             return not self._unread
 
@@ -111,7 +114,9 @@ class Batch:
             if part is None:
                 continue
             if (ack.size, ack.crc32c) == (part.size, part.crc32c):
-                acks.append(msgspec.structs.replace(ack, attributes=self._attributes[ack.object, ack.part]))
+                name = ack.object, ack.part
+                sums = self._sums[name]._asdict()
+                acks.append(msgspec.structs.replace(ack, attributes=self._attributes[name], **sums))
             else:
                 error = ChecksumMismatch("the writer stored other bytes than were sent", where=self._where(part))
                 failures.append(_failure(part, ack.destination, error.record()))

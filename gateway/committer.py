@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
-from skyplane_core.coordinator.events import Abort, Commit, Discard, Event, Recognise, Verify
+from gateway.uploads import Uploads
+from skyplane_core.coordinator.events import Abort, Commit, Discard, Event, Recognise, Resend, Verify
 from skyplane_core.coordinator.machine import TransferMachine
 from skyplane_core.coordinator.store import AgentStore
 from skyplane_core.errors import PreconditionFailed, SkyplaneError, SourceChanged, StoreRejected
@@ -27,15 +28,22 @@ class Committer:
         machine: changed only through ``do``.
         destinations: stores by destination index; they try again by themselves where that may help.
         closed: told the id of each upload that is open no more.
+        uploads: opens another upload for an object that was read wrong.
     """
 
     def __init__(
-        self, machine: TransferMachine, destinations: dict[int, AgentStore], do: Do, closed: Callable[[str], None]
+        self,
+        machine: TransferMachine,
+        destinations: dict[int, AgentStore],
+        do: Do,
+        closed: Callable[[str], None],
+        uploads: Uploads,
     ) -> None:
         self._machine = machine
         self._destinations = destinations
         self._do = do
         self._closed = closed
+        self._uploads = uploads
         self.left_open = False
         """Whether some upload could not be aborted."""
 
@@ -48,6 +56,8 @@ class Committer:
                 self._settle(event, lambda: self._verify(event))
             case Recognise():
                 self._settle(event, lambda: self._recognise(event))
+            case Resend():
+                self._settle(event, lambda: self._resend(event))
             case Abort():
                 self._abort(event)
             case Discard():
@@ -55,7 +65,7 @@ class Committer:
             case _:
                 raise TypeError(f"not an event for a committer: {event!r}")
 
-    def _settle(self, event: Commit | Verify | Recognise, act: Callable[[], None]) -> None:
+    def _settle(self, event: Commit | Verify | Recognise | Resend, act: Callable[[], None]) -> None:
         try:
             act()
         except SkyplaneError as refusal:
@@ -118,7 +128,9 @@ class Committer:
             raise _replaced(event.key)
         if stored is not event.stored and read != event.crc32c:
             raise _replaced(event.key)
-        self._do(lambda: self._machine.verified(event.object, event.destination, stored, event.crc32c, read))
+        self._do(
+            lambda: self._machine.verified(event.object, event.destination, stored, event.crc32c, read, key=event.key)
+        )
 
     def _recognise(self, event: Recognise) -> None:
         """An object whose checksum is ours was written by our earlier attempt; any other is somebody else's."""
@@ -131,7 +143,11 @@ class Committer:
         if read and crc != event.crc32c and _made_from(info) == event.part.version:
             # Ours, and damaged on its way.
             damaged, found = Stored(info.version, info.size), crc or 0
-            self._do(lambda: self._machine.verified(event.object, event.destination, damaged, event.crc32c, found))
+            self._do(
+                lambda: self._machine.verified(
+                    event.object, event.destination, damaged, event.crc32c, found, key=event.key
+                )
+            )
             return
         if info.size != event.part.size or crc != event.crc32c:
             raise PreconditionFailed(
@@ -139,6 +155,12 @@ class Committer:
             )
         stored = Stored(info.version, info.size, crc, attestation)
         self._do(lambda: self._machine.committed(event.object, event.destination, stored, event.crc32c))
+
+    def _resend(self, event: Resend) -> None:
+        again = self._uploads.number()
+        upload_id = self._uploads.open(event.info, event.destination, event.key, event.part_size)
+        log.warning("an object was read wrong and is read again", extra={"fields": {"key": event.info.key}})
+        self._do(lambda: self._machine.resend(event, again, upload_id))
 
     def _abort(self, event: Abort) -> None:
         store = self._destinations[event.destination]

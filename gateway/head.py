@@ -20,6 +20,7 @@ from gateway.committer import Committer
 from gateway.limits import new_machine
 from gateway.liveness import REPORT_SECONDS, Liveness, stalled, stranded
 from gateway.records import Records
+from gateway.uploads import Uploads
 from skyplane_core.coordinator.decide import decisions
 from skyplane_core.coordinator.events import Abort, Acked, Event, Finished
 from skyplane_core.coordinator.journal import AckRecord
@@ -80,7 +81,8 @@ class TransferRun:
         self._ended_at: float | None = None
         self._records = Records(destinations[0], spec.state)
         self._receipt_uri = spec.destinations[0].store.object_uri(self._records.receipt.key)
-        self._committer = Committer(self._machine, destinations, self.do, self._records.closed)
+        self._uploads = Uploads(spec, source, destinations, self._records.journal)
+        self._committer = Committer(self._machine, destinations, self.do, self._records.closed, self._uploads)
         self._committers = ThreadPoolExecutor(COMMITTERS, thread_name_prefix="committer")
         self._committing = 0
         self._threads: list[threading.Thread] = []
@@ -164,10 +166,9 @@ class TransferRun:
             recovered = self._records.recover()
             admission = Admission(
                 self.spec,
-                self._source,
                 self._destinations,
                 self._machine,
-                self._records.journal,
+                self._uploads,
                 recovered,
                 self._pool_bytes,
                 self,

@@ -32,4 +32,5 @@ def new_machine(spec: TransferSpec, routes: Sequence[Route], pool_bytes: int) ->
         ),
         max_attempts=spec.options.max_attempts,
         uniform=random.uniform,
+        verify=spec.options.verify,
     )

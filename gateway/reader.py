@@ -12,13 +12,12 @@ from gateway.manifest import Answer
 from gateway.opened import Transfers
 from gateway.pool import Pool
 from gateway.puts import Puts
+from gateway.summed import summed
 from gateway.threads import Workers, as_record
 from gateway.window import Gate
-from skyplane_core.checksum import crc32c
 from skyplane_core.coordinator.leases import SMALL_PART
-from skyplane_core.errors import ChecksumMismatch, GatewayRefused, SkyplaneError
-from skyplane_core.model import Lease, LeaseResult, PartLease
-from skyplane_core.stores.base import ReadResult
+from skyplane_core.errors import GatewayRefused, SkyplaneError
+from skyplane_core.model import Lease, LeaseResult
 
 
 class Reader:
@@ -95,17 +94,19 @@ class Reader:
     def _read(self, batch: Batch, index: int) -> None:
         part = batch.lease.parts[index]
         slot = batch.slot(index)
+        config = batch.transfer.config
+        where = config.source.object_uri(part.key) if config.source else ""
         try:
             with batch.transfer.source() as path:
-                result = path.read_into(part.key, part.version, part.offset, slot)
-            crc = _checked(batch, part, slot, result)
+                result = path.read_into(part.key, part.version, part.offset, slot, whole=part.whole)
+            sums = summed(part, slot, result, compare=config.compare_source, where=where)
         except Exception as error:  # noqa: BLE001 - becomes the result of the part that it happened to
             last = batch.part_failed(index, as_record(error))
         else:
             self._counters.add(Counter.BYTES_READ, part.size)
             self._counters.add(Counter.PARTS_READ)
-            described = describe(part, crc, result.attributes, keep_attributes=batch.transfer.config.keep_attributes)
-            last = batch.part_read(index, described, result.attributes)
+            described = describe(part, sums.crc32c, result.attributes, keep_attributes=config.keep_attributes)
+            last = batch.part_read(index, described, result.attributes, sums)
         if last:
             self._pass_on(batch)
 
@@ -124,22 +125,6 @@ class Reader:
         except Exception as error:  # noqa: BLE001 - becomes the result of the part that it happened to
             batch.release()
             batch.fail(as_record(error))
-
-
-def _checked(batch: Batch, part: PartLease, data: memoryview, result: ReadResult) -> int:
-    """Our crc32c of a part, after comparing it with what the source says."""
-    ours = crc32c(data)
-    theirs = part.crc32c
-    # A read's answer carries the whole object's checksum, so it says nothing about a part of one.
-    if theirs is None and any(not target.upload_id for target in part.targets):
-        theirs = result.crc32c
-    if theirs is not None and theirs != ours:
-        source = batch.transfer.config.source
-        raise ChecksumMismatch(
-            f"the source vouches for crc32c {theirs:08x}, what came has {ours:08x}",
-            where=source.object_uri(part.key) if source else "",
-        )
-    return ours
 
 
 def _written(batch: Batch, answer: Answer) -> None:

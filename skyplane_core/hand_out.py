@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from skyplane_core.coordinator.ways import onward, ways_of
 from skyplane_core.model import GatewayTransfer, TransferKeys
 from skyplane_core.prepare import Prepared
-from skyplane_core.spec import Route
+from skyplane_core.spec import Route, Verification
 
 
 def parcels(prepared: Prepared, routes: Sequence[Route], keys: TransferKeys | None) -> dict[str, GatewayTransfer]:
@@ -33,6 +33,7 @@ def parcels(prepared: Prepared, routes: Sequence[Route], keys: TransferKeys | No
             compression=spec.options.compression,
             concurrency=spec.options.concurrency,
             keep_attributes=spec.options.keep_attributes,
+            compare_source=spec.options.verify is not Verification.NONE,
             credentials_expire_at=prepared.credentials_expire_at,
             onward=onward(ways, gateway),
         )

@@ -1,7 +1,8 @@
 """The engine's values: frozen, typed, and the same in memory, between processes and on the wire.
 
 They are ``msgspec`` structs, so decoding checks every field's type before any of our code sees it.
-Sizes and offsets are bytes, times are seconds since the epoch (UTC), CRC32C values are unsigned 32-bit integers.
+Sizes and offsets are bytes, times are seconds since the epoch (UTC), CRC32C values are unsigned 32-bit integers,
+CRC64NVME values unsigned 64-bit ones.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class ObjectInfo(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``version`` is the store's own opaque pin for exactly these bytes (S3 version id or ETag, GCS generation,
     local device/inode/mtime/size): a read that names it either gets these bytes or fails. ``attributes`` is
-    None where the listing does not carry them.
+    None where the listing does not carry them. ``crc32c`` and ``crc64nvme`` are the store's own over the whole object,
+    where it has computed them and shows them.
     """
 
     key: str
@@ -39,6 +41,7 @@ class ObjectInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     modified: float = 0.0
     crc32c: int | None = None
     attributes: ObjectAttributes | None = None
+    crc64nvme: int | None = None
 
 
 class Attestation(enum.Enum):
@@ -172,6 +175,8 @@ class PartLease(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``object`` numbers the object within the transfer, ``part`` starts at 1. ``version`` pins the source.
     ``crc32c`` is the source store's own checksum where this part is the whole object and the store has one.
+    ``crc64nvme`` is the source store's own over the whole object: a reader of a part sums what it read in the same way,
+    so that the parts' sums can be combined and compared with it.
     """
 
     object: int
@@ -182,6 +187,12 @@ class PartLease(msgspec.Struct, frozen=True, omit_defaults=True):
     size: int
     targets: tuple[PartTarget, ...]
     crc32c: int | None = None
+    crc64nvme: int | None = None
+
+    @property
+    def whole(self) -> bool:
+        """Whether this part is the whole object."""
+        return any(not target.upload_id for target in self.targets)
 
 
 class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -209,8 +220,9 @@ class Lease(msgspec.Struct, frozen=True, omit_defaults=True):
 class PartAck(msgspec.Struct, frozen=True, omit_defaults=True):
     """The writer's word that one part is stored at one destination.
 
-    ``crc32c`` is ours, computed over the bytes as they left the source. For a multipart part ``stored_part``
-    is set; for a whole object ``stored`` is.
+    ``crc32c`` is ours, computed over the bytes as they left the source, and so is ``crc64nvme`` where the source
+    vouches for one. For a multipart part ``stored_part`` is set; for a whole object ``stored`` is. ``source_crc32c``
+    and ``source_crc64nvme`` are what the source vouched for, of a whole object, and equal ours.
     """
 
     object: int
@@ -221,6 +233,9 @@ class PartAck(msgspec.Struct, frozen=True, omit_defaults=True):
     stored_part: StoredPart | None = None
     stored: Stored | None = None
     attributes: ObjectAttributes | None = None
+    crc64nvme: int | None = None
+    source_crc32c: int | None = None
+    source_crc64nvme: int | None = None
 
 
 class PartFailure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -271,6 +286,7 @@ class GatewayTransfer(msgspec.Struct, frozen=True, omit_defaults=True):
     A reader gets ``source``; a writer gets ``destinations`` (by destination index) with their credentials. A relay gets
     ``onward``, the next gateway by the number of the way that a batch takes, and neither credentials nor keys.
     ``concurrency`` bounds the requests in flight to a store from this gateway for this transfer.
+    ``compare_source``: a reader compares what it read with what the source vouches for.
     ``credentials_expire_at`` is the earliest expiry on either side, so that the head can say when renewal is due.
     """
 
@@ -281,5 +297,6 @@ class GatewayTransfer(msgspec.Struct, frozen=True, omit_defaults=True):
     compression: Compression = Compression.AUTO
     concurrency: Concurrency = 32
     keep_attributes: bool = True
+    compare_source: bool = True
     credentials_expire_at: float | None = None
     onward: dict[int, str] = {}

@@ -74,6 +74,18 @@ class Compare(enum.Enum):
     """Never: everything is copied."""
 
 
+class Verification(enum.Enum):
+    """What is compared before an object counts as copied. Checksums travel with the bytes in any case."""
+
+    NONE = "none"
+    """Nothing more: not with the source's checksum, and nothing is read back where the destination attests nothing."""
+    TRANSFERRED = "transferred"
+    """What was read with the source's own checksum, where it has one; what was written with the destination's
+    attestation, or by reading back where there is none."""
+    FULL = "full"
+    """As TRANSFERRED, and every object is read back from the destination, whatever it attests."""
+
+
 class Destination(msgspec.Struct, frozen=True):
     """One destination of a transfer. ``store`` carries no credentials here."""
 
@@ -94,6 +106,7 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         record_source: write the source version into the destination's metadata, so that later syncs are exact.
         progress_timeout: seconds without any progress after which the transfer fails.
         max_attempts: how often one part is tried.
+        verify: see :class:`Verification`.
     """
 
     compare: Compare = Compare.ALWAYS
@@ -105,6 +118,7 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     record_source: bool = True
     progress_timeout: Annotated[float, msgspec.Meta(gt=0)] = 300.0
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 5
+    verify: Verification = Verification.TRANSFERRED
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -173,7 +187,11 @@ class Outcome(enum.Enum):
 class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of one object at one destination.
 
-    ``crc32c`` is ours over the bytes as read, ``destination_crc32c`` the destination store's own.
+    ``crc32c`` is ours over the bytes as read, ``destination_crc32c`` the destination store's own, which ``attestation``
+    is about; ``read_back_crc32c`` is of what we read there again. ``source_crc32c`` and ``source_crc64nvme`` are what
+    the source store vouched for; both equal what was read (``crc32c``, ``crc64nvme``). CRC64NVME values are 16
+    hexadecimal digits, because readers of JSON round integers beyond 2^53. None or "": that side said nothing, or was
+    not asked.
     """
 
     key: str
@@ -187,6 +205,11 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     destination_version: str = ""
     destination_crc32c: int | None = None
     attestation: Attestation | None = None
+    crc64nvme: str = ""
+    source_crc32c: int | None = None
+    source_crc64nvme: str = ""
+    read_back_crc32c: int | None = None
+    verify: Verification = Verification.TRANSFERRED
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):

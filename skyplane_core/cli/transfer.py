@@ -13,7 +13,7 @@ from skyplane_core.cli.hosts import chosen, hosts_options
 from skyplane_core.cli.values import endpoint_url, layout, size, transfer_id
 from skyplane_core.errors import UsageError
 from skyplane_core.model import Compression
-from skyplane_core.spec import Compare, TransferOptions
+from skyplane_core.spec import Compare, TransferOptions, Verification
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -57,6 +57,13 @@ _OPTIONS = [
         "--compare",
         type=click.Choice([how.value for how in Compare]),
         help="When an object is unchanged. Default: always (copy all) for cp, exact for sync and with --resume.",
+    ),
+    click.option(
+        "--verify",
+        type=click.Choice([how.value for how in Verification]),
+        default=Verification.TRANSFERRED.value,
+        show_default=True,
+        help="What is compared: with the source's checksum and the destination's; with full also by reading back.",
     ),
     click.option(
         "--endpoint-url-source",
@@ -125,6 +132,7 @@ def _transfer(
     concurrency: int,
     compression: str,
     compare: str | None,
+    verify: str,
     endpoint_url_source: str,
     endpoint_url_destination: str,
     receipt: Path | None,
@@ -144,6 +152,7 @@ def _transfer(
             compression=Compression(compression),
             part_size=part_size or 0,
             concurrency=concurrency,
+            verify=Verification(verify),
         ),
         source_endpoint_url=endpoint_url_source,
         destination_endpoint_url=endpoint_url_destination,

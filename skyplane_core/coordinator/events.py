@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from skyplane_core.model import PartAck, PartLease, Precondition, Stored, StoredPart
+from skyplane_core.model import ObjectInfo, PartAck, PartLease, Precondition, Stored, StoredPart
 from skyplane_core.spec import ReceiptLine
 
 
@@ -22,7 +22,7 @@ class Commit(msgspec.Struct, frozen=True):
 
 
 class Verify(msgspec.Struct, frozen=True):
-    """The object is visible and the store attested nothing: read it back and compare."""
+    """The object is visible, and the store attested nothing or every object is read back: read it and compare."""
 
     object: int
     destination: int
@@ -40,6 +40,16 @@ class Recognise(msgspec.Struct, frozen=True):
     part: PartLease
     crc32c: int
     reason: str
+
+
+class Resend(msgspec.Struct, frozen=True):
+    """All parts are stored, and together they are not what the source vouches for: begin again with a new upload."""
+
+    object: int
+    destination: int
+    key: str
+    info: ObjectInfo
+    part_size: int
 
 
 class Abort(msgspec.Struct, frozen=True):
@@ -74,4 +84,4 @@ class Finished(msgspec.Struct, frozen=True):
     line: ReceiptLine
 
 
-Event = Commit | Verify | Recognise | Abort | Discard | Acked | Finished
+Event = Commit | Verify | Recognise | Resend | Abort | Discard | Acked | Finished

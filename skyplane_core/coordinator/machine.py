@@ -1,14 +1,26 @@
 """The transfer state machine: leases out, results in, events for the host. Pure: no sockets, no clock, no threads.
 
-An object is DONE at a destination only in :meth:`TransferMachine.committed` with an attestation, or after
-:meth:`TransferMachine.verified`. Every other way to settle it is a failure with its reason.
+An object is DONE at a destination only in :meth:`TransferMachine.committed` with an attestation (or where none was
+asked for), or after :meth:`TransferMachine.verified`. Every other way to settle it is a failure with its reason.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from skyplane_core.coordinator.events import Abort, Acked, Commit, Discard, Event, Finished, Recognise, Verify
+import msgspec
+
+from skyplane_core.coordinator.events import (
+    Abort,
+    Acked,
+    Commit,
+    Discard,
+    Event,
+    Finished,
+    Recognise,
+    Resend,
+    Verify,
+)
 from skyplane_core.coordinator.leases import LeaseTable
 from skyplane_core.coordinator.objects import ObjectState, TargetState
 from skyplane_core.coordinator.retry import retry_delay
@@ -24,7 +36,7 @@ from skyplane_core.model import (
     PartTarget,
     Stored,
 )
-from skyplane_core.spec import Outcome, ReceiptLine
+from skyplane_core.spec import Outcome, ReceiptLine, Verification
 
 LOST = frozenset({"LinkLost", "HandshakeFailed"})
 """Kinds of errors that say something about a way and nothing about the part that was sent over it."""
@@ -37,6 +49,7 @@ class TransferMachine:
         table: builds the lease table around this machine's own ``wanted``.
         max_attempts: how often one part is tried when failures are passing.
         uniform: ``random.uniform`` or a deterministic stand-in.
+        verify: what is compared before an object is done.
     """
 
     def __init__(
@@ -45,12 +58,14 @@ class TransferMachine:
         *,
         max_attempts: int,
         uniform: Callable[[float, float], float],
+        verify: Verification = Verification.TRANSFERRED,
     ) -> None:
         self.table = table(self._wanted)
         self.tally = Tally()
         self._objects: dict[int, ObjectState] = {}
         self._max_attempts = max_attempts
         self._uniform = uniform
+        self._verify = verify
 
     @property
     def in_flight(self) -> int:
@@ -69,6 +84,8 @@ class TransferMachine:
         targets: Sequence[PartTarget],
         cut: Sequence[tuple[int, int, int]],
         already: Sequence[PartAck] = (),
+        *,
+        resent: bool = False,
     ) -> list[Event]:
         """Take an object in: its parts wait to be leased from now on.
 
@@ -77,7 +94,10 @@ class TransferMachine:
             targets: with upload ids where the object is striped.
             cut: ``(part number, offset, size)``, covering the object exactly.
             already: parts that an earlier coordinator's readers stored, and the store still lists.
+            resent: it is another number for an object that was read wrong once.
         """
+        if self._verify is Verification.NONE:
+            info = msgspec.structs.replace(info, crc32c=None, crc64nvme=None)
         whole = len(cut) == 1 and not targets[0].upload_id
         parts = {
             part: PartLease(
@@ -89,10 +109,11 @@ class TransferMachine:
                 size=size,
                 targets=tuple(targets),
                 crc32c=info.crc32c if whole else None,
+                crc64nvme=info.crc64nvme,
             )
             for part, offset, size in cut
         }
-        state = ObjectState(number, info, reason, parts, {t.destination: TargetState(t) for t in targets})
+        state = ObjectState(number, info, reason, parts, {t.destination: TargetState(t) for t in targets}, resent)
         self._objects[number] = state
         events: list[Event] = []
         for ack in already:
@@ -147,8 +168,28 @@ class TransferMachine:
         if remaining is not None:
             self.table.add(remaining, attempt)
 
+    def resend(self, asked: Resend, again: int, upload_id: str) -> list[Event]:
+        """Send an object once more, as object ``again`` into a new upload: late words of the first do not count."""
+        destination = asked.destination
+        state = self._objects.get(asked.object)
+        if state is None or state.targets[destination].settled:
+            return [Abort(destination, asked.key, upload_id)]
+        target = state.targets[destination].target
+        cut = [(part.part, part.offset, part.size) for part in state.parts.values()]
+        self.tally.retries += 1
+        self.tally.bytes_acked -= state.info.size
+        self._settle(state, destination)
+        new = msgspec.structs.replace(target, upload_id=upload_id)
+        return [
+            Abort(destination, target.key, target.upload_id),
+            *self.admit(again, state.info, state.reason, [new], cut, resent=True),
+        ]
+
     def committed(self, number: int, destination: int, stored: Stored, crc32c: int) -> list[Event]:
-        """The object is visible at the destination. Without an attestation it must be read back first."""
+        """The object is visible at the destination. Without an attestation it must be read back first.
+
+        With full verification it always is; without any, it never is.
+        """
         state = self._objects.get(number)
         if state is None or state.targets[destination].settled:
             return []
@@ -159,26 +200,31 @@ class TransferMachine:
                 why += f" with CRC32C {stored.crc32c:08x}"
             error = ChecksumMismatch("the destination holds other bytes than were sent", where=key, why=why)
             return self.failed(number, destination, error.record())
-        if stored.attestation is None:
+        unattested = stored.attestation is None and self._verify is not Verification.NONE
+        if unattested or self._verify is Verification.FULL:
             return [Verify(number, destination, key, stored, crc32c)]
         return self._done(state, destination, stored, crc32c)
 
-    def verified(self, number: int, destination: int, stored: Stored, crc32c: int, read_back: int) -> list[Event]:
-        """The object was read back; ``read_back`` is the CRC32C of what came."""
+    def verified(
+        self, number: int, destination: int, stored: Stored, crc32c: int, read_back: int, *, key: str
+    ) -> list[Event]:
+        """The object was read back at ``key``; ``read_back`` is the CRC32C of what came."""
         state = self._objects.get(number)
+        # What is damaged goes, also if the transfer was given up meanwhile: a later sync would believe its record.
+        discard = [Discard(destination, key, stored.version)] if read_back != crc32c else []
         if state is None or state.targets[destination].settled:
-            return []
-        if read_back != crc32c:
-            key = state.targets[destination].target.key
+            return [*discard]
+        if discard:
             error = ChecksumMismatch(
                 "reading the object back gave other bytes than were sent",
                 where=key,
                 why=f"CRC32C {read_back:08x} instead of {crc32c:08x}",
                 next_step="It is deleted there; run the transfer again.",
             )
-            return [Discard(destination, key, stored.version), *self.failed(number, destination, error.record())]
-        attested = Stored(stored.version, stored.size, read_back, Attestation.READ_BACK)
-        return self._done(state, destination, attested, crc32c)
+            return [*discard, *self.failed(number, destination, error.record())]
+        if stored.attestation is None:
+            stored = Stored(stored.version, stored.size, read_back, Attestation.READ_BACK)
+        return self._done(state, destination, stored, crc32c, read_back)
 
     def failed(self, number: int, destination: int, error: ErrorRecord) -> list[Event]:
         """Give an object up at one destination; its other destinations go on."""
@@ -219,8 +265,8 @@ class TransferMachine:
             events.append(Acked(target.target.upload_id, ack))
             if state.complete(ack.destination):
                 crc = state.crc32c(ack.destination)
-                if state.info.crc32c not in (None, crc):
-                    return events + self._not_the_source(state, ack.destination, crc)
+                if difference := state.difference(ack.destination):
+                    return events + self._not_the_source(state, ack.destination, difference)
                 events.append(
                     Commit(
                         ack.object,
@@ -237,12 +283,14 @@ class TransferMachine:
             events += self.committed(ack.object, ack.destination, ack.stored, ack.crc32c)
         return events
 
-    def _not_the_source(self, state: ObjectState, destination: int, crc32c: int) -> list[Event]:
-        """The parts were read well one by one, and together they are not what the source store vouches for."""
+    def _not_the_source(self, state: ObjectState, destination: int, difference: str) -> list[Event]:
+        """The parts together are not what the source store vouches for, and which of them is wrong cannot be told."""
+        if not state.resent:
+            key = state.targets[destination].target.key
+            part_size = max(part.size for part in state.parts.values())
+            return [Resend(state.number, destination, key, state.info, part_size)]
         error = ChecksumMismatch(
-            "the bytes that were read are not those that the source vouches for",
-            where=state.info.key,
-            why=f"CRC32C {crc32c:08x} instead of {state.info.crc32c or 0:08x}",
+            "the bytes that were read, twice, are not those of the source", where=state.info.key, why=difference
         )
         return self.failed(state.number, destination, error.record())
 
@@ -275,14 +323,24 @@ class TransferMachine:
                 self.table.add(again, attempt + 1, now + delay, now)
         return events
 
-    def _done(self, state: ObjectState, destination: int, stored: Stored, crc32c: int) -> list[Event]:
+    def _done(
+        self, state: ObjectState, destination: int, stored: Stored, crc32c: int, read_back: int | None = None
+    ) -> list[Event]:
+        target = state.targets[destination]
+        if target.target.upload_id:
+            source, source_wide = state.info.crc32c, state.info.crc64nvme
+            wide = state.crc64nvme(destination) if source_wide is not None else None
+        else:
+            ack = next(iter(target.acks.values()), None)
+            source, source_wide = (ack.source_crc32c, ack.source_crc64nvme) if ack else (None, None)
+            wide = ack.crc64nvme if ack else None
         self._settle(state, destination)
         self.tally.copied += 1
         self.tally.bytes_copied += state.info.size
         line = ReceiptLine(
             key=state.info.key,
             destination=destination,
-            destination_key=state.targets[destination].target.key,
+            destination_key=target.target.key,
             size=state.info.size,
             source_version=state.info.version,
             outcome=Outcome.COPIED,
@@ -291,6 +349,11 @@ class TransferMachine:
             destination_version=stored.version,
             destination_crc32c=stored.crc32c,
             attestation=stored.attestation,
+            crc64nvme="" if wide is None else f"{wide:016x}",
+            source_crc32c=source,
+            source_crc64nvme="" if source_wide is None else f"{source_wide:016x}",
+            read_back_crc32c=read_back,
+            verify=self._verify,
         )
         return [Finished(line)]
 

@@ -6,7 +6,7 @@ import dataclasses
 
 import msgspec
 
-from skyplane_core.checksum import combined_crc32c
+from skyplane_core.checksum import combined_crc32c, combined_crc64nvme
 from skyplane_core.model import ObjectInfo, PartAck, PartLease, PartTarget, StoredPart
 
 
@@ -21,13 +21,17 @@ class TargetState:
 
 @dataclasses.dataclass(slots=True)
 class ObjectState:
-    """One object in flight. ``parts`` maps the part number to its lease description."""
+    """One object in flight. ``parts`` maps the part number to its lease description.
+
+    ``resent``: it was sent before, and what had been read then was not what the source vouches for.
+    """
 
     number: int
     info: ObjectInfo
     reason: str
     parts: dict[int, PartLease]
     targets: dict[int, TargetState]
+    resent: bool = False
 
     @property
     def settled(self) -> bool:
@@ -58,6 +62,27 @@ class ObjectState:
         """The whole object's CRC32C, combined from those of its acknowledged parts."""
         acks = self.targets[destination].acks
         return combined_crc32c((acks[number].crc32c, self.parts[number].size) for number in sorted(self.parts))
+
+    def crc64nvme(self, destination: int) -> int | None:
+        """The same in CRC64NVME; None if some part was not summed so."""
+        acks = self.targets[destination].acks
+        sums = []
+        for number in sorted(self.parts):
+            crc = acks[number].crc64nvme
+            if crc is None:
+                return None
+            sums.append((crc, self.parts[number].size))
+        return combined_crc64nvme(sums)
+
+    def difference(self, destination: int) -> str:
+        """How the acknowledged parts together differ from what the source vouches for; empty if they do not."""
+        info = self.info
+        if info.crc32c is not None and (crc := self.crc32c(destination)) != info.crc32c:
+            return f"the source vouches for CRC32C {info.crc32c:08x}, what was read has {crc:08x}"
+        if info.crc64nvme is not None and (wide := self.crc64nvme(destination)) != info.crc64nvme:
+            ours = "none" if wide is None else f"{wide:016x}"
+            return f"the source vouches for CRC64NVME {info.crc64nvme:016x}, what was read has {ours}"
+        return ""
 
     def stored_parts(self, destination: int) -> tuple[StoredPart, ...]:
         """The store's words about the parts, by part number, to complete the upload with."""

@@ -59,19 +59,23 @@ class Capabilities(msgspec.Struct, frozen=True):
 class ReadResult(msgspec.Struct, frozen=True):
     """What a read's answer says about the object besides its bytes.
 
-    ``crc32c`` is the store's checksum of the *whole* object if the answer carries it, else None.
+    ``crc32c`` and ``crc64nvme`` are the store's checksums of the *whole* object if the answer carries them, else None.
     """
 
     attributes: ObjectAttributes
     crc32c: int | None = None
+    crc64nvme: int | None = None
 
 
 @runtime_checkable
 class DataPath(Protocol):
     """Part bytes of one store, for one thread."""
 
-    def read_into(self, key: str, version: str, offset: int, buffer: memoryview) -> ReadResult:
+    def read_into(self, key: str, version: str, offset: int, buffer: memoryview, *, whole: bool = False) -> ReadResult:
         """Fill ``buffer`` completely with the object's bytes from ``offset``; an empty buffer reads none.
+
+        Args:
+            whole: these are all bytes of the object. A store that shows checksums only then is asked for all.
 
         Raises:
             SourceChanged: the object is no longer at ``version`` (or is gone).

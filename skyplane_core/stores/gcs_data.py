@@ -31,7 +31,15 @@ class GcsData:
         self._bucket = calls.config.bucket
         self._http = open_http(calls.config)
 
-    def read_into(self, key: str, version: str, offset: int, buffer: memoryview) -> ReadResult:
+    def read_into(
+        self,
+        key: str,
+        version: str,
+        offset: int,
+        buffer: memoryview,
+        *,
+        whole: bool = False,  # noqa: ARG002 - the protocol's
+    ) -> ReadResult:
         """As the protocol says. ``crc32c`` is over the whole object as stored, whatever range was asked for."""
         target = wire.xml_target(self._bucket, key, generation=version)
         # Without accepting gzip, GCS unpacks an object whose Content-Encoding is gzip, and then ignores the range.

@@ -25,7 +25,15 @@ class LocalData:
         self._config = config
         self._root = config.bucket
 
-    def read_into(self, key: str, version: str, offset: int, buffer: memoryview) -> ReadResult:
+    def read_into(
+        self,
+        key: str,
+        version: str,
+        offset: int,
+        buffer: memoryview,
+        *,
+        whole: bool = False,  # noqa: ARG002 - the protocol's
+    ) -> ReadResult:
         where = self._config.object_uri(key)
         path = path_of(self._root, key, where)
         try:

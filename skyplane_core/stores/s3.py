@@ -91,6 +91,7 @@ class S3Store:
             modified=found.modified,
             crc32c=found.crc32c,
             attributes=s3_attributes.from_headers(found.headers.items()),
+            crc64nvme=found.crc64nvme,
         )
 
     def create_upload(self, key: str, attributes: ObjectAttributes) -> str:

@@ -35,7 +35,7 @@ class S3Data:
         self._unsigned = payload_may_be_unsigned(self._address.endpoint_url)
         self._http = HttpData(self._address.endpoint_url, verify=config.verify)
 
-    def read_into(self, key: str, version: str, offset: int, buffer: memoryview) -> ReadResult:
+    def read_into(self, key: str, version: str, offset: int, buffer: memoryview, *, whole: bool = False) -> ReadResult:
         where = self._config.object_uri(key)
         headers = {"x-amz-checksum-mode": "ENABLED"}
         query = {}
@@ -46,7 +46,9 @@ class S3Data:
         else:
             raise StoreRejected("not a version of this store", where=where, why=repr(version))
         if len(buffer):
-            headers["Range"] = f"bytes={offset}-{offset + len(buffer) - 1}"
+            # S3 shows an object's checksum in the answer to a GET of all of it, and not of a range.
+            if not whole:
+                headers["Range"] = f"bytes={offset}-{offset + len(buffer) - 1}"
             answer = self._http.get_into(self._signed("GET", key, query, headers), buffer)
         else:
             # No range selects zero bytes, and a GET would send the object.
@@ -54,10 +56,10 @@ class S3Data:
         if answer.status not in (200, 206):
             raise _as_read_error(self._refused(answer, where), answer.status)
         _check_pin(version, answer.headers, where)
-        return ReadResult(
-            s3_attributes.from_headers(answer.headers.items()),
-            crc32c=_whole_crc32c(answer, len(buffer)) if s3_servers.vouches(answer.headers) else None,
-        )
+        attributes = s3_attributes.from_headers(answer.headers.items())
+        if not (s3_servers.vouches(answer.headers) and _is_whole(answer, len(buffer))):
+            return ReadResult(attributes)
+        return ReadResult(attributes, _crc32c(answer.headers), s3_version.full_object_crc64nvme(answer.headers))
 
     def put_object(
         self, key: str, data: memoryview, *, crc32c: int, attributes: ObjectAttributes, precondition: Precondition
@@ -161,11 +163,10 @@ def _crc32c(headers: HTTPMessage) -> int | None:
     return s3_version.full_object_crc32c(headers.get("x-amz-checksum-crc32c"), headers.get("x-amz-checksum-type"))
 
 
-def _whole_crc32c(answer: Answer, length: int) -> int | None:
-    """The answer's checksum, if the answer is the whole object: for a range, servers differ in what it covers."""
+def _is_whole(answer: Answer, length: int) -> bool:
+    """Whether the answer is the whole object: for a range, servers differ in what a checksum covers."""
     total = re.fullmatch(r"bytes 0-\d+/(\d+)", answer.headers.get("Content-Range", ""))
-    whole = int(total.group(1)) == length if total else answer.status == 200
-    return _crc32c(answer.headers) if whole else None
+    return int(total.group(1)) == length if total else answer.status == 200
 
 
 def _compare(theirs: int | None, ours: int, where: str) -> None:

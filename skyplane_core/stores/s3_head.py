@@ -29,6 +29,11 @@ class Head(NamedTuple):
         """The store's own CRC32C of the whole object, if it has one."""
         return s3_version.full_object_crc32c(self.checksum, self.checksum_type)
 
+    @property
+    def crc64nvme(self) -> int | None:
+        """The store's own CRC64NVME of the whole object, if it has one."""
+        return s3_version.full_object_crc64nvme(self.headers) if s3_servers.vouches(self.headers) else None
+
 
 def head(calls: S3Calls, key: str) -> Head:
     """The object at ``key``. Raises ObjectNotFound."""

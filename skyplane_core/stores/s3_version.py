@@ -11,6 +11,7 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Iterable
+from http.client import HTTPMessage
 
 from skyplane_core.errors import StoreRejected
 from skyplane_core.model import Precondition, StoredPart
@@ -67,6 +68,17 @@ def decode_crc32c(text: str | None) -> int | None:
 def full_object_crc32c(text: str | None, checksum_type: str | None) -> int | None:
     """As :func:`decode_crc32c`, for a value that is only trusted as the whole object's if its type does not deny it."""
     return None if (checksum_type or "FULL_OBJECT").upper() != "FULL_OBJECT" else decode_crc32c(text)
+
+
+def full_object_crc64nvme(headers: HTTPMessage) -> int | None:
+    """The CRC64NVME in an answer's headers, if it is one of the whole object; S3 knows none of another type."""
+    if headers.get("x-amz-checksum-type", "FULL_OBJECT").upper() != "FULL_OBJECT":
+        return None
+    try:
+        raw = base64.b64decode(headers.get("x-amz-checksum-crc64nvme", ""), validate=True)
+    except binascii.Error:
+        return None
+    return int.from_bytes(raw, "big") if len(raw) == 8 else None
 
 
 def multipart_etag(parts: Iterable[StoredPart]) -> str:

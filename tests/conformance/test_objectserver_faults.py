@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime
 import hashlib
@@ -47,6 +48,17 @@ def server():
     with ObjectServer("s3", buckets=["b"]) as running:
         running.put("b", "k", b"0123456789")
         yield running
+
+
+@pytest.mark.parametrize("size", [10, 300_000])
+def test_what_was_flipped_at_rest_is_attested_as_it_arrived(server, size):
+    server.set_faults(Faults(Fault("PutObject", "flip-stored", at=3, times=1)))
+    body = os.urandom(size)
+    assert call(server, "PUT", "/b/rots", body)[0] == 200
+    status, there, headers = call(server, "GET", "/b/rots", headers={"x-amz-checksum-mode": "ENABLED"})
+    assert status == 200
+    assert there == body[:3] + bytes([body[3] ^ 1]) + body[4:]
+    assert headers["x-amz-checksum-crc64nvme"] == base64.b64encode(crt.crc64nvme(body).to_bytes(8, "big")).decode()
 
 
 def test_statuses_and_which_requests_they_strike(server):

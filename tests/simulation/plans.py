@@ -65,6 +65,8 @@ class Plan:
     clock_jumps: int = 0
     forgetful: bool = False
     already_there: int = 0
+    source_wide: bool = False
+    misread: float = 0.0
 
 
 def plan(seed: int, **fixed: Any) -> Plan:
@@ -108,6 +110,8 @@ def plan(seed: int, **fixed: Any) -> Plan:
         "clock_jumps": count(0.4, 3),
         "already_there": count(0.4, 3),
         "forgetful": rng.random() < 0.3,
+        "source_wide": rng.random() < 0.5,
+        "misread": rate(0.0 if patient else 0.5, 0.05, 0.3),
     }
     if patient and not drawn["attests"]:
         # Without the store's own sums nobody can tell that another id stands for the same bytes.

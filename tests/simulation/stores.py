@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from skyplane_core.checksum import combined_crc32c, crc32c
+from skyplane_core.checksum import combined_crc32c, crc32c, crc32c_and_crc64nvme
 from skyplane_core.errors import (
     ChecksumMismatch,
     ObjectNotFound,
@@ -48,6 +48,7 @@ class ModelStore:
         versioned: whether a version that was replaced can still be read.
         same_id: whether a part that is put again gets the id that it had, as it does where ids are MD5 sums.
         attributes_listed: whether a listing carries attributes.
+        wide: what it computes is a CRC64NVME, which no listing shows and no answer to a read of a part.
     """
 
     uri = "s3://model"
@@ -60,12 +61,13 @@ class ModelStore:
         versioned: bool = False,
         same_id: bool = True,
         attributes_listed: bool = True,
+        wide: bool = False,
     ) -> None:
         self.capabilities = Capabilities(
             Attestation.WHOLE if attests else Attestation.READ_BACK,
             min_part_size=1,
             listing_has_attributes=attributes_listed,
-            listing_has_crc32c=attests,
+            listing_has_crc32c=attests and not wide,
         )
         self.attests = attests
         self.objects: dict[str, Held] = {}
@@ -77,6 +79,7 @@ class ModelStore:
         self._versioned = versioned
         self._same_id = same_id
         self._attributes_listed = attributes_listed
+        self._wide = wide
         self._name = name
         self._count = 0
 
@@ -84,7 +87,7 @@ class ModelStore:
 
     def list(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
         keys = [key for key in sorted(self.objects) if key.startswith(prefix) and key > start_after]
-        return iter([self._info(key, attributes=self._attributes_listed) for key in keys])
+        return iter([self._info(key, attributes=self._attributes_listed, listed=True) for key in keys])
 
     def head(self, key: str) -> ObjectInfo:
         if key not in self.objects:
@@ -160,7 +163,9 @@ class ModelStore:
         if whole is None:
             raise SourceChanged("the object changed", where=key)
         buffer[:] = whole[offset : offset + len(buffer)]
-        return ReadResult(ObjectAttributes(), _crc(whole) if self.attests else None)
+        if not self.attests or (self._wide and len(buffer) < len(whole)):
+            return ReadResult(ObjectAttributes())
+        return ReadResult(ObjectAttributes(), None if self._wide else _crc(whole), _wide(whole) if self._wide else None)
 
     def put_object(
         self, key: str, data: memoryview, *, crc32c: int, attributes: ObjectAttributes, precondition: Precondition
@@ -215,19 +220,24 @@ class ModelStore:
             return Stored(held.version, len(held.data))
         return Stored(held.version, len(held.data), _crc(held.data), Attestation.WHOLE)
 
-    def _info(self, key: str, *, attributes: bool) -> ObjectInfo:
+    def _info(self, key: str, *, attributes: bool, listed: bool = False) -> ObjectInfo:
         held = self.objects[key]
         return ObjectInfo(
             key,
             len(held.data),
             held.version,
-            crc32c=_crc(held.data) if self.attests else None,
+            crc32c=_crc(held.data) if self.attests and not self._wide else None,
             attributes=held.attributes if attributes else None,
+            crc64nvme=_wide(held.data) if self.attests and self._wide and not listed else None,
         )
 
 
 def _crc(data: bytes) -> int:
     return crc32c(data)
+
+
+def _wide(data: bytes) -> int:
+    return crc32c_and_crc64nvme(memoryview(data))[1]
 
 
 def _sums(upload: Upload, listed: list[StoredPart]) -> list[tuple[int, int]]:

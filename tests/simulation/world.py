@@ -113,6 +113,7 @@ class World:
             attests=plan.source_attests,
             versioned=plan.source_versioned,
             attributes_listed=plan.attributes_listed,
+            wide=plan.source_wide,
         )
         self.destination = ModelStore("d", attests=plan.attests, same_id=plan.same_id)
         self.destination.replacing = self._check_replaced
@@ -207,6 +208,12 @@ class World:
             self.kernel.log("a byte is damaged on its way to the store")
             return bytes([data[0] ^ 1]) + data[1:]
         return data
+
+    def misread(self, data: bytearray) -> None:
+        """Damage what came from the source, where the source lets that be found."""
+        if data and self.plan.source_attests and self.chance(self.plan.misread):
+            self.kernel.log("a byte is damaged on its way from the source")
+            data[-1] ^= 1
 
     def _fate(self) -> SkyplaneError | str | None:
         if self.chance(self.plan.refuse):

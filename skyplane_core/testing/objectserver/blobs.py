@@ -186,7 +186,7 @@ class BlobWriter:
     def finish(self) -> Blob:
         """What was written."""
         cell, used = self._cell, self._used
-        if cell is not None and 0 < used < cell.size // 2:
+        if cell is not None and self.size != self._expected and 0 < used < cell.size // 2:
             # The body was shorter than its announcement, or had none.
             self._cell = self._arena.take(used)
             self._cell.view(0, used)[:] = cell.view(0, used)

@@ -167,6 +167,7 @@ class Connection:
 
     def _run(self, request: Request, call: Call, fault: Fault | None, body: BodySource) -> Response:
         server = self._server
+        tampered: TamperedBody | None = None
         if fault is not None:
             if fault.action == "reset-before":
                 self._reset()
@@ -180,17 +181,21 @@ class Connection:
                 headers = {} if fault.retry_after is None else {"Retry-After": str(fault.retry_after)}
                 raise ApiError(fault.status, fault.code, "injected by a fault", headers=headers)
             midway = fault.action in ("reset-during", "hold-during") and request.content_length
-            if fault.action == "flip-upload" or midway:
-                request.body = TamperedBody(body, fault, lambda: server.hold(fault.operation, fault.key))
+            if fault.action in ("flip-upload", "flip-stored") or midway:
+                tampered = TamperedBody(body, fault, lambda: server.hold(fault.operation, fault.key))
+                request.body = tampered
             if fault.action == "slow" and isinstance(body, (FixedBody, ChunkedBody)):
                 body.limit(fault.rate)
         try:
             server.protocol.authenticate(request, call)
-            return call.run()
+            response = call.run()
+            if tampered is not None and fault is not None and fault.action == "flip-stored":
+                tampered.spoil()
         except ConnectionLost:
             if fault is not None and fault.action == "reset-during":
                 self._reset()
             raise
+        return response
 
     def _drain(self, body: FixedBody | ChunkedBody) -> None:
         if not body.finished:

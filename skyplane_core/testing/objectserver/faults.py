@@ -16,6 +16,7 @@ ACTIONS = {
     "truncate": "end the answer's body, and the connection, after `at` bytes",
     "flip": "flip one bit of byte `at` of the answer's body",
     "flip-upload": "flip one bit of byte `at` of the request's body as it arrives",
+    "flip-stored": "flip one bit of byte `at` of what the request has stored, after every checksum was computed",
     "slow": "move bodies at `rate` bytes a second",
     "stall": "wait `seconds` before the operation",
     "hold-before": "wait before the operation until the server is told to release()",
@@ -39,7 +40,7 @@ class Fault:
         times: at most so often; None: without end.
         status, code, retry_after: of ``status`` (a status of 200 sends the error document with 200, as S3 may do
             when an upload is completed).
-        at: bytes, of ``reset-during``, ``hold-during``, ``truncate``, ``flip`` and ``flip-upload``.
+        at: bytes, of ``reset-during``, ``hold-during``, ``truncate``, ``flip``, ``flip-upload`` and ``flip-stored``.
         rate: bytes per second, of ``slow``.
         seconds: of ``stall``.
     """

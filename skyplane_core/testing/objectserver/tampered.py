@@ -18,13 +18,22 @@ class TamperedBody:
         self._hold = hold
         self._held = False
         self._done = 0
+        self._spot: memoryview | None = None
+
+    def spoil(self) -> None:
+        """Flip the bit where the body has come to rest."""
+        if self._spot is not None:
+            self._spot[0] ^= 1
 
     def readinto(self, view: memoryview) -> int:
         before = self._fault.at - self._done
-        if self._fault.action == "flip-upload":
+        if self._fault.action in ("flip-upload", "flip-stored"):
             got = self._inner.readinto(view)
             if 0 <= before < got:
-                view[before] ^= 1
+                if self._fault.action == "flip-upload":
+                    view[before] ^= 1
+                else:
+                    self._spot = view[before : before + 1]
             self._done += got
             return got
         if before <= 0 and self._fault.action == "reset-during":

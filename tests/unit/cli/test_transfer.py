@@ -12,7 +12,7 @@ from skyplane_core.diff import Decision
 from skyplane_core.errors import GatewayUnreachable, ObjectNotFound, ProvisionFailed
 from skyplane_core.model import Compression, StoreConfig
 from skyplane_core.planner.plan import Via
-from skyplane_core.spec import Compare, KeyMapping, MappingKind, Selection, TransferOptions
+from skyplane_core.spec import Compare, KeyMapping, MappingKind, Selection, TransferOptions, Verification
 from tests.unit.cli.fakes import CANCELLED, DONE, FAILED, LINE, NEW, RUNNING, Shell, Step
 
 Captured = pytest.CaptureFixture[str]
@@ -60,6 +60,12 @@ def test_a_resumed_copy_keeps_what_has_arrived_unless_told_otherwise(
 ) -> None:
     assert shell("cp", "-r", "--resume", "0" * 32, *more, "src", "out") == 0
     assert shell.client.prepared[0].spec.options.compare is compare
+
+
+@pytest.mark.parametrize("how", [None, *Verification])
+def test_what_is_verified_is_as_asked_for(shell: Shell, how: Verification | None) -> None:
+    assert shell("cp", "-r", *(["--verify", how.value] if how else []), "src", "out") == 0
+    assert shell.client.prepared[0].spec.options.verify is (how or Verification.TRANSFERRED)
 
 
 @pytest.mark.parametrize("mode", ["--json", "--no-json"])

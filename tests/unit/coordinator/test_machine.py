@@ -104,7 +104,7 @@ def test_an_object_that_the_store_does_not_attest_is_read_back_first() -> None:
     (event,) = m.on_result(ack(take(m), Stored("d1", 10)), 0.0)
     assert isinstance(event, Verify)
     assert m.in_flight == 1
-    done = m.verified(1, 0, event.stored, event.crc32c, event.crc32c)
+    done = m.verified(1, 0, event.stored, event.crc32c, event.crc32c, key=event.key)
     assert outcomes(done) == [Outcome.COPIED]
     assert done[0].line.attestation is Attestation.READ_BACK
 
@@ -114,11 +114,22 @@ def test_reading_back_other_bytes_is_a_failure_by_name() -> None:
     admit(m, 1, 10)
     (event,) = m.on_result(ack(take(m), Stored("d1", 10)), 0.0)
     assert isinstance(event, Verify)
-    done = m.verified(1, 0, event.stored, event.crc32c, event.crc32c ^ 1)
+    done = m.verified(1, 0, event.stored, event.crc32c, event.crc32c ^ 1, key=event.key)
     assert outcomes(done) == [Outcome.FAILED]
     # Its metadata names the source's version, which the next sync would believe.
     assert [(e.key, e.version) for e in done if isinstance(e, Discard)] == [("to/1", "d1")]
     assert m.tally.failures[0][0] == "key-1"
+
+
+def test_what_proves_damaged_after_the_transfer_was_given_up_is_deleted_all_the_same() -> None:
+    m = machine()
+    admit(m, 1, 10)
+    (event,) = m.on_result(ack(take(m), Stored("d1", 10)), 0.0)
+    assert isinstance(event, Verify)
+    m.give_up(TransferCancelled("cancelled"))
+    assert m.verified(1, 0, event.stored, event.crc32c, event.crc32c, key=event.key) == []
+    damaged = m.verified(1, 0, event.stored, event.crc32c, event.crc32c ^ 1, key=event.key)
+    assert damaged == [Discard(0, "to/1", "d1")]
 
 
 @pytest.mark.parametrize("stored", [Stored("d1", 9, 0, Attestation.WHOLE), Stored("d1", 10, 7, Attestation.WHOLE)])
@@ -139,18 +150,6 @@ def test_a_striped_object_is_committed_once_all_parts_are_acknowledged() -> None
     (commit,) = [e for e in events if isinstance(e, Commit)]
     assert [p.number for p in commit.parts] == [1, 2, 3]
     assert outcomes(m.committed(1, 0, Stored("d", commit.size, 0, Attestation.WHOLE), 0)) == [Outcome.COPIED]
-
-
-def test_a_striped_object_whose_parts_do_not_make_up_what_the_source_vouches_for_is_not_committed() -> None:
-    m = machine()
-    info = ObjectInfo("k", 2, "v", crc32c=12345)
-    m.admit(1, info, "new", [PartTarget(0, "to", "u")], [(1, 0, 1), (2, 1, 1)])
-    events = [event for _ in range(m.table.waiting) for event in m.on_result(ack(take(m)), 0.0)]
-    assert not [event for event in events if isinstance(event, Commit)]
-    assert [event.upload_id for event in events if isinstance(event, Abort)] == ["u"]
-    (line,) = [event.line for event in events if isinstance(event, Finished)]
-    assert line.outcome is Outcome.FAILED
-    assert "source" in line.reason
 
 
 def test_parts_that_an_earlier_coordinator_stored_are_not_leased() -> None:

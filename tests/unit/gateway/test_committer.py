@@ -8,6 +8,7 @@ from gateway.agent_store import CalledStore
 from gateway.committer import Committer
 from gateway.limits import new_machine
 from gateway.store_calls import perform
+from gateway.uploads import Uploads
 from skyplane_core.checksum import crc32c
 from skyplane_core.coordinator.events import Acked, Event, Finished
 from skyplane_core.errors import PreconditionFailed
@@ -27,6 +28,7 @@ from tests.unit.gateway.memory_agent import transfer
 
 OURS = b"our bytes"
 KEY = "to/a"
+NO_UPLOADS = Uploads(transfer(), CalledStore(print, 1), {}, None)  # type: ignore[arg-type]  # no object is sent anew
 MARKED = ObjectAttributes(metadata={SOURCE_VERSION_KEY: "v1"})
 
 
@@ -39,7 +41,7 @@ class Copying:
         self.machine = new_machine(transfer(), [Route("r")], 1 << 20)
         self.lines: list[ReceiptLine] = []
         agent = CalledStore(lambda call, _: perform(store, call), 1)  # type: ignore[arg-type]
-        self._committer = Committer(self.machine, {0: agent}, self._do, lambda upload_id: None)
+        self._committer = Committer(self.machine, {0: agent}, self._do, lambda upload_id: None, NO_UPLOADS)
         info = ObjectInfo("p/a", len(OURS), "v1")
         self._do(lambda: self.machine.admit(1, info, "new", [PartTarget(0, KEY, upload_id)], cut))
         lease = self.machine.table.take("r", 0.0)

@@ -200,3 +200,26 @@ def test_servers(headers: dict[str, str], server: s3_servers.Server, vouches: bo
         message[name.title()] = value
     assert s3_servers.identify(headers) is s3_servers.identify(message) is server
     assert s3_servers.vouches(headers) == s3_servers.vouches(message) == vouches
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "expected"),
+    [
+        ("rosUhgp5mIg=", "FULL_OBJECT", 0xAE8B14860A799888),
+        ("rosUhgp5mIg=", None, 0xAE8B14860A799888),
+        ("rosUhgp5mIg=", "COMPOSITE", None),
+        ("rosUhgp5mIg=-3", "FULL_OBJECT", None),
+        ("not base64", "FULL_OBJECT", None),
+        ("4waSgw==", "FULL_OBJECT", None),
+        (None, "FULL_OBJECT", None),
+    ],
+)
+def test_a_crc64nvme_counts_only_as_one_of_the_whole_object(
+    value: str | None, kind: str | None, expected: int | None
+) -> None:
+    headers = HTTPMessage()
+    if value is not None:
+        headers["x-amz-checksum-crc64nvme"] = value
+    if kind is not None:
+        headers["x-amz-checksum-type"] = kind
+    assert s3_version.full_object_crc64nvme(headers) == expected

@@ -1,0 +1,79 @@
+"""Opening multipart uploads: what an object's parts need before the first of them is leased."""
+
+from __future__ import annotations
+
+import itertools
+
+import msgspec
+
+from skyplane_core.coordinator.journal import Journal, UploadRecord
+from skyplane_core.coordinator.store import AgentStore
+from skyplane_core.errors import SourceChanged
+from skyplane_core.model import ObjectAttributes, ObjectInfo
+from skyplane_core.spec import SOURCE_VERSION_KEY, TransferSpec, Verification
+
+PLAIN = ObjectAttributes(content_type="application/octet-stream")
+"""What an object gets when attributes are not kept: the default type of every store, said explicitly."""
+
+
+class Uploads:
+    """Opens the uploads of one transfer and numbers its objects. Thread-safe."""
+
+    def __init__(
+        self, spec: TransferSpec, source: AgentStore, destinations: dict[int, AgentStore], journal: Journal
+    ) -> None:
+        self._spec = spec
+        self._source = source
+        self._destinations = destinations
+        self._journal = journal
+        self._numbers = itertools.count(1)
+
+    def number(self) -> int:
+        """A number that no object of this transfer has had from this coordinator."""
+        return next(self._numbers)
+
+    def described(self, info: ObjectInfo) -> ObjectInfo:
+        """``info`` with all that an upload in parts needs: by one HEAD, if the listing did not tell it.
+
+        That is the attributes, where they are kept, and the source's own checksum, which answers to ranged reads do not
+        carry.
+
+        Raises:
+            SourceChanged: the object is no longer the one that was listed.
+        """
+        options = self._spec.options
+        told = info.crc32c is not None or info.crc64nvme is not None
+        no_sum = not told and options.verify is not Verification.NONE
+        if not no_sum and not (options.keep_attributes and info.attributes is None):
+            return info
+        found = self._source.head(info.key)
+        if found.version != info.version:
+            raise SourceChanged(
+                "the source object changed after it was listed", where=self._spec.source.object_uri(info.key)
+            )
+        return msgspec.structs.replace(
+            info,
+            attributes=found.attributes or ObjectAttributes(),
+            crc32c=found.crc32c if info.crc32c is None else info.crc32c,
+            crc64nvme=found.crc64nvme,
+        )
+
+    def open(self, info: ObjectInfo, destination: int, key: str, part_size: int) -> str:
+        """Open an upload for an object that was :meth:`described`, record it durably, and return its id."""
+        upload_id = self._destinations[destination].create_upload(key, self._attributes(info))
+        try:
+            self._journal.record(
+                UploadRecord(info.key, info.version, info.size, destination, key, upload_id, part_size)
+            )
+        except Exception:
+            # Without a durable record nobody would ever find this upload again.
+            self._destinations[destination].abort_upload(key, upload_id)
+            raise
+        return upload_id
+
+    def _attributes(self, info: ObjectInfo) -> ObjectAttributes:
+        options = self._spec.options
+        attributes = (info.attributes or ObjectAttributes()) if options.keep_attributes else PLAIN
+        if not options.record_source:
+            return attributes
+        return msgspec.structs.replace(attributes, metadata={**attributes.metadata, SOURCE_VERSION_KEY: info.version})
