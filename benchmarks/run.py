@@ -4,6 +4,7 @@ Usage: ``.venv/bin/python benchmarks/run.py [--quick] [NAME ...]``
 
 stock: the drop-in operator against the stock one. two-gateways: speed, CPU and memory of the data path. paths: large
 objects over every path, beside rclone, s5cmd and aws-cli, and against the stages' own cost (``scripts/setup --peers``).
+wan: two gateways over an emulated gigabit of 100 ms with loss (needs root).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 
 import common
 
-NAMES = ("stock", "two-gateways", "paths")
+NAMES = ("stock", "two-gateways", "paths", "wan")
 
 
 def main() -> int:

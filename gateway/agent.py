@@ -55,8 +55,6 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-DATA_CONNECTIONS = 4
-"""Data connections to each peer. On a clean path more only cost; docs/performance.md has the figures."""
 CANCEL_SECONDS = 60.0
 
 # Made once and here: msgspec works out a type on its first use, and crashes if two threads do so at once.
@@ -123,13 +121,7 @@ class Agent:
         addresses = _decode(call, _PEERS)
         me = self._bootstrap.gateway_id
         peers = tuple(
-            Peer(
-                address.gateway_id,
-                address.host,
-                address.port,
-                address.connections or DATA_CONNECTIONS,
-                address.dials_out,
-            )
+            Peer(address.gateway_id, address.host, address.port, address.connections, address.dials_out)
             for address in addresses
             if address.gateway_id != me
         )

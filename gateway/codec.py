@@ -23,8 +23,14 @@ _SAMPLE: Final = 16 * 1024
 _SAMPLES: Final = 4
 """4 x 16 KiB cost 4-53 us and estimate 2.2 where the truth is 2.7 (docs/measurements.md)."""
 _WORTH: Final = {Compression.LZ4: 0.9, Compression.AUTO: 0.5}
-COMPRESS_BOUND: Final = MAX_RAW + MAX_RAW // 255 + 16
-"""Bytes that LZ4 may need for a block of ``MAX_RAW`` which does not shrink at all (LZ4_COMPRESSBOUND)."""
+
+
+def compress_bound(size: int) -> int:
+    """Bytes that LZ4 may need for a block of ``size`` which does not shrink at all (LZ4_COMPRESSBOUND)."""
+    return size + size // 255 + 16
+
+
+COMPRESS_BOUND: Final = compress_bound(MAX_RAW)
 
 
 class Encoder:
@@ -43,7 +49,7 @@ class Encoder:
     def encode_into(self, raw: memoryview, out: memoryview) -> int | None:
         """Compress ``raw`` into ``out`` and return the length; None if it is to be sent raw (``out`` is undefined).
 
-        ``out`` has room for :data:`COMPRESS_BOUND` bytes and does not overlap ``raw``.
+        ``out`` has room for :func:`compress_bound` of its length and does not overlap ``raw``.
         """
         # A frame that shrank says more about the next than a probe, and saves 3 % of what LZ4 costs.
         if self._worth is None or not (self._shrank or self._probe(raw, self._worth)):

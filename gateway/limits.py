@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
+from gateway.fanout import MOST
 from skyplane_core.coordinator.leases import LeaseTable
 from skyplane_core.coordinator.machine import TransferMachine
 from skyplane_core.spec import Route, TransferSpec
@@ -19,12 +20,16 @@ LEASE_ID_BITS = 48
 
 
 def new_machine(spec: TransferSpec, routes: Sequence[Route], pool_bytes: int) -> TransferMachine:
-    """The machine of a transfer, and in it a lease table with these limits."""
+    """The machine of a transfer, and in it a lease table with these limits.
+
+    Between gateways each connection may have one more lease: slow ones are many, and each has a batch of its own.
+    """
+    connections = MOST if any(route.path for route in routes) else 0
     return TransferMachine(
         lambda wanted: LeaseTable(
             spec.transfer_id,
             routes,
-            max_leases=spec.options.concurrency * LEASES_PER_SLOT,
+            max_leases=spec.options.concurrency * LEASES_PER_SLOT + connections,
             max_bytes=int(pool_bytes * POOL_SHARE),
             lease_seconds=LEASE_SECONDS,
             wanted=wanted,

@@ -25,7 +25,7 @@ import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from gateway.sockets import NETWORK, prepare, receive_into
+from gateway.sockets import DEFAULT, prepare, receive_into
 from gateway.store_calls import StoreCall
 from gateway.threads import log_unexpected
 from skyplane_core.errors import ErrorRecord, GatewayRefused, LinkLost, SkyplaneError, from_record
@@ -162,7 +162,7 @@ class Link:
         self._closed = False
         self._heard = self._asked = time.monotonic()
         sock.settimeout(None)
-        prepare(sock, NETWORK)
+        prepare(sock, DEFAULT)
         threading.Thread(target=self._run, name=f"link-{peer}", daemon=True).start()
 
     def call(self, request: Request, timeout: float = CALL_SECONDS, key: bytes = b"") -> bytes:

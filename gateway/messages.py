@@ -26,15 +26,16 @@ class CloseTransfer(msgspec.Struct, frozen=True, tag=True):
 
 
 class Peer(msgspec.Struct, frozen=True):
-    """Another gateway of this dataplane, as dialled: advertised host and wire port, data connections to open.
+    """Another gateway of this dataplane, as dialled: advertised host and wire port.
 
-    ``dials_out``: it cannot be dialled and opens connections itself, also those that are sent on to it.
+    ``connections`` is how many data connections to open; 0: as many as help (see gateway.fanout). ``dials_out``: it
+    cannot be dialled and opens connections itself, also those that are sent on to it.
     """
 
     gateway_id: str
     host: str
     port: int
-    connections: int = 4
+    connections: int = 0
     dials_out: bool = False
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 import time
 from collections import deque
@@ -11,7 +12,11 @@ from typing import Final
 from gateway.batch import Batch
 from gateway.counters import Counters
 from gateway.dialling import Dialler
-from gateway.sending import Connection, Scratch
+from gateway.fanout import FIRST, Fanout
+from gateway.messages import Peer
+from gateway.sending import SMALL_FRAME, Connection, Scratch
+from gateway.sockets import LOOPBACK, transport_for
+from gateway.tcp_info import congestion_of
 from gateway.threads import Threads
 from skyplane_core.errors import LinkLost, SkyplaneError
 
@@ -21,6 +26,7 @@ BACKOFF_FIRST: Final = 0.1
 BACKOFF_MOST: Final = 5.0
 """A dead peer costs a dial every five seconds and connection; one that restarts is found again within as long."""
 _STEADY_SECONDS: Final = 10.0
+_LOOK_SECONDS: Final = 0.1
 
 
 class PeerLink:
@@ -35,11 +41,19 @@ class PeerLink:
         self._dialler = dialler
         self._threads = threads
         self._counters = counters
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        self._changed = threading.Condition(lock)
+        # Only ever woken together, each looking for itself: senders that pause or are more than is allowed now.
+        self._others = threading.Condition(lock)
+        self._pressure = threading.Condition(lock)
         self._queue: deque[Batch] = deque()
         self._live: set[Connection] = set()
         self._idle = 0
         self._started = 0
+        self._fanout = _fanout(self.peer)
+        self._acked: dict[Connection, int] = {}
+        self._acked_in_all = 0
+        self._told = False
         self._closed: SkyplaneError | None = None
 
     def put(self, batch: Batch) -> None:
@@ -48,9 +62,8 @@ class PeerLink:
             if closed is None:
                 self._queue.append(batch)
                 self._changed.notify()
-                if len(self._queue) > self._idle and self._started < max(1, self.peer.connections):
-                    self._threads.start(f"send-{self.peer.gateway_id}-{self._started}", self._run)
-                    self._started += 1
+                self._pressure.notify()
+                self._start_senders()
         if closed is not None:
             _drop([batch], closed)
 
@@ -68,18 +81,56 @@ class PeerLink:
             self._closed = error
             dropped, self._queue = list(self._queue), deque()
             live = list(self._live)
-            self._changed.notify_all()
+            for condition in (self._changed, self._others, self._pressure):
+                condition.notify_all()
         self._dialler.close()
         for connection in live:
             connection.lose(error)
         _drop(dropped, error)
 
-    def _run(self) -> None:
+    def _start_senders(self) -> None:
+        """With the lock: a sender for each batch that nobody is free for, as far as that is allowed."""
+        if not self._started and not self._fanout.fixed:
+            self._threads.start(f"fanout-{self.peer.gateway_id}", self._watch)
+        for _ in range(min(len(self._queue) - self._idle, self._fanout.allowed - self._started)):
+            self._threads.start(f"send-{self.peer.gateway_id}-{self._started}", self._run, self._started)
+            self._started += 1
+
+    def _watch(self) -> None:
+        """A thread that has the number of connections follow what they bring."""
+        with self._changed:
+            while self._closed is None:
+                self._look()
+                if not self._queue:
+                    self._pressure.wait()
+                self._others.wait(_LOOK_SECONDS)
+
+    def _look(self) -> None:
+        infos = {connection: connection.tcp_info() for connection in self._live}
+        acked = {connection: info.acked for connection, info in infos.items() if info is not None}
+        self._acked_in_all += sum(max(0, now - self._acked.get(connection, 0)) for connection, now in acked.items())
+        self._acked = acked
+        rtt = min((info.min_rtt for info in infos.values() if info is not None), default=0.0)
+        before = self._fanout.allowed
+        pressed = bool(self._queue) and not self._idle and len(self._live) >= before
+        allowed = self._fanout.tick(time.monotonic(), self._acked_in_all, rtt, pressed=pressed)
+        if allowed == before:
+            return
+        _log.info(
+            "number of data connections changed",
+            extra={"peer": self.peer.gateway_id, "connections": allowed, "before": before},
+        )
+        self._others.notify_all()
+        self._changed.notify_all()
+        self._start_senders()
+
+    def _run(self, number: int) -> None:
         """A sender thread: one connection after the other, one batch after the other."""
-        scratch = Scratch()
+        # The first few move what there is to move; the rest are there because each is slow.
+        scratch = Scratch() if number < FIRST else Scratch(SMALL_FRAME)
         connection: Connection | None = None
         losses, opened = 0, 0.0
-        while (batch := self._take()) is not None:
+        while (batch := self._take(number)) is not None:
             if connection is None:
                 try:
                     connection = self._dial()
@@ -97,19 +148,22 @@ class PeerLink:
         if connection is not None:
             connection.lose(LinkLost("the peer's link was closed", where=self.peer.gateway_id))
 
-    def _take(self) -> Batch | None:
+    def _take(self, number: int) -> Batch | None:
         with self._changed:
-            while not self._queue:
-                if self._closed is not None:
-                    return None
-                self._idle += 1
-                self._changed.wait()
-                self._idle -= 1
-            return self._queue.popleft()
+            while self._closed is None:
+                if number >= self._fanout.allowed:
+                    self._others.wait()
+                elif self._queue:
+                    return self._queue.popleft()
+                else:
+                    self._idle += 1
+                    self._changed.wait()
+                    self._idle -= 1
+            return None
 
     def _pause(self, seconds: float) -> None:
         with self._changed:
-            self._changed.wait_for(lambda: self._closed is not None, seconds)
+            self._others.wait_for(lambda: self._closed is not None, seconds)
 
     def _give_up(self, batch: Batch, error: SkyplaneError) -> None:
         """A dial failed: with no connection left, nothing that waits can leave either."""
@@ -135,8 +189,16 @@ class PeerLink:
             sock.close()
             raise LinkLost("the peer was removed", where=self.peer.gateway_id)
         self._threads.start(f"answers-{self.peer.gateway_id}", self._listen, connection)
-        _log.info("data connection open", extra={"peer": self.peer.gateway_id})
+        self._tell(sock)
         return connection
+
+    def _tell(self, sock: socket.socket) -> None:
+        """Log a connection; the first time with its congestion control, which may not be the one asked for."""
+        fields = {"peer": self.peer.gateway_id}
+        if not self._told:
+            self._told = True
+            fields["congestion"] = congestion_of(sock)
+        _log.info("data connection open", extra=fields)
 
     def _listen(self, connection: Connection) -> None:
         try:
@@ -144,6 +206,13 @@ class PeerLink:
         finally:
             with self._changed:
                 self._live.discard(connection)
+
+
+def _fanout(peer: Peer) -> Fanout:
+    """As many as the peer is given; on loopback, where more only cost (docs/measurements.md), a few."""
+    if peer.connections:
+        return Fanout(peer.connections, peer.connections)
+    return Fanout(FIRST, FIRST) if transport_for(peer.host) is LOOPBACK else Fanout()
 
 
 def _drop(batches: list[Batch], error: SkyplaneError) -> None:

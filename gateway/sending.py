@@ -9,13 +9,14 @@ from collections import deque
 from typing import Final, NamedTuple
 
 from gateway.batch import Batch
-from gateway.codec import COMPRESS_BOUND, SCRATCH_SIZE, Encoder
+from gateway.codec import SCRATCH_SIZE, Encoder, compress_bound
 from gateway.counters import Counter, Counters
 from gateway.crypto import Opener, Sealer, open_answer, seal_batch
 from gateway.framing import Assembly, seal_message
 from gateway.handshake import Session
 from gateway.manifest import decode_answer, decode_refusal, encode_manifest
 from gateway.sockets import receive_into, shut
+from gateway.tcp_info import TcpInfo, tcp_info
 from gateway.threads import as_record
 from gateway.wire import (
     ANSWER_SALT_SIZE,
@@ -35,18 +36,22 @@ from skyplane_core.errors import FrameCorrupt, LinkLost, ProtocolError, Skyplane
 
 _log = logging.getLogger(__name__)
 
-FRAME_BUFFER: Final = HEADER_SIZE + COMPRESS_BOUND + TAG_SIZE
-
-
+SMALL_FRAME: Final = 256 * 1024
+"""Payload of a frame where connections are many and each is slow: each sender and each receiver holds one in memory."""
 _REMEMBERED: Final = 4096
 """Settled batches of a connection whose late or repeated answers are ignored: more than are ever out at once."""
 
 
 class Scratch:
-    """A sender thread's own memory: one frame and the probe's output."""
+    """A sender thread's own memory: one frame and the probe's output.
 
-    def __init__(self) -> None:
-        self.frame = memoryview(bytearray(FRAME_BUFFER))
+    Args:
+        most: payload bytes of a frame.
+    """
+
+    def __init__(self, most: int = MAX_RAW) -> None:
+        self.most = most
+        self.frame = memoryview(bytearray(HEADER_SIZE + compress_bound(most) + TAG_SIZE))
         self.probe = memoryview(bytearray(SCRATCH_SIZE))
 
 
@@ -73,6 +78,10 @@ class Connection:
     @property
     def lost(self) -> bool:
         return self._error is not None
+
+    def tcp_info(self) -> TcpInfo | None:
+        """What the kernel knows about it; None if that is nothing, or it is closed."""
+        return tcp_info(self._sock)
 
     def send(self, batch: Batch, scratch: Scratch) -> None:
         """Send a whole batch and release its buffer. Whatever goes wrong ends up in the batch's result."""
@@ -147,9 +156,9 @@ class Connection:
     def _send_payload(self, batch: Batch, first: Header, payload: memoryview, sealer: Sealer, scratch: Scratch) -> None:
         encoder = Encoder(batch.transfer.config.compression, scratch.probe)
         frame, clear = scratch.frame, scratch.frame[:HEADER_SIZE]
-        for number, offset in enumerate(range(0, len(payload), MAX_RAW), start=first.frame):
-            raw = payload[offset : offset + MAX_RAW]
-            length = encoder.encode_into(raw, frame[HEADER_SIZE : HEADER_SIZE + COMPRESS_BOUND])
+        for number, offset in enumerate(range(0, len(payload), scratch.most), start=first.frame):
+            raw = payload[offset : offset + scratch.most]
+            length = encoder.encode_into(raw, frame[HEADER_SIZE : len(frame) - TAG_SIZE])
             body = raw if length is None else frame[HEADER_SIZE : HEADER_SIZE + length]
             size = len(body) + TAG_SIZE
             header = first._replace(
