@@ -8,8 +8,8 @@ from typing import Any
 import matplotlib as mpl
 
 
-def bars(result: dict[str, Any], path: Path) -> None:
-    """MB/s of each row of each table, as horizontal bars."""
+def bars(result: dict[str, Any], path: Path, unit: str = "MB/s") -> None:
+    """MB/s or objects/s of each row of each table, as horizontal bars."""
     mpl.use("Agg")
     # The same figures give the same file.
     mpl.rcParams["svg.hashsalt"] = "bars"
@@ -28,7 +28,7 @@ def bars(result: dict[str, Any], path: Path) -> None:
         axis.invert_yaxis()
         axis.set_title(name, fontsize="medium", loc="left")
         axis.bar_label(axis.containers[0], fmt="%.0f", padding=2, fontsize="small")
-    axes[-1, 0].set_xlabel("MB/s")
+    axes[-1, 0].set_xlabel(unit)
     figure.tight_layout()
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, metadata={"Date": None})

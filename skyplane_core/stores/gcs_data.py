@@ -59,8 +59,8 @@ class GcsData:
             headers["Range"] = f"bytes={offset}-{offset + len(buffer) - 1}"
             answer = self._get(key, target, headers, buffer)
         if answer.headers.defects:
-            # A metadata name that is no header name cost us all headers behind it; the JSON API has them. The version
-            # is pinned by the request, and the status said that it is the range.
+            # A metadata name that is no header name is not among the headers; the JSON API has it. The version is
+            # pinned by the request, and the status said that it is the range.
             described = self._head(key, version)
             return ReadResult(described.attributes(), wire.decode_crc32c(described.crc32c))
         self._check_answer(key, version, offset, buffer, answer)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import email.utils
 import re
 import time
-from http.client import HTTPMessage
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,6 +15,7 @@ from skyplane_core.stores.gcs_xml import parse_error
 
 if TYPE_CHECKING:
     from skyplane_core.stores.http_data import Answer
+from skyplane_core.stores.http_head import Headers
 
 _HASH_COMPLAINT = re.compile(
     r"(crc32c|md5|hash|checksum|digest).{0,200}?(not match|n't match|mismatch)", re.IGNORECASE | re.DOTALL
@@ -164,7 +164,7 @@ def _explain(body: bytes) -> tuple[str, str]:
     return (error.errors[0].reason if error.errors else ""), error.message
 
 
-def _retry_after(headers: HTTPMessage) -> float | None:
+def _retry_after(headers: Headers) -> float | None:
     """Seconds from a ``Retry-After`` header, which holds seconds or a date."""
     value = (headers.get("Retry-After") or "").strip()
     if value.isascii() and value.isdigit():

@@ -1,6 +1,6 @@
 """What GCS requests and answers look like, as pure functions: targets, headers, hashes, JSON documents.
 
-Nothing here does I/O. Header values come from :mod:`http.client`, which decodes them as Latin-1.
+Nothing here does I/O. Header values are decoded as Latin-1.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import binascii
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from http.client import HTTPMessage
 from typing import Annotated
 from urllib.parse import quote
 
 import msgspec
 
 from skyplane_core.model import ObjectAttributes, ObjectInfo, Precondition
+from skyplane_core.stores.http_head import Headers
 
 STASH = "skyplane-attributes"
 """Metadata key that carries attributes which no header can, between the initiation of an upload and its completion."""
@@ -123,13 +123,13 @@ def decode_crc32c(text: str) -> int | None:
     return int.from_bytes(raw, "big") if len(raw) == 4 else None
 
 
-def hash_crc32c(headers: HTTPMessage) -> int | None:
+def hash_crc32c(headers: Headers) -> int | None:
     """The CRC32C in ``x-goog-hash``, which may be repeated and may hold several hashes.
 
     It is always over the whole object as it is stored: so it is on an answer to a ranged read, and on one that the
     server decompressed on the way (which ours never are, because they accept gzip).
     """
-    for header in headers.get_all("x-goog-hash", []):
+    for header in headers.get_all("x-goog-hash"):
         for item in header.split(","):
             name, _, value = item.strip().partition("=")
             if name == "crc32c":
@@ -166,11 +166,11 @@ def unstash(value: str) -> ObjectAttributes:
     return _ATTRIBUTES.decode(base64.urlsafe_b64decode(value))
 
 
-def parse_attributes(headers: HTTPMessage) -> ObjectAttributes | None:
+def parse_attributes(headers: Headers) -> ObjectAttributes | None:
     """The attributes in an XML API answer's headers, or None where headers cannot be trusted with them.
 
     That is the case with any byte beyond ASCII (how the XML API encodes those is not documented) and with a header
-    line that :mod:`http.client` could not parse, after which it drops the rest. The JSON API then knows better.
+    line that is none. The JSON API then knows better.
     """
     if headers.defects or any(not (name + value).isascii() for name, value in headers.items()):
         return None

@@ -1,15 +1,13 @@
 """One keep-alive HTTP(S) connection for one data thread: the caller's buffers, the kernel's socket, nothing between.
 
-Answers are parsed by :mod:`http.client`; requests are written here, because ``http.client`` always sends a small body
-apart from its head and hands a large one to a single ``sendall``, whose timeout then bounds the whole body and not its
-progress.
+Not :mod:`http.client`, which always sends a small body apart from its head, hands a large one to a single ``sendall``,
+whose timeout then bounds the whole body and not its progress, and parses answers dearly (see
+:mod:`skyplane_core.stores.http_head`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import http.client
 import socket
 import ssl
 from pathlib import Path
@@ -17,7 +15,8 @@ from typing import NamedTuple, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 from skyplane_core.errors import StoreRejected, StoreUnavailable, UsageError
-from skyplane_core.stores.http_head import begin
+from skyplane_core.stores.http_answer import Incoming
+from skyplane_core.stores.http_head import BadAnswerError, Head, Headers
 
 ANSWER_LIMIT = 1024 * 1024
 """Bytes kept of a body that is not the caller's object: results and error documents are far smaller."""
@@ -49,7 +48,7 @@ class Answer(NamedTuple):
     """One answer. ``body`` is empty where it went into the caller's buffer."""
 
     status: int
-    headers: http.client.HTTPMessage
+    headers: Headers
     body: bytes
 
 
@@ -75,6 +74,7 @@ class HttpData:
         self._tls = tls_context(verify) if url.scheme == "https" else None
         self._timeout = timeout
         self._socket: socket.socket | None = None
+        self._incoming: Incoming | None = None
 
     def get_into(self, request: Request, buffer: memoryview, *, expect: tuple[int, ...] = (200, 206)) -> Answer:
         """Send ``request`` without a body and read the answer's body into ``buffer``, which it must fill exactly.
@@ -83,40 +83,40 @@ class HttpData:
         answer. After an error the buffer's contents are undefined.
         """
         try:
-            with contextlib.closing(self._exchange(request, b"")) as response:
-                if response.status in expect:
-                    _fill(response, buffer)
-                    body = b""
-                else:
-                    body = _bounded(response)
-                self._finish(response)
-        except (OSError, http.client.HTTPException) as error:
+            head, incoming = self._exchange(request, b"")
+            if head.status in expect:
+                incoming.fill(head, buffer)
+                body = b""
+            else:
+                body = incoming.body(head, ANSWER_LIMIT)
+            self._finish(head, incoming, body)
+        except (OSError, BadAnswerError) as error:
             self._fail(request, error)
         except BaseException:
             self.close()
             raise
-        return Answer(response.status, response.headers, body)
+        return Answer(head.status, head.headers, body)
 
     def send(self, request: Request, body: memoryview | bytes = b"") -> Answer:
         """Send ``request`` with ``body``, which is not copied unless it is small, and return the whole answer."""
         try:
-            with contextlib.closing(self._exchange(request, body)) as response:
-                answer = _bounded(response)
-                self._finish(response)
-        except (OSError, http.client.HTTPException) as error:
+            head, incoming = self._exchange(request, body)
+            answer = incoming.body(head, ANSWER_LIMIT)
+            self._finish(head, incoming, answer)
+        except (OSError, BadAnswerError) as error:
             self._fail(request, error)
         except BaseException:
             self.close()
             raise
-        return Answer(response.status, response.headers, answer)
+        return Answer(head.status, head.headers, answer)
 
     def close(self) -> None:
         """Close the connection; the next request opens a new one."""
         if self._socket is not None:
             self._socket.close()
-            self._socket = None
+            self._socket = self._incoming = None
 
-    def _exchange(self, request: Request, body: memoryview | bytes) -> http.client.HTTPResponse:
+    def _exchange(self, request: Request, body: memoryview | bytes) -> tuple[Head, Incoming]:
         """The answer's head; repeats the request once if a kept connection turns out to be stale."""
         head = self._head(request, len(memoryview(body).cast("B")))
         reused = self._socket is not None
@@ -128,27 +128,21 @@ class HttpData:
                 raise
             return self._try_exchange(request.method, head, body)
 
-    def _try_exchange(self, method: str, head: bytes, body: memoryview | bytes) -> http.client.HTTPResponse:
+    def _try_exchange(self, method: str, head: bytes, body: memoryview | bytes) -> tuple[Head, Incoming]:
         """One attempt. Raises one of ``_CLOSED`` only if no answer came."""
         connection = self._socket or self._connect()
+        incoming = self._incoming = self._incoming or Incoming(connection)
         broken: OSError | None = None
         try:
             _send(connection, head, body)
         except _CLOSED as error:
             # A server may refuse a large body early: answer, then close. Its answer says more than our broken pipe.
             broken = error
-        response = http.client.HTTPResponse(connection, method=method)
         try:
-            begin(response)
+            answer = incoming.head(method)
         except _CLOSED as error:
-            response.close()
             raise broken or error from None
-        except BaseException:
-            response.close()
-            raise
-        if broken is not None:
-            response.will_close = True
-        return response
+        return (answer if broken is None else answer._replace(closes=True)), incoming
 
     def _connect(self) -> socket.socket:
         try:
@@ -174,24 +168,32 @@ class HttpData:
 
     def _head(self, request: Request, length: int) -> bytes:
         lines = [f"{request.method} {request.target} HTTP/1.1"]
-        names = {name.lower() for name in request.headers}
+        names = set()
+        for name, value in request.headers.items():
+            lower = name.lower()
+            names.add(lower)
+            if lower != "content-length":
+                lines.append(f"{name}: {value}")
         if "host" not in names:
-            lines.append(f"Host: {self.host_header}")
+            # RFC 9110, 7.2: it should be the first.
+            lines.insert(1, f"Host: {self.host_header}")
         if "accept-encoding" not in names:
             lines.append("Accept-Encoding: identity")
-        lines.extend(f"{name}: {value}" for name, value in request.headers.items() if name.lower() != "content-length")
         if length or request.method in _METHODS_WITH_BODY:
             lines.append(f"Content-Length: {length}")
-        if any("\r" in line or "\n" in line or "\0" in line for line in lines) or request.target.count(" "):
+        text = "\r\n".join(lines)
+        breaks = len(lines) - 1
+        if text.count("\n") != breaks or text.count("\r") != breaks or "\0" in text or " " in request.target:
             raise StoreRejected(
                 "a line break, a NUL or a blank where HTTP has no room for one",
                 where=self._where(request),
                 next_step="Check the object's name and metadata.",
             )
-        return ("\r\n".join(lines) + "\r\n\r\n").encode()
+        return f"{text}\r\n\r\n".encode()
 
-    def _finish(self, response: http.client.HTTPResponse) -> None:
-        if response.will_close:
+    def _finish(self, head: Head, incoming: Incoming, body: bytes) -> None:
+        """Close a connection that is of no more use, also one on which more came than was asked for."""
+        if head.closes or head.headers.defects or incoming.leftover or len(body) == ANSWER_LIMIT:
             self.close()
 
     def _fail(self, request: Request, error: Exception) -> NoReturn:
@@ -234,6 +236,7 @@ def parse_endpoint(endpoint_url: str, name: str = "endpoint_url") -> SplitResult
     )
 
 
+@functools.lru_cache(maxsize=64)
 def host_header(endpoint_url: str) -> str:
     """The ``Host`` header for an endpoint, as signers sign it: without the scheme's own port."""
     url = urlsplit(endpoint_url)
@@ -259,35 +262,6 @@ def tls_context(verify: bool | str) -> ssl.SSLContext:  # noqa: FBT001 - as in S
             context.verify_mode = ssl.CERT_NONE
     context.set_alpn_protocols(["http/1.1"])
     return context
-
-
-def _fill(response: http.client.HTTPResponse, buffer: memoryview) -> None:
-    wanted = len(buffer)
-    if response.length is not None and response.length != wanted:
-        raise http.client.HTTPException(f"{response.length} bytes announced, {wanted} asked for")
-    got = 0
-    while got < wanted:
-        count = response.readinto(buffer[got:])
-        if not count:
-            raise http.client.HTTPException(f"the body ended after {got} of {wanted} bytes")
-        got += count
-    if response.headers.defects:
-        # http.client gives up at a header that is none, as odd metadata names make them, and so loses the length of the
-        # body. What was asked for is here; whether more follows cannot be told without waiting for it.
-        response.will_close = True
-    elif response.length is None and response.read(1):
-        raise http.client.HTTPException(f"more than the {wanted} bytes asked for")
-
-
-def _bounded(response: http.client.HTTPResponse) -> bytes:
-    wanted = ANSWER_LIMIT if response.length is None else min(response.length, ANSWER_LIMIT)
-    announced = response.length
-    body = response.read(wanted) if wanted else b""
-    if announced is not None and len(body) < wanted:
-        raise http.client.HTTPException(f"the body ended after {len(body)} of {announced} bytes")
-    if len(body) == ANSWER_LIMIT:
-        response.will_close = True
-    return body
 
 
 def _send(connection: socket.socket, head: bytes, body: memoryview | bytes) -> None:

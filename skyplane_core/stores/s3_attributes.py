@@ -34,7 +34,7 @@ def to_headers(attributes: ObjectAttributes) -> dict[str, str]:
 
 
 def from_headers(headers: Iterable[tuple[str, str]]) -> ObjectAttributes:
-    """The attributes in an answer's headers, as ``http.client`` holds them."""
+    """The attributes in an answer's headers, as they came."""
     found = {name.lower(): _as_utf8(value) for name, value in headers}
     metadata = {
         name[len(META_PREFIX) :]: decode_value(value) for name, value in found.items() if name.startswith(META_PREFIX)

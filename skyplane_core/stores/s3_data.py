@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from http.client import HTTPMessage
 
 from skyplane_core.errors import (
     ChecksumMismatch,
@@ -19,6 +18,7 @@ from skyplane_core.model import Attestation, ObjectAttributes, Precondition, Sto
 from skyplane_core.stores import s3_attributes, s3_errors, s3_servers, s3_version
 from skyplane_core.stores.base import ReadResult
 from skyplane_core.stores.http_data import Answer, HttpData, Request
+from skyplane_core.stores.http_head import Headers
 from skyplane_core.stores.s3_sign import DEFAULT_REGION, UNSIGNED_PAYLOAD, address, payload_may_be_unsigned, sign
 
 
@@ -144,7 +144,7 @@ def _as_read_error(error: StoreError, status: int) -> StoreError:
     return error
 
 
-def _check_pin(version: str, headers: HTTPMessage, where: str) -> None:
+def _check_pin(version: str, headers: Headers, where: str) -> None:
     etag = headers.get("ETag")
     if s3_version.etag_of(version):
         seen = s3_version.from_etag(etag) if etag else ""
@@ -159,7 +159,7 @@ def _check_pin(version: str, headers: HTTPMessage, where: str) -> None:
         )
 
 
-def _crc32c(headers: HTTPMessage) -> int | None:
+def _crc32c(headers: Headers) -> int | None:
     return s3_version.full_object_crc32c(headers.get("x-amz-checksum-crc32c"), headers.get("x-amz-checksum-type"))
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import email.utils
-from http.client import HTTPMessage
 from typing import NamedTuple
 
 from skyplane_core.stores import s3_servers, s3_version, s3_xml
+from skyplane_core.stores.http_head import Headers
 from skyplane_core.stores.s3_calls import S3Calls
 
 
@@ -22,7 +22,7 @@ class Head(NamedTuple):
     modified: float
     checksum: str
     checksum_type: str
-    headers: HTTPMessage
+    headers: Headers
 
     @property
     def crc32c(self) -> int | None:
@@ -52,7 +52,7 @@ def head(calls: S3Calls, key: str) -> Head:
         raise calls.garbled(error, key) from error
 
 
-def _required(headers: HTTPMessage, name: str) -> str:
+def _required(headers: Headers, name: str) -> str:
     found = headers.get(name)
     if not found:
         raise ValueError(f"a HEAD without {name}")

@@ -9,14 +9,14 @@ this table with a case in ``tests/conformance``, AWS with its documentation.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from email.message import Message
 from typing import NamedTuple, TypeAlias
 
 from skyplane_core.model import Attestation
+from skyplane_core.stores import http_head
 from skyplane_core.stores.base import Capabilities
 
-Headers: TypeAlias = "Mapping[str, str] | Message[str, str]"
-"""An answer's headers: with names in lower case, or a message of ``http.client``."""
+Headers: TypeAlias = "Mapping[str, str] | http_head.Headers"
+"""An answer's headers, or a mapping with names in lower case."""
 
 
 class Server(NamedTuple):

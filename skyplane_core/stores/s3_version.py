@@ -11,10 +11,10 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Iterable
-from http.client import HTTPMessage
 
 from skyplane_core.errors import StoreRejected
 from skyplane_core.model import Precondition, StoredPart
+from skyplane_core.stores.http_head import Headers
 
 _ETAG = "etag:"
 _VERSION_ID = "vid:"
@@ -70,7 +70,7 @@ def full_object_crc32c(text: str | None, checksum_type: str | None) -> int | Non
     return None if (checksum_type or "FULL_OBJECT").upper() != "FULL_OBJECT" else decode_crc32c(text)
 
 
-def full_object_crc64nvme(headers: HTTPMessage) -> int | None:
+def full_object_crc64nvme(headers: Headers) -> int | None:
     """The CRC64NVME in an answer's headers, if it is one of the whole object; S3 knows none of another type."""
     if headers.get("x-amz-checksum-type", "FULL_OBJECT").upper() != "FULL_OBJECT":
         return None

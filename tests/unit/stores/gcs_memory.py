@@ -6,7 +6,6 @@ It refuses what the documentation says GCS refuses, such as a precondition on a 
 
 from __future__ import annotations
 
-import http.client
 import json
 import re
 from collections.abc import Callable
@@ -18,6 +17,7 @@ from awscrt.checksums import crc32c
 
 from skyplane_core.stores.gcs_wire import decode_crc32c, encode_crc32c
 from skyplane_core.stores.http_data import Answer, Request
+from skyplane_core.stores.http_head import Headers
 
 CONTENT = {"content-type": "contentType", "cache-control": "cacheControl", "content-disposition": "contentDisposition"}
 CONTENT |= {"content-encoding": "contentEncoding", "content-language": "contentLanguage"}
@@ -250,11 +250,8 @@ def merge(target: dict[str, object], change: dict[str, object]) -> None:
             target[name] = value
 
 
-def message(headers: dict[str, str]) -> http.client.HTTPMessage:
-    found = http.client.HTTPMessage()
-    for name, value in headers.items():
-        found[name] = value.encode().decode("latin-1")
-    return found
+def message(headers: dict[str, str]) -> Headers:
+    return Headers((name, value.encode().decode("latin-1")) for name, value in headers.items())
 
 
 def answer_json(status: int, body: dict[str, object]) -> Answer:

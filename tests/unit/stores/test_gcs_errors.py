@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import json
 import time
 from email.utils import formatdate
@@ -12,6 +11,7 @@ import pytest
 from skyplane_core import errors
 from skyplane_core.stores.gcs_errors import from_answer, from_google, from_status
 from skyplane_core.stores.http_data import Answer
+from skyplane_core.stores.http_head import Headers
 
 WHERE = "gs://bucket/key"
 
@@ -30,10 +30,7 @@ def json_body(status: int, reason: str, message: str = "") -> bytes:
 def error_of(
     status: int, body: bytes = b"", headers: dict[str, str] | None = None, **kwargs: object
 ) -> errors.StoreError:
-    message = http.client.HTTPMessage()
-    for name, value in (headers or {}).items():
-        message[name] = value
-    return from_answer(Answer(status, message, body), what="cannot", where=WHERE, **kwargs)  # type: ignore[arg-type]
+    return from_answer(Answer(status, Headers((headers or {}).items()), body), what="cannot", where=WHERE, **kwargs)  # type: ignore[arg-type]
 
 
 CASES = [

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
-import io
 from urllib.parse import unquote, urlsplit
 
 import msgspec
@@ -13,15 +11,16 @@ from hypothesis import strategies as st
 
 from skyplane_core.model import ObjectAttributes, Precondition
 from skyplane_core.stores import gcs_wire as wire
+from skyplane_core.stores.http_head import Headers, parse_headers
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=200)
 TOKENS = st.text("abcdefghijklmnopqrstuvwxyz0123456789-_.", min_size=1, max_size=20)
 ASCII = st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1).map(str.strip).filter(bool)
 
 
-def headers(lines: str | bytes) -> http.client.HTTPMessage:
+def headers(lines: str | bytes) -> Headers:
     raw = lines.encode() if isinstance(lines, str) else lines
-    return http.client.parse_headers(io.BytesIO(raw + b"\r\n\r\n"))
+    return parse_headers(raw.decode("latin-1").split("\r\n"))
 
 
 @given(KEYS)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from email.message import Message
-from http.client import HTTPMessage
 
 import pytest
 from hypothesis import given
@@ -13,6 +12,7 @@ from skyplane_core import errors
 from skyplane_core.model import ObjectAttributes, Precondition, StoredPart
 from skyplane_core.stores import s3_attributes, s3_errors, s3_servers, s3_version
 from skyplane_core.stores.http_data import Answer
+from skyplane_core.stores.http_head import Headers
 
 
 @pytest.mark.parametrize(
@@ -67,8 +67,7 @@ def test_who_gave_no_credentials_is_told_to_give_some(code: str, status: int) ->
 
 
 def test_an_answer_is_read_for_its_code() -> None:
-    headers = HTTPMessage()
-    headers["Retry-After"] = "7"
+    headers = Headers([("Retry-After", "7")])
     body = b"<?xml version='1.0'?><Error><Code>SlowDown</Code><Message>less &amp; slower</Message></Error>"
     error = s3_errors.from_answer(Answer(503, headers, body), where="s3://b/k")
     assert isinstance(error, errors.Throttled)
@@ -88,14 +87,14 @@ def test_an_answer_is_read_for_its_code() -> None:
 )
 @pytest.mark.parametrize("start", [b"", b"\n  ", b'<?xml version="1.0" encoding="UTF-8"?>\n'])
 def test_an_error_under_a_200(code: str, kind: type[errors.StoreError], start: bytes) -> None:
-    answer = Answer(200, HTTPMessage(), start + f"<Error><Code>{code}</Code></Error>".encode())
+    answer = Answer(200, Headers(), start + f"<Error><Code>{code}</Code></Error>".encode())
     assert s3_errors.is_refusal(answer)
     assert type(s3_errors.from_answer(answer, where="")) is kind
 
 
 @pytest.mark.parametrize("body", [b"", b"<ListBucketResult/>", b"<Errors/>", b"<a><Error/></a>"])
 def test_what_is_no_refusal(body: bytes) -> None:
-    assert not s3_errors.is_refusal(Answer(200, HTTPMessage(), body))
+    assert not s3_errors.is_refusal(Answer(200, Headers(), body))
 
 
 @pytest.mark.parametrize(
@@ -103,10 +102,8 @@ def test_what_is_no_refusal(body: bytes) -> None:
     [(301, "PermanentRedirect", True), (301, "", True), (400, "", True), (400, "AuthorizationHeaderMalformed", False)],
 )
 def test_a_wrong_region_is_named_with_the_right_one(status: int, code: str, in_header: bool) -> None:
-    headers = HTTPMessage()
+    headers = Headers([("x-amz-bucket-region", "eu-west-3")] if in_header else [])
     body = f"<Error><Code>{code}</Code>{'' if in_header else '<Region>eu-west-3</Region>'}</Error>" if code else ""
-    if in_header:
-        headers["x-amz-bucket-region"] = "eu-west-3"
     answer = Answer(status, headers, body.encode())
     error = s3_errors.from_answer(answer, where="s3://b", region="us-east-1")
     assert type(error) is errors.StoreRejected
@@ -117,15 +114,14 @@ def test_a_wrong_region_is_named_with_the_right_one(status: int, code: str, in_h
 
 
 def test_an_expired_token_is_no_wrong_region() -> None:
-    headers = HTTPMessage()
-    headers["x-amz-bucket-region"] = "eu-west-3"
+    headers = Headers([("x-amz-bucket-region", "eu-west-3")])
     answer = Answer(400, headers, b"<Error><Code>ExpiredToken</Code></Error>")
     assert isinstance(s3_errors.from_answer(answer, where="", region="us-east-1"), errors.Unauthenticated)
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"\xff\xfe", b"<Code>" * 1000])
 def test_an_answer_without_a_code_is_judged_by_its_status(body: bytes) -> None:
-    assert isinstance(s3_errors.from_answer(Answer(500, HTTPMessage(), body), where=""), errors.StoreUnavailable)
+    assert isinstance(s3_errors.from_answer(Answer(500, Headers(), body), where=""), errors.StoreUnavailable)
 
 
 @given(
@@ -217,9 +213,6 @@ def test_servers(headers: dict[str, str], server: s3_servers.Server, vouches: bo
 def test_a_crc64nvme_counts_only_as_one_of_the_whole_object(
     value: str | None, kind: str | None, expected: int | None
 ) -> None:
-    headers = HTTPMessage()
-    if value is not None:
-        headers["x-amz-checksum-crc64nvme"] = value
-    if kind is not None:
-        headers["x-amz-checksum-type"] = kind
+    lines = [("x-amz-checksum-crc64nvme", value), ("x-amz-checksum-type", kind)]
+    headers = Headers([(name, text) for name, text in lines if text is not None])
     assert s3_version.full_object_crc64nvme(headers) == expected
