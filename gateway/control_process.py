@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.web_protocol import RequestPayloadError
 
 import skyplane_core
 from gateway.agent_link import HEARSAY_SECONDS, AgentLink
@@ -40,6 +41,9 @@ def _server_logger() -> logging.Logger:
         error = record.exc_info[1] if record.exc_info else None
         if isinstance(error, HttpProcessingError):
             logger.warning("a request is no HTTP", extra={"reason": type(error).__name__})
+        elif isinstance(error, (OSError, RequestPayloadError)):
+            # Whoever sent it went away in the middle; who waits for the rest of a body hears of it by this.
+            logger.info("a request broke off", extra={"reason": type(error).__name__})
         elif error is not None:
             log_unexpected(error)
         return False

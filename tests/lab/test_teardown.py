@@ -15,7 +15,9 @@ from skyplane_core.testing.lab import FakeVm, LabError, Wan
 from tests.lab.conftest import traces, two_hosts
 
 OWNER = """
-import time
+import signal, time
+# It may have been started by a shell in the background, which has its children ignore this signal.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 from skyplane_core.testing.lab import FakeVm, Wan
 from tests.lab.conftest import two_hosts
 with Wan(two_hosts()) as wan, FakeVm(wan, "a") as vm:
@@ -33,9 +35,12 @@ def test_an_exception_ends_all_of_it():
             subprocess.Popen(wan.command("b", ["sleep", "1000"])).returncode = 0  # nobody waits for it
             raise ZeroDivisionError
 
+    # Servers that other tests of this run share may be there.
+    before = set(psutil.Process().children(recursive=True))
     with pytest.raises(ZeroDivisionError):
         broken()
-    assert not [child for child in psutil.Process().children(recursive=True) if child.status() != "zombie"]
+    after = set(psutil.Process().children(recursive=True)) - before
+    assert not [child for child in after if child.status() != "zombie"]
 
 
 def test_a_namespace_that_cannot_be_made_leaves_none():

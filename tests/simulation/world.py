@@ -66,7 +66,7 @@ def virtual_time() -> Iterator[None]:
         (gateway.admission, {"ThreadPoolExecutor": virtual.ThreadPoolExecutor}),
         (gateway.records, {"time": virtual.time, "ThreadPoolExecutor": virtual.ThreadPoolExecutor}),
         (gateway.agent_store, {"time": virtual.time, "random": virtual.seeded, "PAGE": 3}),
-        (gateway.limits, {"random": virtual.seeded, "LEASE_SECONDS": LEASE_SECONDS}),
+        (gateway.limits, {"random": virtual.seeded, "LEASE_SECONDS": LEASE_SECONDS, "MOST": 1}),
         (journal, {"threading": virtual.threading, "Future": virtual.Future}),
         (journal, {"ThreadPoolExecutor": virtual.ThreadPoolExecutor}),
         (receipt, {"threading": virtual.threading, "SEGMENT_LINES": 3}),
