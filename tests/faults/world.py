@@ -214,7 +214,7 @@ class World:
         """Parts, and their bytes, that a later run can know to be stored.
 
         Those that the journal notes, or of uploads that were completed; at a destination that lists parts with their
-        checksums, all that it lists.
+        checksums, all that it lists, unless the source vouches by a checksum that no list of parts has (S3, CRC64NVME).
         """
         records = self.journal()
         uploads = {record.upload_id: record for record in records if isinstance(record, UploadRecord)}
@@ -222,7 +222,7 @@ class World:
         sizes = {(r.upload_id, r.ack.part): r.ack.size for r in records if isinstance(r, AckRecord)}
         parts = {(upload, part) for upload, part in sizes if upload not in closed}
         noted = sum(sizes[part] for part in parts) + sum(uploads[upload].size for upload in closed)
-        if self.destination.kind == "s3":
+        if self.destination.kind == "s3" and self.source.kind != "s3":
             listed = self.destination.uploads(self.bucket)
             parts |= {(upload, part) for _key, upload, stored in listed if upload in uploads for part in stored}
         return len(parts) + sum(-(-uploads[upload].size // PART) for upload in closed), noted
