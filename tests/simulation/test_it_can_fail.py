@@ -24,7 +24,7 @@ from tests.simulation.plans import plan
 from tests.simulation.stores import ModelStore
 from tests.simulation.world import World, virtual_time
 
-ENOUGH = 3000
+ENOUGH = 10_000
 """Seeds within which each defect must show; most do within ten."""
 
 Break = Callable[[pytest.MonkeyPatch], None]
