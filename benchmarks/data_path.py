@@ -13,8 +13,6 @@ import os
 import resource
 import socket
 import sys
-import sysconfig
-import threading
 import time
 import traceback
 from collections.abc import Callable
@@ -22,15 +20,13 @@ from pathlib import Path
 from types import ModuleType
 from typing import NamedTuple
 
+import stages
+
 from gateway import data
-from gateway.codec import COMPRESS_BOUND, SCRATCH_SIZE, Encoder, decode_into
 from gateway.counters import Counters
-from gateway.crypto import open_batch, seal_batch
 from gateway.ipc import Channel
 from gateway.messages import Execute, Executed, FromData, OpenTransfer, Peer, SetPeers, Stop
-from gateway.sockets import LOOPBACK, prepare, receive_into
-from gateway.wire import MAX_RAW, TAG_SIZE, Codec
-from skyplane_core.checksum import crc32c
+from gateway.wire import MAX_RAW
 from skyplane_core.model import (
     Compression,
     GatewayTransfer,
@@ -53,7 +49,6 @@ SECRET = bytes(range(32))
 PAGE = 4096
 SOURCE_MIB = 64
 """The source repeats after so much, which is twice this machine's L3 cache."""
-STAGE_BYTES = 512 * MIB
 
 
 class MemoryPath:
@@ -134,131 +129,29 @@ class Content(NamedTuple):
     """What is moved."""
 
     descriptor: int
-    block: memoryview
+    data: bytes
 
 
 def content(kind: str) -> Content:
-    if kind == "random":
-        block = os.urandom(SOURCE_MIB * MIB)
-    else:
-        # The interpreter's own library, which LZ4 shrinks 2.5 to 3 times, as it does logs and CSV.
-        files = sorted(Path(sysconfig.get_path("stdlib")).glob("*.py")) + sorted(Path(__file__).parent.glob("*.py"))
-        one = b"".join(path.read_bytes() for path in files)
-        block = (one * (SOURCE_MIB * MIB // len(one) + 1))[: SOURCE_MIB * MIB]
+    data = stages.content(kind, SOURCE_MIB * MIB)
     descriptor = os.memfd_create("source")
-    os.pwrite(descriptor, block, 0)
-    return Content(descriptor, memoryview(block))
+    os.pwrite(descriptor, data, 0)
+    return Content(descriptor, data)
 
 
-# --- stages ---------------------------------------------------------------------------------------------------------
-
-
-def per_gb(work: Callable[[memoryview], None], block: memoryview) -> float:
-    """CPU seconds a GB of ``work`` over frames that do not fit a cache; the best of three."""
-    best = float("inf")
-    frames = [block[start : start + MAX_RAW] for start in range(0, len(block), MAX_RAW)]
-    for _ in range(3):
-        began = time.thread_time()
-        for number in range(STAGE_BYTES // MAX_RAW):
-            work(frames[number % len(frames)])
-        best = min(best, (time.thread_time() - began) / (STAGE_BYTES / 1e9))
-    return best
-
-
-def stages(source: Content, mode: Compression) -> dict[str, dict[str, float]]:
+def stage_costs(source: Content, mode: Compression) -> dict[str, dict[str, float]]:
     """CPU seconds a GB of original data of each stage, by process."""
-    out = memoryview(bytearray(COMPRESS_BOUND + TAG_SIZE))
-    probe = memoryview(bytearray(SCRATCH_SIZE))
+    wire = stages.wire(source.data, mode)
     landing = memoryview(bytearray(MAX_RAW))
-    header = memoryview(bytes(108))
-    sealer = seal_batch(SECRET)
-    counter = iter(range(1 << 30))
-    encoder = Encoder(mode, probe)
-    lengths = [encoder.encode_into(source.block[n : n + MAX_RAW], out) for n in range(0, len(source.block), MAX_RAW)]
-    shrunk = sum(length if length is not None else MAX_RAW for length in lengths) / len(source.block)
-    on_wire = int(MAX_RAW * shrunk)
-    reader = {
-        "read (preadv)": per_gb(
-            lambda frame: none(os.preadv(source.descriptor, [landing[: len(frame)]], 0)), source.block
-        ),
-        "crc32c": per_gb(lambda frame: none(crc32c(frame)), source.block),
-        "probe and compress": per_gb(lambda frame: none(encoder.encode_into(frame, out)), source.block),
-        "encrypt": per_gb(
-            lambda frame: none(sealer.seal_into(next(counter), frame[:on_wire], header, out)), source.block
-        ),
+    read = stages.per_gb(
+        lambda frame: os.preadv(source.descriptor, [landing[: len(frame)]], 0), memoryview(source.data)
+    )
+    reader = {"read (preadv)": read, "crc32c": wire.crc32c, "probe and compress": wire.compress}
+    writer = {"decrypt": wire.decrypt, "crc32c (hot)": wire.crc32c_hot, "decompress": wire.decompress}
+    return {
+        "reader": {**reader, "encrypt": wire.encrypt, "send": wire.send},
+        "writer": {**writer, "receive": wire.receive},
     }
-    sealed = out[: on_wire + TAG_SIZE]
-    sealed_by = seal_batch(SECRET)
-    sealed_by.seal_into(0, source.block[:on_wire], header, out)
-    opener = open_batch(SECRET, sealed_by.salt)
-    writer = {
-        "decrypt": per_gb(lambda _frame: none(opener.open_into(0, sealed, header, landing)), source.block),
-        "crc32c (hot)": per_gb(lambda _frame: none(crc32c(landing)), source.block),
-    }
-    if shrunk < 1:
-        length = Encoder(Compression.LZ4, probe).encode_into(source.block[:MAX_RAW], out) or 0
-        block = out[:length]
-        writer["decompress"] = per_gb(lambda _frame: decode_into(Codec.LZ4, block, landing), source.block)
-    reader["send"], writer["receive"] = (cost * shrunk for cost in sockets())
-    return {"reader": reader, "writer": writer}
-
-
-def reading(source: Content) -> Callable[[memoryview], None]:
-    """Read from all over the source to all over a pool, as the fetch threads do."""
-    pool = memoryview(bytearray(2 * SOURCE_MIB * MIB))
-    turn = iter(range(1 << 30))
-
-    def read(frame: memoryview) -> None:
-        start = next(turn) * MAX_RAW
-        target = start % len(pool)
-        os.preadv(source.descriptor, [pool[target : target + len(frame)]], start % len(source.block))
-
-    return read
-
-
-def none(_result: object) -> None:
-    """Forget a result."""
-
-
-def sockets(connections: int = 4, size: int = 2048 * MIB) -> tuple[float, float]:
-    """CPU seconds a GB of bare sendall and recv_into of whole frames between two processes."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    address = listener.getsockname()
-
-    def send() -> None:
-        frame = bytes(MAX_RAW)
-
-        def one() -> None:
-            with socket.socket() as sock:
-                prepare(sock, LOOPBACK)
-                sock.connect(address)
-                for _ in range(size // connections // MAX_RAW):
-                    sock.sendall(frame)
-
-        in_threads([one] * connections)
-
-    def receive() -> None:
-        def one() -> None:
-            sock, _address = listener.accept()
-            view = memoryview(bytearray(MAX_RAW))
-            with sock:
-                prepare(sock, LOOPBACK)
-                for _ in range(size // connections // MAX_RAW):
-                    receive_into(sock, view)
-
-        in_threads([one] * connections)
-
-    pids = [fork(send), fork(receive)]
-    listener.close()
-    return (cpu_of(pids[0]) / (size / 1e9), cpu_of(pids[1]) / (size / 1e9))
-
-
-def in_threads(targets: list[Callable[[], None]]) -> None:
-    threads = [threading.Thread(target=target) for target in targets]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 # --- two processes --------------------------------------------------------------------------------------------------
@@ -384,7 +277,7 @@ def main() -> None:
     install_memory_store()
     source = content(options.data)
     print(f"load {os.getloadavg()[0]:.1f}, {options.data}, {options.mode}, parts of {options.part_mib} MiB")
-    found = stages(source, Compression(options.mode))
+    found = stage_costs(source, Compression(options.mode))
     sums = {side: sum(costs.values()) for side, costs in found.items()}
     for side, costs in found.items():
         print(f"{side}: {sums[side]:.3f} s/GB = " + " + ".join(f"{name} {cost:.3f}" for name, cost in costs.items()))

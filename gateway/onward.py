@@ -8,11 +8,9 @@ import threading
 from typing import Final, NamedTuple, Protocol
 
 from gateway.counters import Counter, Counters
-from gateway.crypto import Opener
-from gateway.framing import Assembly
 from gateway.handshake import Session
-from gateway.manifest import decode_refusal
 from gateway.pump import OnwardBrokenError, Pump
+from gateway.refusals import Refusals
 from gateway.sockets import receive_into, shut
 from gateway.wire import HEADER_SIZE, FrameOrder, FrameType, Header, parse_header
 from skyplane_core.errors import ErrorRecord, LinkLost, ProtocolError, SkyplaneError, from_record
@@ -47,8 +45,7 @@ class Onward:
     def __init__(self, sock: socket.socket, session: Session, counters: Counters) -> None:
         self.peer = session.peer
         self._sock = sock
-        self._refusals = Opener(session.receive_key)
-        self._refused = 0
+        self._refusals = Refusals(session.receive_key)
         self._counters = counters
         self._lock = threading.Lock()
         self._unanswered: dict[bytes, _Passed] = {}
@@ -142,13 +139,8 @@ class Onward:
             passed.origin.forward(frames)
 
     def _refusal(self, header: Header, frames: bytearray) -> None:
-        if (header.frame, header.offset, header.last) != (self._refused, 0, True):
-            raise ProtocolError("a refusal out of turn")
-        self._refused += 1
-        assembly = Assembly(FrameType.REFUSE)
         view = memoryview(frames)
-        assembly.add(header, view[:HEADER_SIZE], view[HEADER_SIZE:], self._refusals)
-        record = decode_refusal(assembly.message)
+        record = self._refusals.read(header, view[:HEADER_SIZE], view[HEADER_SIZE:])
         passed = self._settled(header)
         if passed is not None:
             passed.origin.refuse(passed.header, record)

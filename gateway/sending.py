@@ -11,10 +11,11 @@ from typing import Final, NamedTuple
 from gateway.batch import Batch
 from gateway.codec import SCRATCH_SIZE, Encoder, compress_bound
 from gateway.counters import Counter, Counters
-from gateway.crypto import Opener, Sealer, open_answer, seal_batch
+from gateway.crypto import Sealer, open_answer, seal_batch
 from gateway.framing import Assembly, seal_message
 from gateway.handshake import Session
-from gateway.manifest import decode_answer, decode_refusal, encode_manifest
+from gateway.manifest import decode_answer, encode_manifest
+from gateway.refusals import Refusals
 from gateway.sockets import receive_into, shut
 from gateway.tcp_info import TcpInfo, tcp_info
 from gateway.threads import as_record
@@ -67,8 +68,7 @@ class Connection:
     def __init__(self, sock: socket.socket, session: Session, counters: Counters) -> None:
         self._sock = sock
         self._peer = session.peer
-        self._refusals = Opener(session.receive_key)
-        self._refused = 0
+        self._refusals = Refusals(session.receive_key)
         self._counters = counters
         self._lock = threading.Lock()
         self._unanswered: dict[bytes, _Unanswered] = {}
@@ -211,13 +211,8 @@ class Connection:
             entry.batch.fail(error.record())
 
     def _refusal(self, header: Header, clear: memoryview, body: memoryview) -> None:
-        if (header.frame, header.offset, header.last) != (self._refused, 0, True):
-            raise ProtocolError("a refusal out of turn")
-        self._refused += 1
-        assembly = Assembly(FrameType.REFUSE)
-        assembly.add(header, clear, body, self._refusals)
+        record = self._refusals.read(header, clear, body)
         entry = self._entry(header)
-        record = decode_refusal(assembly.message)
         with self._lock:
             known = self._unanswered.pop(header.salt, None)
             self._settled.append(header.salt)
