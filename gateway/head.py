@@ -214,6 +214,7 @@ class TransferRun:
                 if over and not leases:
                     return
                 stopping = self.stopping
+                completing = bool(self._committing) and not (self._machine.table.waiting or self._machine.table.out)
                 out_of_reach = self._machine.table.stranded(now, liveness.limit)
             for out in leases:
                 self._execute(out.reader, out.lease)
@@ -222,7 +223,7 @@ class TransferRun:
                 self._give_up()
             elif out_of_reach:
                 self._fail(stranded(out_of_reach, liveness.limit))
-            if liveness.stuck(self._movement(), now):
+            if liveness.stuck(self._movement(), now, completing=completing):
                 self._fail(stalled(self._machine, liveness.limit, now))
             if liveness.report_due(now):
                 self._report(self.progress())

@@ -7,6 +7,8 @@ from skyplane_core.errors import TransferStalled
 
 REPORT_SECONDS = 0.2
 RENEW_SECONDS = 5.0
+COMPLETING_SECONDS = 630.0
+"""How long a store may take to complete an upload: GCS says several minutes, and its adapter waits for ten."""
 
 
 class Liveness:
@@ -22,11 +24,15 @@ class Liveness:
         self._movement: tuple[float, ...] = ()
         self._moved_at = self._renewed_at = self._reported_at = now
 
-    def stuck(self, movement: tuple[float, ...], now: float) -> bool:
-        """Whether ``movement``, which changes whenever anything happens, has stayed the same for too long."""
+    def stuck(self, movement: tuple[float, ...], now: float, *, completing: bool) -> bool:
+        """Whether ``movement``, which changes whenever anything happens, has stayed the same for too long.
+
+        ``completing``: all that is left to be waited for is stores that complete uploads.
+        """
+        limit = max(self.limit, COMPLETING_SECONDS) if completing else self.limit
         if movement != self._movement:
             self._movement, self._moved_at = movement, now
-        elif now - self._moved_at > self.limit:
+        elif now - self._moved_at > limit:
             self._moved_at = now
             return True
         return False

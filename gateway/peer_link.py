@@ -25,7 +25,6 @@ _log = logging.getLogger(__name__)
 BACKOFF_FIRST: Final = 0.1
 BACKOFF_MOST: Final = 5.0
 """A dead peer costs a dial every five seconds and connection; one that restarts is found again within as long."""
-_STEADY_SECONDS: Final = 10.0
 _LOOK_SECONDS: Final = 0.1
 
 
@@ -129,12 +128,11 @@ class PeerLink:
         # The first few move what there is to move; the rest are there because each is slow.
         scratch = Scratch() if number < FIRST else Scratch(SMALL_FRAME)
         connection: Connection | None = None
-        losses, opened = 0, 0.0
+        losses = 0
         while (batch := self._take(number)) is not None:
             if connection is None:
                 try:
                     connection = self._dial()
-                    opened = time.monotonic()
                 except SkyplaneError as error:
                     self._give_up(batch, error)
             if connection is not None:
@@ -142,7 +140,7 @@ class PeerLink:
             # A view of the pool must not outlive its batch while this thread waits.
             del batch
             if connection is None or connection.lost:
-                losses = 0 if connection is not None and time.monotonic() - opened > _STEADY_SECONDS else losses + 1
+                losses = 0 if connection is not None and connection.answered else losses + 1
                 connection = None
                 self._pause(min(BACKOFF_MOST, BACKOFF_FIRST * 2.0 ** min(losses, 10)))
         if connection is not None:

@@ -63,7 +63,10 @@ class _Unanswered(NamedTuple):
 
 
 class Connection:
-    """A live connection to one peer. ``send`` from one thread, ``read_answers`` from another, the rest from any."""
+    """A live connection to one peer. ``send`` from one thread, ``read_answers`` from another, the rest from any.
+
+    ``answered`` says whether it has brought any batch home: then what ended it does not speak against the next one.
+    """
 
     def __init__(self, sock: socket.socket, session: Session, counters: Counters) -> None:
         self._sock = sock
@@ -74,6 +77,7 @@ class Connection:
         self._unanswered: dict[bytes, _Unanswered] = {}
         self._settled: deque[bytes] = deque(maxlen=_REMEMBERED)
         self._error: SkyplaneError | None = None
+        self.answered = False
 
     @property
     def lost(self) -> bool:
@@ -207,6 +211,7 @@ class Connection:
             if failure is not None:
                 raise failure
             entry.batch.answered(decode_answer(assembly.message))
+            self.answered = True
         except (FrameCorrupt, ProtocolError) as error:
             entry.batch.fail(error.record())
 

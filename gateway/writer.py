@@ -30,6 +30,12 @@ _log = logging.getLogger(__name__)
 
 STALL_SECONDS: Final = 30
 """How long a sender may be silent in the middle of a batch that is passed on: it holds an onward connection so long."""
+ANSWER_SECONDS: Final = 60
+"""How long a connection that has to end stays open for the answers that its puts still owe."""
+
+
+class _SeenBeforeError(ProtocolError):
+    """A batch came a second time."""
 
 
 class Writer:
@@ -61,6 +67,8 @@ class Inbound:
         self._send_lock = threading.Lock()
         self._peer = session.peer
         self._alive = True
+        self._answered = threading.Condition()
+        self._to_answer = 0
         self._clear = memoryview(bytearray(HEADER_SIZE))
         self._scratch = memoryview(bytearray(MAX_BODY))
         self._pump: Pump | None = None
@@ -70,11 +78,16 @@ class Inbound:
 
         Raises:
             LinkLost: it ended.
-            ProtocolError: the peer sent something that is no batch; the connection is of no more use.
+            ProtocolError: the peer sent something that is no batch, or one again; the connection is of no more use.
         """
         try:
             while True:
                 self._batch()
+        except _SeenBeforeError:
+            # Another batch may have been taken away for it, whose reader has to learn that it is lost. What came before
+            # is answered first: whoever repeats every batch slows a transfer down, and does not bring it to a halt.
+            self._await_answers()
+            raise
         finally:
             self._alive = False
             if self._pump is not None:
@@ -128,26 +141,26 @@ class Inbound:
         order = FrameOrder(FrameType.MANIFEST)
         arrival: Arrival | None = None
         header = first
-        replayed = False
         try:
             while True:
                 body = self._body(header.wire_length)
                 order.check(header)
-                if refusal is None and not replayed and transfer is not None:
+                if refusal is None and transfer is not None:
                     try:
                         if arrival is None:
                             arrival = Arrival(transfer, header, self._writer.pool, self._writer.counters)
                         arrival.take(header, self._clear, body)
                         # Only now: before its tag was checked, anybody could have made a genuine batch look old.
                         if not header.frame and not transfer.is_new(header.salt):
-                            replayed = True
-                            _log.warning("a batch came a second time and was dropped", extra={"peer": self._peer})
+                            raise _SeenBeforeError("a batch came a second time", where=self._peer)
+                    except _SeenBeforeError:
+                        raise
                     except Exception as error:  # noqa: BLE001 - becomes the result of the part that it happened to
                         refusal = as_record(error)
                 if order.complete:
                     break
                 header = self._header()
-            if refusal is None and not replayed and arrival is not None:
+            if refusal is None and arrival is not None:
                 whole, arrival = arrival, None
                 self._store(whole, first)
         finally:
@@ -207,9 +220,20 @@ class Inbound:
 
         def done(answer: Answer) -> None:
             arrival.release()
-            self._answer(arrival, header, Answer(answer.acks, (*bad, *answer.failures)))
+            try:
+                self._answer(arrival, header, Answer(answer.acks, (*bad, *answer.failures)))
+            finally:
+                with self._answered:
+                    self._to_answer -= 1
+                    self._answered.notify_all()
 
+        with self._answered:
+            self._to_answer += 1
         self._writer.puts.write(arrival.transfer, good, arrival.payload, lambda: self._alive, done)
+
+    def _await_answers(self) -> None:
+        with self._answered:
+            self._answered.wait_for(lambda: not self._to_answer, timeout=ANSWER_SECONDS)
 
     def _answer(self, arrival: Arrival, header: Header, answer: Answer) -> None:
         template = empty(header, FrameType.ACK)

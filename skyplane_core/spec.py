@@ -104,7 +104,8 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         concurrency: requests in flight to each store, for each gateway.
         keep_attributes: carry content headers and user metadata over.
         record_source: write the source version into the destination's metadata, so that later syncs are exact.
-        progress_timeout: seconds without any progress after which the transfer fails.
+        progress_timeout: seconds without any progress after which the transfer fails. While all that is left is stores
+            that complete uploads, it waits for them longer: some take minutes, and say nothing meanwhile.
         max_attempts: how often one part is tried.
         verify: see :class:`Verification`.
     """
@@ -116,7 +117,7 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     concurrency: Concurrency = 32
     keep_attributes: bool = True
     record_source: bool = True
-    progress_timeout: Annotated[float, msgspec.Meta(gt=0)] = 300.0
+    progress_timeout: Annotated[float, msgspec.Meta(gt=0)] = 60.0
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 5
     verify: Verification = Verification.TRANSFERRED
 

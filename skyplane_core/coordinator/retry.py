@@ -12,7 +12,7 @@ THROTTLE_BASE_DELAY = 1.0
 MAX_AUTH_ATTEMPTS = 2
 AUTH_DELAY = 5.0
 MAX_CORRUPT_ATTEMPTS = 3
-MAX_RETRY_AFTER = 120.0
+MAX_RETRY_AFTER = 45.0
 """Longest that a store may send us away: a header must not be able to park a transfer beyond its progress limit."""
 
 

@@ -15,7 +15,7 @@ from skyplane_core.errors import ObjectNotFound, PreconditionFailed, StoreError,
 from skyplane_core.model import StoreConfig
 from skyplane_core.stores import gcs_wire as wire
 from skyplane_core.stores.gcs_errors import from_answer
-from skyplane_core.stores.http_data import Answer, HttpData, Request
+from skyplane_core.stores.http_data import CONTROL_TIMEOUT, Answer, HttpData, Request
 from skyplane_core.stores.http_pool import ConnectionPool
 
 ENDPOINT = "https://storage.googleapis.com"
@@ -24,7 +24,7 @@ MAX_KEY_BYTES = 1024
 _T = TypeVar("_T")
 
 
-def open_http(config: StoreConfig, timeout: float = 60.0) -> HttpData:
+def open_http(config: StoreConfig, timeout: float = CONTROL_TIMEOUT) -> HttpData:
     """A connection to the config's endpoint; ``timeout`` is seconds without progress."""
     return HttpData(config.endpoint_url or ENDPOINT, verify=config.verify, timeout=timeout)
 

@@ -18,7 +18,7 @@ from skyplane_core.model import Attestation, ObjectAttributes, Precondition, Sto
 from skyplane_core.stores import gcs_wire as wire
 from skyplane_core.stores.base import ReadResult
 from skyplane_core.stores.gcs_calls import GcsCalls, open_http
-from skyplane_core.stores.http_data import Answer, HttpData
+from skyplane_core.stores.http_data import DATA_TIMEOUT, Answer, HttpData
 
 _READ = "cannot read the object"
 
@@ -29,7 +29,7 @@ class GcsData:
     def __init__(self, calls: GcsCalls) -> None:
         self._calls = calls
         self._bucket = calls.config.bucket
-        self._http = open_http(calls.config)
+        self._http = open_http(calls.config, DATA_TIMEOUT)
 
     def read_into(
         self,

@@ -22,6 +22,9 @@ ANSWER_LIMIT = 1024 * 1024
 """Bytes kept of a body that is not the caller's object: results and error documents are far smaller."""
 
 CONNECT_TIMEOUT = 10.0
+CONTROL_TIMEOUT = 60.0
+DATA_TIMEOUT = 20.0
+"""Shorter, so that a part whose connection is stuck is on another one well before its transfer counts as stuck."""
 """Seconds for a connection to an address: room for three lost SYNs, and an answer when nobody is there."""
 _COALESCE_LIMIT = 64 * 1024
 _SEND_SLICE = 1024 * 1024
@@ -66,7 +69,7 @@ class HttpData:
             :data:`CONNECT_TIMEOUT`.
     """
 
-    def __init__(self, endpoint_url: str, *, verify: bool | str = True, timeout: float = 60.0) -> None:
+    def __init__(self, endpoint_url: str, *, verify: bool | str = True, timeout: float = CONTROL_TIMEOUT) -> None:
         url = parse_endpoint(endpoint_url)
         self.host_header = host_header(endpoint_url)
         self._endpoint = f"{url.scheme}://{self.host_header}"

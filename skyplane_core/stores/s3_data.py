@@ -17,7 +17,7 @@ from skyplane_core.errors import (
 from skyplane_core.model import Attestation, ObjectAttributes, Precondition, StoreConfig, Stored, StoredPart
 from skyplane_core.stores import s3_attributes, s3_errors, s3_servers, s3_version
 from skyplane_core.stores.base import ReadResult
-from skyplane_core.stores.http_data import Answer, HttpData, Request
+from skyplane_core.stores.http_data import DATA_TIMEOUT, Answer, HttpData, Request
 from skyplane_core.stores.http_head import Headers
 from skyplane_core.stores.s3_sign import DEFAULT_REGION, UNSIGNED_PAYLOAD, address, payload_may_be_unsigned, sign
 
@@ -33,7 +33,7 @@ class S3Data:
         self._config = config
         self._address = address(config)
         self._unsigned = payload_may_be_unsigned(self._address.endpoint_url)
-        self._http = HttpData(self._address.endpoint_url, verify=config.verify)
+        self._http = HttpData(self._address.endpoint_url, verify=config.verify, timeout=DATA_TIMEOUT)
 
     def read_into(self, key: str, version: str, offset: int, buffer: memoryview, *, whole: bool = False) -> ReadResult:
         where = self._config.object_uri(key)

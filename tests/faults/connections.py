@@ -47,12 +47,14 @@ def wire(seed: int = 0, *, rounds: int = 1) -> Iterator[Broken]:
     for number, (_round, channel, action, direction) in enumerate(product, start=seed):
         draw = random.Random(number)
         least = HANDSHAKE_BYTES if direction == TO_SERVER else ANSWERED_BYTES
+        # Of the answers, a connection that is busy with large parts may have seen no more than one.
+        spread = 180 if (channel, direction) == (DATA, TO_CLIENT) else 400
         # A link carries no bytes of objects: what has passed that many is a data connection, in the middle of a part.
         midway = (channel, direction) == (DATA, TO_SERVER) and draw.random() < 0.7
         fault = ProxyFault(
             action,
             direction,
-            at=draw.randint(MIB // 2, PART) if midway else draw.randint(least, least + 400),
+            at=draw.randint(MIB // 2, PART) if midway else draw.randint(least, least + spread),
             connections=() if midway else CHANNELS[channel],
             times=1,
             bit=draw.randrange(8),

@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 
+import msgspec
 import pytest
 
 from gateway.wire import HEADER_SIZE, FrameType, pack_header, parse_header
@@ -237,12 +238,12 @@ def test_frames_of_an_earlier_session_spliced_into_this_one_do_nothing(tapped: T
     assert [key for key in tapped.gcs.list("dst", "first/") if "/.skyplane/" not in key] == []
 
 
-def test_a_whole_batch_again_on_the_same_connection_is_dropped(tapped: Tapped) -> None:
-    """As a relay could do it."""
+def test_a_whole_batch_again_on_the_same_connection_is_put_once(tapped: Tapped) -> None:
+    """As a relay could do it, with every batch of many a connection: each still brings one of them home."""
     last: dict[int, list[bytes]] = {}
 
     def tamper(unit: Unit) -> list[bytes]:
-        if unit.header is None or not of(*FORWARD)(unit):
+        if unit.header is None or not of(*FORWARD)(unit) or unit.connection > 12:
             return [unit.data]
         frames = last.setdefault(unit.connection, [])
         frames.append(unit.data)
@@ -251,5 +252,32 @@ def test_a_whole_batch_again_on_the_same_connection_is_dropped(tapped: Tapped) -
         again, last[unit.connection] = frames, []
         return [unit.data, *again]
 
-    tapped.move("again/", tamper).raise_for_state()
+    tapped.move("again/", tamper, msgspec.structs.replace(STRIPED, max_attempts=50)).raise_for_state()
     tapped.assert_whole("again/")
+
+
+def test_a_whole_batch_in_the_place_of_another_is_noticed_at_once(tapped: Tapped) -> None:
+    """Nothing else comes for the one that was taken away: without a sign from the writer, its reader would wait."""
+    first: list[Unit] = []
+    lock = threading.Lock()
+    taken: list[bytes] = []
+
+    def tamper(unit: Unit) -> list[bytes]:
+        if unit.header is None or not of(*FORWARD)(unit):
+            return [unit.data]
+        with lock:
+            known = first[0].header if first else None
+            if known is None or not first[-1].header or not first[-1].header.last:
+                if known is None or unit.header.salt == known.salt:
+                    first.append(unit)
+                return [unit.data]
+            if unit.header.salt == known.salt or (taken and unit.header.salt != taken[0]):
+                return [unit.data]
+            if taken:
+                return []
+            taken.append(unit.header.salt)
+            return [whole.data for whole in first]
+
+    tapped.move("instead/", tamper).raise_for_state()
+    assert taken
+    tapped.assert_whole("instead/")

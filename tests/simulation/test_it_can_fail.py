@@ -40,7 +40,7 @@ def leases_never_expire(patch: pytest.MonkeyPatch) -> None:
 
 def nothing_counts_as_stuck(patch: pytest.MonkeyPatch) -> None:
     leases_never_expire(patch)
-    patch.setattr(Liveness, "stuck", lambda self, movement, now: False)
+    patch.setattr(Liveness, "stuck", lambda self, movement, now, *, completing: False)
 
 
 def answers_to_an_earlier_head_are_taken(patch: pytest.MonkeyPatch) -> None:

@@ -248,3 +248,16 @@ def test_an_upload_that_is_over_is_forgotten_by_the_next_run() -> None:
     assert again.finish().state is TransferState.DONE
     assert destination.aborted == []
     assert not journals(destination)
+
+
+def test_a_completion_that_takes_long_is_waited_for() -> None:
+    destination = MemoryStore()
+
+    def slow(call: str, _key: str) -> None:
+        if call == "complete_upload":
+            time.sleep(1.5)
+
+    destination.refuse = slow
+    options = transfer(progress_timeout=0.5)
+    progress = Reader(MemoryStore(objects(1, 40)), destination, options).finish()
+    assert progress.state is TransferState.DONE
