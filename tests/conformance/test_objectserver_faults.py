@@ -20,6 +20,7 @@ import time
 from pathlib import Path
 
 import pytest
+import requests
 from awscrt import checksums as crt
 
 from skyplane_core.testing.objectserver import Fault, Faults, ObjectServer
@@ -210,6 +211,22 @@ def test_memory_goes_with_its_objects(server):
         time.sleep(0.01)
     assert arena.used == 0
     assert server.list("b") == []
+
+
+def test_an_object_leaves_nothing_behind_however_it_was_uploaded():
+    with ObjectServer("gcs", buckets=["b"]) as server:
+        arena = server._running._state.arena
+        base = f"{server.endpoint_url}/upload/storage/v1/b/b/o"
+        begun = requests.post(f"{base}?uploadType=resumable&name=r", json={}, timeout=5)
+        done = requests.put(begun.headers["Location"], data=b"x" * MIB, timeout=5)
+        assert done.status_code == 200
+        server.put("b", "other", b"y" * 64)
+        assert arena.used == MIB + 64
+        server.delete("b", "r")
+        assert arena.used == 64
+        # Its session still says what became of it.
+        said = requests.put(begun.headers["Location"], headers={"Content-Range": f"bytes */{MIB}"}, timeout=5)
+        assert said.json() == done.json()
 
 
 def test_a_download_outlives_its_object(server):

@@ -23,7 +23,10 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)")
 
 @dataclasses.dataclass(slots=True)
 class Session:
-    """A resumable upload. ``finished`` is the object once it is complete; the session then only answers."""
+    """A resumable upload. ``finished`` is the object's resource once it is complete, which is then its only answer.
+
+    The object itself is not kept: it may be deleted, and its bytes have to go with it.
+    """
 
     bucket: Bucket
     key: str
@@ -33,7 +36,7 @@ class Session:
     total: int | None
     blobs: list[Blob] = dataclasses.field(default_factory=list)
     received: int = 0
-    finished: StoredObject | None = None
+    finished: dict[str, Any] | None = None
 
 
 class Uploads:
@@ -91,7 +94,7 @@ class Uploads:
         """A chunk of a session, or (``Content-Range: bytes */N``) the question of how far it is."""
         session = self._session(request)
         if session.finished is not None:
-            return answer(resource(request, bucket_name, session.finished))
+            return answer(session.finished)
         header = request.headers.get("content-range")
         if header is None:
             first, last, total = 0, (request.content_length or 0) - 1, request.content_length
@@ -151,8 +154,8 @@ class Uploads:
         verify(blob, wanted)
         stored = self._made(session.key, blob, session.value, session.content_type)
         session.bucket.put(stored, session.conditions)
-        session.finished, session.blobs = stored, []
-        return answer(resource(request, session.bucket.name, stored))
+        session.finished, session.blobs = resource(request, session.bucket.name, stored), []
+        return answer(session.finished)
 
     def _session(self, request: Request) -> Session:
         session = self._sessions.get(request.query["upload_id"])
