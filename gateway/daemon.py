@@ -6,6 +6,7 @@ carry each other's libraries; each imports its own after the fork, at the same t
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import socket
@@ -47,6 +48,7 @@ def run_data(bootstrap: Bootstrap, agent: socket.socket, wire: socket.socket, co
 
     # While the control process still imports its own, and not when the first part waits for it.
     registry.preload()
+    _settle()
     data.run(bootstrap, agent, wire, counters)
 
 
@@ -56,6 +58,7 @@ def run_agent(bootstrap: Bootstrap, control: socket.socket, data: socket.socket,
     from skyplane_core.stores import registry
 
     registry.preload()
+    _settle()
     agent.run(bootstrap, control, data, counters)
 
 
@@ -119,10 +122,18 @@ def _run(
     # Imported only now, so that the children do not carry it.
     from gateway.control_process import ControlProcess
 
+    _settle()
+
     def totals() -> dict[str, int]:
         return {counter.name.lower(): value for counter, value in counters.snapshot().items()}
 
     return ControlProcess(bootstrap, control, tls, control_agent, children, totals, announce).run()
+
+
+def _settle() -> None:
+    """All is imported: have the collector look at what comes from now on, and never again at what is here to stay."""
+    gc.freeze()
+    gc.enable()
 
 
 def _listen(host: str, port: int) -> socket.socket:

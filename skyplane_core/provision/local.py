@@ -83,10 +83,11 @@ class LocalProvisioner:
         started: dict[str, subprocess.Popen[bytes]] = {}
         try:
             self._logs.mkdir(parents=True, exist_ok=True, mode=0o700)
-            _prune(self._logs.parent)
             for gateway_id in (f"gateway-{number}" for number in range(count)):
                 started[gateway_id] = local_process.spawn(self.log_path(gateway_id), self._command)
                 self._tell(gateway_id, started[gateway_id])
+            # While they start.
+            _prune(self._logs.parent)
             return self._await(started)
         except BaseException as error:
             for process in started.values():
