@@ -11,7 +11,7 @@ from collections.abc import Mapping
 
 logger = logging.getLogger(__name__)
 
-_POLL_SECONDS = 0.01
+_POLL_SECONDS = 0.002
 
 
 class Children:

@@ -44,21 +44,16 @@ class Roles(NamedTuple):
 def run_data(bootstrap: Bootstrap, agent: socket.socket, wire: socket.socket, counters: Counters) -> None:
     """The data process."""
     from gateway import data
-    from skyplane_core.stores import registry
 
-    # While the control process still imports its own, and not when the first part waits for it.
-    registry.preload()
-    _settle()
+    _preload()
     data.run(bootstrap, agent, wire, counters)
 
 
 def run_agent(bootstrap: Bootstrap, control: socket.socket, data: socket.socket, counters: Counters) -> None:
     """The agent process."""
     from gateway import agent
-    from skyplane_core.stores import registry
 
-    registry.preload()
-    _settle()
+    _preload()
     agent.run(bootstrap, control, data, counters)
 
 
@@ -128,6 +123,16 @@ def _run(
         return {counter.name.lower(): value for counter, value in counters.snapshot().items()}
 
     return ControlProcess(bootstrap, control, tls, control_agent, children, totals, announce).run()
+
+
+def _preload() -> None:
+    """Import while the control process still imports its own what else the first part would wait for."""
+    from skyplane_core import checksum
+    from skyplane_core.stores import registry
+
+    registry.preload()
+    checksum.preload()
+    _settle()
 
 
 def _settle() -> None:

@@ -30,7 +30,7 @@ LOG_DAYS = 7
 """Logs of dataplanes older than this are removed when a new one starts, so that they do not pile up for ever."""
 
 _HOST = "127.0.0.1"
-_POLL_SECONDS = 0.01
+_POLL_SECONDS = 0.002
 _LOG_TAIL = 2000
 _LOG_BYTES = 256 * 1024
 _MAX_LISTENING = 4096
