@@ -13,7 +13,7 @@ from skyplane_core.errors import (
 )
 from skyplane_core.model import Attestation, ObjectAttributes, Precondition, StoreConfig, Stored, StoredPart
 from skyplane_core.stores import local_source, local_upload
-from skyplane_core.stores.base import ReadResult
+from skyplane_core.stores.base import LANDING, Landed, ReadResult
 from skyplane_core.stores.local_listing import version_of
 from skyplane_core.stores.local_paths import make_parents, mapped, path_of
 
@@ -33,6 +33,7 @@ class LocalData:
         buffer: memoryview,
         *,
         whole: bool = False,  # noqa: ARG002 - the protocol's
+        landed: Landed | None = None,
     ) -> ReadResult:
         where = self._config.object_uri(key)
         path = path_of(self._root, key, where)
@@ -47,7 +48,7 @@ class LocalData:
         try:
             with mapped(where):
                 _check_version(descriptor, version, where)
-                _fill(descriptor, offset, buffer, where)
+                _fill(descriptor, offset, buffer, where, landed)
                 # Once more, because a file can be written in place while it is read.
                 _check_version(descriptor, version, where)
         finally:
@@ -134,13 +135,15 @@ def _check_version(descriptor: int, version: str, where: str) -> None:
         raise _changed(where, f"asked for {version}, found {seen}")
 
 
-def _fill(descriptor: int, offset: int, buffer: memoryview, where: str) -> None:
+def _fill(descriptor: int, offset: int, buffer: memoryview, where: str, landed: Landed | None) -> None:
     done = 0
     while done < len(buffer):
-        count = os.preadv(descriptor, [buffer[done:]], offset + done)
+        count = os.preadv(descriptor, [buffer[done : done + LANDING] if landed else buffer[done:]], offset + done)
         if not count:
             raise _changed(where, f"it ends at byte {offset + done}")
         done += count
+        if landed:
+            landed(done)
 
 
 def _changed(where: str, why: str) -> SourceChanged:
