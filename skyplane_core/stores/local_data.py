@@ -6,7 +6,6 @@ import os
 
 from skyplane_core.errors import (
     BucketNotFound,
-    ChecksumMismatch,
     PreconditionFailed,
     SourceChanged,
     StoreRejected,
@@ -73,14 +72,14 @@ class LocalData:
             else:
                 prepared = local_upload.temporary_file(self._root)
                 try:
-                    descriptor = os.open(prepared, os.O_WRONLY)
+                    descriptor = os.open(prepared, os.O_RDWR)
                     try:
-                        local_upload.write_at(descriptor, data, 0)
+                        local_upload.write_and_read_back(descriptor, data, 0, crc32c, where)
                     finally:
                         os.close(descriptor)
                     local_source.note(prepared, attributes)
                     local_source.seal(prepared)
-                    local_upload.flush_and_read_back(prepared, len(data), crc32c, where)
+                    local_upload.flush(prepared, len(data))
                     local_upload.publish(prepared, path, precondition, where)
                 finally:
                     if os.path.lexists(prepared):
@@ -90,16 +89,7 @@ class LocalData:
     def put_part(
         self, key: str, upload_id: str, number: int, offset: int, data: memoryview, *, crc32c: int
     ) -> StoredPart:
-        from awscrt.checksums import crc32c as compute
-
         where = self._config.object_uri(key)
-        seen = compute(data)
-        if seen != crc32c:
-            raise ChecksumMismatch(
-                "the part's bytes are not those of its checksum",
-                where=f"{where} part {number}",
-                why=f"CRC32C {seen:08x}, expected {crc32c:08x}",
-            )
         with mapped(where):
             return local_upload.Upload(self._root, key, upload_id, where).write_part(number, offset, data, crc32c)
 
