@@ -19,6 +19,8 @@ from skyplane_core.model import PartAck
 
 GROUP_SECONDS = 0.01
 ACK_SECONDS = 2.0
+ACK_BYTES = 128 * 1024 * 1024
+"""Acks of so many bytes are not kept waiting for their time: whoever continues would have to send them all again."""
 DELETIONS = 16
 
 
@@ -73,6 +75,7 @@ class Journal:
         self._lock = threading.Condition()
         self._urgent: list[tuple[Record, Future[None]]] = []
         self._lazy: list[Record] = []
+        self._lazy_bytes = 0
         self._closed = self._discarding = False
         self._written: list[str] = []
         self._earlier: list[str] = []
@@ -101,6 +104,10 @@ class Journal:
         """Store the record some time soon; it only saves work."""
         with self._lock:
             self._lazy.append(record)
+            if isinstance(record, AckRecord):
+                self._lazy_bytes += record.ack.size
+                if self._lazy_bytes >= ACK_BYTES:
+                    self._lock.notify()
 
     def close(self, *, discard: bool) -> None:
         """Stop writing; with ``discard`` delete the journal, because the receipt now tells everything."""
@@ -117,12 +124,12 @@ class Journal:
     def _run(self) -> None:
         while True:
             with self._lock:
-                if not self._urgent and not self._closed:
+                if not self._urgent and not self._closed and self._lazy_bytes < ACK_BYTES:
                     self._lock.wait(ACK_SECONDS)
                 if self._urgent and not self._closed:
                     self._lock.wait(GROUP_SECONDS)
                 urgent, self._urgent = self._urgent, []
-                lazy, self._lazy = self._lazy, []
+                lazy, self._lazy, self._lazy_bytes = self._lazy, [], 0
                 closed = self._closed
             if urgent or (lazy and not self._discarding):
                 self._write(urgent, lazy)
