@@ -224,7 +224,8 @@ class TransferRun:
             elif out_of_reach:
                 self._fail(stranded(out_of_reach, liveness.limit))
             if liveness.stuck(self._movement(), now, completing=completing):
-                self._fail(stalled(self._machine, liveness.limit, now))
+                unanswered = "; ".join(store.trouble for store in self._destinations.values() if store.trouble)
+                self._fail(stalled(self._machine, liveness.limit, now, unanswered))
             if liveness.report_due(now):
                 self._report(self.progress())
             if liveness.renewal_due(now):

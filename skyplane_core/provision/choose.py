@@ -56,6 +56,7 @@ def sites(config: ClientConfig, reference: DataplaneReference | None) -> list[Si
     if config.hosts:
         hosts = in_order(config.hosts)
         return [
-            Site(f"gateway-{n}", SSH, h.region or h.target, loopback=False, role=h.role) for n, h in enumerate(hosts)
+            Site(f"gateway-{n}", SSH, h.region or h.target, loopback=False, role=h.role, dials_out=h.dials_out)
+            for n, h in enumerate(hosts)
         ]
     return [Site(f"gateway-{number}", role=role) for number, role in enumerate(config.roles())]

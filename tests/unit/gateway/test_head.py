@@ -197,6 +197,23 @@ def test_a_transfer_that_stalls_keeps_the_uploads_that_it_had_not_come_to() -> N
     assert journals(destination)
 
 
+def test_a_store_that_nobody_reaches_is_named_when_the_transfer_stalls() -> None:
+    destination = MemoryStore()
+    reader = Reader(MemoryStore(objects(1)), destination, transfer(progress_timeout=0.2))
+
+    def unanswered(call: str, _key: str) -> None:
+        if call == "get_bytes" or (call == "list" and not reader.run.stopping):
+            destination.trouble = "w1: a gateway cannot be dialled"
+            while not reader.run.stopping:
+                time.sleep(0.01)
+            raise DENIED
+
+    destination.refuse = unanswered
+    progress = reader.finish()
+    assert progress.state is TransferState.FAILED
+    assert "w1: a gateway cannot be dialled" in progress.error
+
+
 def test_reading_a_long_journal_is_progress() -> None:
     destination = MemoryStore()
     for number in range(80):
