@@ -28,6 +28,7 @@ from skyplane_core.coordinator.leases import Out
 from skyplane_core.coordinator.store import AgentStore
 from skyplane_core.errors import SkyplaneError, TransferCancelled
 from skyplane_core.model import Lease, LeaseResult, ObjectInfo
+from skyplane_core.shrinkage import describe
 from skyplane_core.spec import Progress, Route, TransferSpec, TransferState
 
 log = logging.getLogger(__name__)
@@ -272,7 +273,10 @@ class TransferRun:
         with self._changed:
             self._state = state
         self._report(self.progress())
-        log.info("transfer ended", extra={"fields": {"transfer": self.spec.transfer_id, "state": state.value}})
+        ended_as: dict[str, object] = {"transfer": self.spec.transfer_id, "state": state.value}
+        if self._machine.tally.shrinkage is not None:
+            ended_as["compression"] = describe(self._machine.tally.shrinkage)
+        log.info("transfer ended", extra={"fields": ended_as})
 
     def _outcome(self) -> TransferState:
         if self._cancelled:

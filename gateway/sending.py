@@ -158,7 +158,8 @@ class Connection:
             self._unanswered[salt] = entry
 
     def _send_payload(self, batch: Batch, first: Header, payload: memoryview, sealer: Sealer, scratch: Scratch) -> None:
-        encoder = Encoder(batch.transfer.config.compression, scratch.probe)
+        encoder = Encoder(batch.transfer.config.compression, scratch.probe, stays_here=batch.stays_here)
+        batch.encoder = encoder
         frame, clear = scratch.frame, scratch.frame[:HEADER_SIZE]
         for number, offset in enumerate(range(0, len(payload), scratch.most), start=first.frame):
             raw = payload[offset : offset + scratch.most]

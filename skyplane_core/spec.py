@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from skyplane_core.model import Attestation, Compression, Concurrency, StoreConfig
+from skyplane_core.model import Attestation, Compression, Concurrency, Shrinkage, StoreConfig
 
 STATE_SEGMENT = ".skyplane"
 """The reserved key segment under a destination's prefix. Listings and syncs leave it out."""
@@ -216,6 +216,9 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a transfer stands. Bytes are of original data; ``wire_bytes`` is what crossed between gateways.
 
+    ``shrinkage`` is what compression chose and saved there; None without gateways between which to compress, and with
+    ``none``.
+
     ``listing_done`` False means that ``objects_selected`` and ``bytes_selected`` still grow. ``failures`` holds the
     first few as ``(key, reason)``. ``error`` is set when the transfer as a whole failed. ``credentials_expire_at``: the
     earliest expiry among the credentials in use, which somebody must renew before then.
@@ -239,3 +242,4 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str = ""
     receipt: str = ""
     credentials_expire_at: float | None = None
+    shrinkage: Shrinkage | None = None

@@ -129,6 +129,8 @@ class SkyplaneBaseOperator(BaseOperator):
 
     def _complete(self, run: Run, finished: Finished) -> Any:
         try:
+            if finished.compression:
+                self.log.info("Compression: %s.", finished.compression)
             if finished.failed:
                 raise AirflowException(finished.failure_text())
             with engine_errors():

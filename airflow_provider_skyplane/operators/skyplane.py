@@ -127,8 +127,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
 
     def _result(self, finished: Finished) -> dict[str, Any]:
         summary = dataclasses.asdict(finished)
-        for only_for_failures in ("objects_failed", "failures", "error"):
-            del summary[only_for_failures]
+        for only_for_the_log in ("objects_failed", "failures", "error", "compression"):
+            del summary[only_for_the_log]
         return summary
 
 

@@ -146,7 +146,7 @@ class TransferMachine:
             return []
         lost = _lost(result)
         lease = self.table.settle(result.lease_id, now, lost)
-        self.tally.wire_bytes += result.wire_bytes
+        self.tally.sent(result)
         events: list[Event] = []
         for ack in result.acks:
             events += self._on_ack(ack)
