@@ -99,7 +99,9 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     Args:
         compare: what counts as unchanged. ``cp`` uses ALWAYS, ``sync`` EXACT.
         compression: see :class:`Compression`.
-        part_size: bytes a part; 0 lets the engine choose. It grows by itself where a store's part limit demands it.
+        part_size: bytes a part; 0 lets the engine choose. It has to be one that the destination takes (S3, GCS:
+            5 MiB to 5 GiB) and of which two fit into the buffer pool. For an object that would have more parts than the
+            destination takes (10,000) it grows by itself, which the head's log tells.
         multipart_threshold: objects of at least so many bytes are striped; 0 means twice the part size.
         concurrency: requests in flight to each store, for each gateway.
         keep_attributes: carry content headers and user metadata over.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from skyplane_core.errors import UsageError
 from skyplane_core.identity import DataplaneIdentity
-from skyplane_core.planner.plan import Site
+from skyplane_core.planner.plan import Site, shape
 from skyplane_core.provision import local
 from skyplane_core.provision.base import DataplaneReference, Provisioner
 from skyplane_core.provision.hosts import in_order
@@ -38,6 +38,15 @@ def provisioner_for(config: ClientConfig, identity: DataplaneIdentity, kind: str
             identity, config.hosts, pool_bytes=config.pool_bytes, expiry_seconds=config.expiry_seconds
         )
     raise UsageError(f"no provisioner {kind!r}", next_step=f"Known: {local.NAME}, {SSH}.")
+
+
+def check_shape(config: ClientConfig) -> None:
+    """Refuse gateways between which there is no way; none is started.
+
+    Raises:
+        UsageError: it says why, and names the gateway or the host.
+    """
+    shape(sites(config, None), via=config.via)
 
 
 def sites(config: ClientConfig, reference: DataplaneReference | None) -> list[Site]:
