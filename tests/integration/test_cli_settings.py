@@ -81,7 +81,7 @@ def test_it_is_refused_in_one_line(store: ObjectServer, tmp_path: Path, options:
     }
     done = subprocess.run(
         [sys.executable, "-m", "skyplane_core.cli", "cp", "-r", "s3://src/data/", "s3://dst/", "--no-json", *options],
-        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False,
+        env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=150, check=False,
     )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert done.stderr.startswith("Error: ")
