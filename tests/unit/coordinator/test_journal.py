@@ -5,7 +5,15 @@ import time
 import pytest
 
 from skyplane_core.coordinator import journal as journal_module
-from skyplane_core.coordinator.journal import AckRecord, Journal, UploadRecord, decode, journal_keys, replay
+from skyplane_core.coordinator.journal import (
+    AckRecord,
+    BeganRecord,
+    Journal,
+    UploadRecord,
+    decode,
+    journal_keys,
+    replay,
+)
 from skyplane_core.coordinator.receipt import SEGMENT_LINES, ReceiptWriter, read_receipt
 from skyplane_core.errors import ObjectNotFound, StoreUnavailable
 from skyplane_core.model import Attestation, ObjectInfo, PartAck, StoredPart
@@ -116,8 +124,23 @@ def test_acks_of_many_bytes_do_not_wait_for_their_time(monkeypatch: pytest.Monke
         journal.note(ack)
     assert len(store.objects) == 1
     journal.note(acks[2])
-    deadline = time.monotonic() + 10
-    while len(store.objects) < 2 and time.monotonic() < deadline:
-        time.sleep(0.01)
+    written(store, 2)
     assert [list(decode(data)) for data in store.objects.values()] == [[upload("u1")], acks]
     journal.close(discard=True)
+
+
+def test_what_a_transfer_is_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gateways that die in their first seconds leave something by which the transfer can be continued."""
+    monkeypatch.setattr(journal_module, "ACK_SECONDS", 3600.0)
+    store = DictStore()
+    journal = Journal(store, "t/", "1")
+    journal.note(BeganRecord("a -> b"))
+    written(store, 1)
+    assert [list(decode(data)) for data in store.objects.values()] == [[BeganRecord("a -> b")]]
+    journal.close(discard=True)
+
+
+def written(store: DictStore, count: int) -> None:
+    deadline = time.monotonic() + 10
+    while len(store.objects) < count and time.monotonic() < deadline:
+        time.sleep(0.01)
