@@ -250,7 +250,8 @@ class TransferRun:
         if not self._machine.in_flight:
             return
         error = self._error or TransferCancelled("the transfer was cancelled", where=self.spec.transfer_id)
-        self.do(lambda: self._machine.give_up(error))
+        # A run that continues after an error sends only what the uploads do not hold; whoever cancels wants no rest.
+        self.do(lambda: self._machine.give_up(error, keep_uploads=not self._cancelled))
 
     def _finish(self) -> None:
         """Receipt durable first, then the journal goes, then the state says so."""

@@ -258,13 +258,16 @@ def test_a_late_answer_to_an_expired_lease_still_counts_and_its_repetition_does_
     assert m.tally.bytes_acked == 10
 
 
-def test_giving_up_settles_everything_and_aborts_open_uploads() -> None:
+@pytest.mark.parametrize(("keep_uploads", "aborted"), [(False, 1), (True, 0)])
+def test_giving_up_settles_everything_and_aborts_open_uploads_unless_they_are_to_be_continued(
+    keep_uploads: bool, aborted: int
+) -> None:
     m = machine()
     admit(m, 1, 8 * 1024 * 1024, parts=2)
     admit(m, 2, 10)
-    events = m.give_up(TransferCancelled("cancelled"))
+    events = m.give_up(TransferCancelled("cancelled"), keep_uploads=keep_uploads)
     assert outcomes(events) == [Outcome.FAILED, Outcome.FAILED]
-    assert len([e for e in events if isinstance(e, Abort)]) == 1
+    assert len([e for e in events if isinstance(e, Abort)]) == aborted
     assert m.table.take("r", 0.0) is None
 
 
