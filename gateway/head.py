@@ -251,7 +251,8 @@ class TransferRun:
             return
         error = self._error or TransferCancelled("the transfer was cancelled", where=self.spec.transfer_id)
         # A run that continues after an error sends only what the uploads do not hold; whoever cancels wants no rest.
-        self.do(lambda: self._machine.give_up(error, keep_uploads=not self._cancelled))
+        keep = self.spec.options.keep_uploads and not self._cancelled
+        self.do(lambda: self._machine.give_up(error, keep_uploads=keep))
 
     def _finish(self) -> None:
         """Receipt durable first, then the journal goes, then the state says so."""

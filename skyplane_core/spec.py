@@ -109,6 +109,8 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         progress_timeout: seconds without any progress after which the transfer fails. While all that is left is stores
             that complete uploads, it waits for them longer: some take minutes, and say nothing meanwhile.
         max_attempts: how often one part is tried.
+        keep_uploads: a transfer that fails as a whole leaves the uploads of unfinished objects open, so that one that
+            continues it sends only what they do not hold. For whoever never does, False: they are aborted.
         verify: see :class:`Verification`.
     """
 
@@ -121,6 +123,7 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     record_source: bool = True
     progress_timeout: Annotated[float, msgspec.Meta(gt=0)] = 60.0
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 5
+    keep_uploads: bool = True
     verify: Verification = Verification.TRANSFERRED
 
 

@@ -278,3 +278,15 @@ def test_a_completion_that_takes_long_is_waited_for() -> None:
     options = transfer(progress_timeout=0.5)
     progress = Reader(MemoryStore(objects(1, 40)), destination, options).finish()
     assert progress.state is TransferState.DONE
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_fails_as_a_whole_leaves_its_uploads_to_whoever_continues_it(keep: bool) -> None:
+    destination = MemoryStore()
+    reader = Reader(
+        MemoryStore(objects(1, 40)), destination, transfer(progress_timeout=0.6, keep_uploads=keep, part_size=10)
+    )
+    reader.idle = True
+    assert reader.finish().state is TransferState.FAILED
+    assert len(destination.uploads) == int(keep)
+    assert bool(destination.aborted) is not keep
