@@ -34,7 +34,7 @@ ANSWER_SECONDS: Final = 60
 """How long a connection that has to end stays open for the answers that its puts still owe."""
 
 
-class _SeenBeforeError(ProtocolError):
+class _SeenBeforeError(Exception):
     """A batch came a second time."""
 
 
@@ -83,11 +83,11 @@ class Inbound:
         try:
             while True:
                 self._batch()
-        except _SeenBeforeError:
+        except _SeenBeforeError as again:
             # Another batch may have been taken away for it, whose reader has to learn that it is lost. What came before
             # is answered first: whoever repeats every batch slows a transfer down, and does not bring it to a halt.
             self._await_answers()
-            raise
+            raise ProtocolError("a batch came a second time", where=self._peer) from again
         finally:
             self._alive = False
             if self._pump is not None:
@@ -152,7 +152,7 @@ class Inbound:
                         arrival.take(header, self._clear, body)
                         # Only now: before its tag was checked, anybody could have made a genuine batch look old.
                         if not header.frame and not transfer.is_new(header.salt):
-                            raise _SeenBeforeError("a batch came a second time", where=self._peer)
+                            raise _SeenBeforeError
                     except _SeenBeforeError:
                         raise
                     except Exception as error:  # noqa: BLE001 - becomes the result of the part that it happened to

@@ -207,7 +207,7 @@ def test_a_metadata_name_that_is_no_header_name(store: GcsStore, monkeypatch: py
     odd = ObjectAttributes(metadata={"ü b": "x"})
     stored = put(store, "k", b"content", attributes=odd)
     assert store.head("k").attributes == ObjectAttributes("application/octet-stream", metadata=odd.metadata)
-    monkeypatch.setattr(gcs_data, "open_http", lambda config: gcs_calls.open_http(config, timeout=0.3))
+    monkeypatch.setattr(gcs_data, "open_http", lambda config, _timeout: gcs_calls.open_http(config, 0.3))
     path = store.data()
     try:
         result = path.read_into("k", stored.version, 0, memoryview(bytearray(7)))
