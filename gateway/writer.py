@@ -150,13 +150,12 @@ class Inbound:
                         if arrival is None:
                             arrival = Arrival(transfer, header, self._writer.pool, self._writer.counters)
                         arrival.take(header, self._clear, body)
+                    except Exception as error:  # noqa: BLE001 - becomes the result of the part that it happened to
+                        refusal = as_record(error)
+                    else:
                         # Only now: before its tag was checked, anybody could have made a genuine batch look old.
                         if not header.frame and not transfer.is_new(header.salt):
                             raise _SeenBeforeError
-                    except _SeenBeforeError:
-                        raise
-                    except Exception as error:  # noqa: BLE001 - becomes the result of the part that it happened to
-                        refusal = as_record(error)
                 if order.complete:
                     break
                 header = self._header()

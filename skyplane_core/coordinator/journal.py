@@ -76,7 +76,7 @@ class Journal:
         self._urgent: list[tuple[Record, Future[None]]] = []
         self._lazy: list[Record] = []
         self._lazy_bytes = 0
-        self._eager = False
+        self._due = False
         self._closed = self._discarding = False
         self._written: list[str] = []
         self._earlier: list[str] = []
@@ -108,13 +108,11 @@ class Journal:
         """
         with self._lock:
             self._lazy.append(record)
-            self._eager = self._eager or isinstance(record, BeganRecord)
-            if self._eager:
-                self._lock.notify()
             if isinstance(record, AckRecord):
                 self._lazy_bytes += record.ack.size
-                if self._lazy_bytes >= ACK_BYTES:
-                    self._lock.notify()
+            self._due = self._due or isinstance(record, BeganRecord) or self._lazy_bytes >= ACK_BYTES
+            if self._due:
+                self._lock.notify()
 
     def close(self, *, discard: bool) -> None:
         """Stop writing; with ``discard`` delete the journal, because the receipt now tells everything."""
@@ -131,12 +129,12 @@ class Journal:
     def _run(self) -> None:
         while True:
             with self._lock:
-                if not self._urgent and not self._closed and not self._eager and self._lazy_bytes < ACK_BYTES:
+                if not self._urgent and not self._closed and not self._due:
                     self._lock.wait(ACK_SECONDS)
                 if self._urgent and not self._closed:
                     self._lock.wait(GROUP_SECONDS)
                 urgent, self._urgent = self._urgent, []
-                lazy, self._lazy, self._lazy_bytes, self._eager = self._lazy, [], 0, False
+                lazy, self._lazy, self._lazy_bytes, self._due = self._lazy, [], 0, False
                 closed = self._closed
             if urgent or (lazy and not self._discarding):
                 self._write(urgent, lazy)
