@@ -46,7 +46,8 @@ class Request:
             self.source(),
             destination,
             recursive=self.recursive,
-            options=self.options,
+            # A task's next try is another transfer, which would not know of them.
+            options=msgspec.structs.replace(self.options, keep_uploads=False),
             selection=self.selection,
             mapping=self.mapping,
             state=f"{self.state.rstrip('/')}/{transfer_id}/" if self.state else None,

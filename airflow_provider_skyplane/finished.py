@@ -6,6 +6,7 @@ import dataclasses
 import time
 from typing import Any
 
+from skyplane_core.shrinkage import describe
 from skyplane_core.spec import Progress, TransferState
 
 _NAMED_FAILURES = 5
@@ -13,7 +14,10 @@ _NAMED_FAILURES = 5
 
 @dataclasses.dataclass(frozen=True)
 class Finished:
-    """Counts and where the receipt is; ``failures`` holds the first few as ``(key, reason)``."""
+    """Counts and where the receipt is; ``failures`` holds the first few as ``(key, reason)``.
+
+    ``compression`` says what was compressed between gateways and what not, and why; empty where nothing could be.
+    """
 
     transfer_id: str
     objects_copied: int
@@ -24,6 +28,7 @@ class Finished:
     receipt: str
     failures: tuple[tuple[str, str], ...] = ()
     error: str = ""
+    compression: str = ""
 
     @classmethod
     def of(cls, progress: Progress) -> Finished:
@@ -42,6 +47,7 @@ class Finished:
             receipt=progress.receipt,
             failures=progress.failures[:_NAMED_FAILURES],
             error=error,
+            compression=describe(progress.shrinkage) if progress.shrinkage is not None else "",
         )
 
     @property

@@ -42,7 +42,7 @@ from skyplane_core.model import (
 )
 from skyplane_core.provision.bootstrap import Bootstrap
 from skyplane_core.stores import registry
-from skyplane_core.stores.base import ReadResult
+from skyplane_core.stores.base import LANDING, Landed, ReadResult
 
 MIB = 1024 * 1024
 SECRET = bytes(range(32))
@@ -65,13 +65,18 @@ class MemoryPath:
         buffer: memoryview,
         *,
         whole: bool = False,  # noqa: ARG002 - the protocol's
+        landed: Landed | None = None,
     ) -> ReadResult:
         """As the protocol has it."""
         # Whole pages: an unaligned copy out of the page cache costs five times an aligned one.
         start = offset % (SOURCE_MIB * MIB) // PAGE * PAGE
         start = min(start, (SOURCE_MIB * MIB - len(buffer)) // PAGE * PAGE)
-        if os.preadv(self._descriptor, [buffer], start) != len(buffer):
-            raise RuntimeError("a short read")
+        for done in range(0, len(buffer), LANDING):
+            piece = buffer[done : done + LANDING]
+            if os.preadv(self._descriptor, [piece], start + done) != len(piece):
+                raise RuntimeError("a short read")
+            if landed:
+                landed(done + len(piece))
         return ReadResult(ObjectAttributes())
 
     def put_object(

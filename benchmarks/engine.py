@@ -6,15 +6,24 @@ import dataclasses
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 import psutil
 from common import Watch
 
 from skyplane_core.client import ClientConfig, Location, SkyplaneClient
 from skyplane_core.dataplane import Dataplane
-from skyplane_core.model import Compression
-from skyplane_core.spec import TransferOptions
-from skyplane_core.testing.objectserver import ObjectServer
+from skyplane_core.model import Compression, Shrinkage
+from skyplane_core.spec import TransferOptions, Verification
+
+
+class Server(Protocol):
+    """A process that a benchmark has started to talk to."""
+
+    @property
+    def pid(self) -> int:
+        """Its id."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,6 +37,7 @@ class Moved:
     server_cpu_seconds: float
     wire_bytes: int
     peak_rss_mb: float
+    shrinkage: Shrinkage | None = None
 
     @property
     def mb_per_second(self) -> float:
@@ -54,19 +64,20 @@ def move(
     dataplane: Dataplane,
     source: Location,
     destination: Location,
-    servers: tuple[ObjectServer, ...],
+    servers: tuple[Server, ...],
     *,
     compression: Compression = Compression.NONE,
     part_size: int = 0,
     concurrency: int = 32,
     recursive: bool = True,
+    verify: Verification = Verification.TRANSFERRED,
 ) -> Moved:
     """Copy, wait for the end, and count.
 
     Raises:
         SkyplaneError: it did not end well.
     """
-    options = TransferOptions(compression=compression, part_size=part_size, concurrency=concurrency)
+    options = TransferOptions(compression=compression, part_size=part_size, concurrency=concurrency, verify=verify)
     prepared = client.prepare(source, destination, recursive=recursive, options=options)
     roots = {address.gateway_id: address.pid for address in dataplane.reference.gateways}
     before = cpu(servers)
@@ -84,10 +95,11 @@ def move(
         server_cpu_seconds=cpu(servers) - before,
         wire_bytes=progress.wire_bytes,
         peak_rss_mb=max(watch.peak(name) for name in roots) / 1e6,
+        shrinkage=progress.shrinkage,
     )
 
 
-def cpu(servers: tuple[ObjectServer, ...]) -> float:
+def cpu(servers: tuple[Server, ...]) -> float:
     """CPU seconds that these servers have used, those in processes of their own."""
     total = 0.0
     for server in servers:

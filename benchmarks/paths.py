@@ -19,6 +19,7 @@ import certificates
 import common
 import engine
 import limits
+import msgspec
 import peers
 import plots
 import stages
@@ -26,6 +27,7 @@ from common import DESTINATION_BUCKET, MIB, SOURCE_BUCKET, Servers, say
 
 from skyplane_core.client import Location
 from skyplane_core.model import Compression, Credentials, StoreConfig
+from skyplane_core.shrinkage import describe
 from skyplane_core.testing.objectserver import ObjectServer
 
 COUNT, SIZE, PART = 8, 256 * MIB, 16 * MIB
@@ -110,7 +112,15 @@ def row(name: str, moved: engine.Moved) -> dict[str, Any]:
         "server_cpu_seconds_per_gb": round(moved.server_cpu_seconds / (moved.bytes / 1e9), 3),
         "peak_rss_mb": round(moved.peak_rss_mb),
         "wire_share": round(moved.wire_bytes / moved.bytes, 3),
-    }
+    } | _chosen(moved)
+
+
+def _chosen(moved: engine.Moved) -> dict[str, Any]:
+    """What compression chose and why, told at once; nothing where there was nothing to choose."""
+    if moved.shrinkage is None:
+        return {}
+    say(f"    {describe(moved.shrinkage)}")
+    return {"compression": describe(moved.shrinkage), "shrinkage": msgspec.to_builtins(moved.shrinkage)}
 
 
 def matrix() -> list[dict[str, Any]]:
@@ -162,7 +172,8 @@ def _against_stages(
 # --- beside others ---------------------------------------------------------------------------------------------------
 
 
-def _peer_row(name: str, ran: peers.Ran, total: int) -> dict[str, Any]:
+def peer_row(name: str, ran: peers.Ran, total: int) -> dict[str, Any]:
+    """One line of the table for somebody else's tool, told at once."""
     say(
         f"  {name:44} {total / 1e6 / ran.seconds:7.0f} MB/s {ran.cpu_seconds / (total / 1e9):6.3f} CPU s/GB"
         f" {'':22} {ran.peak_rss_mb:6.0f} MB"
@@ -175,7 +186,8 @@ def _peer_row(name: str, ran: peers.Ran, total: int) -> dict[str, Any]:
     }
 
 
-def _median(runs: list[peers.Ran]) -> peers.Ran:
+def median(runs: list[peers.Ran]) -> peers.Ran:
+    """The one of middling duration."""
     return sorted(runs, key=lambda ran: ran.seconds)[len(runs) // 2]
 
 
@@ -188,9 +200,9 @@ def between_stores(of: Servers, env: dict[str, str]) -> list[dict[str, Any]]:
         of.empty(of.gcs, DESTINATION_BUCKET)
         ran.append(peers.run(peers.rclone(peers.source(of), peers.destination(of, "rclone"), CONCURRENCY, PART), env))
         of.check_names("rclone/", COUNT)
-    rows.append(_peer_row("rclone", _median(ran), total))
+    rows.append(peer_row("rclone", median(ran), total))
     of.empty(of.gcs, DESTINATION_BUCKET)
-    rows.append(_peer_row("stock S3ToGCSOperator", peers.run(peers.stock("stock"), common.environment(of)), total))
+    rows.append(peer_row("stock S3ToGCSOperator", peers.run(peers.stock("stock"), common.environment(of)), total))
     of.check("stock/", COUNT)
     return rows
 
@@ -214,8 +226,8 @@ def with_disk(of: Servers, env: dict[str, str]) -> dict[str, list[dict[str, Any]
                     _remove(of, "up-")
                 servers_of = (of.s3, of.gcs)
                 runs.append(engine.move(client, dataplane, *ends, servers_of, part_size=PART, concurrency=CONCURRENCY))
-            median = sorted(runs[1:], key=lambda moved: moved.seconds)[ROUNDS // 2]
-            rows[name].append(row("1 gateway, verified", median))
+            middling = sorted(runs[1:], key=lambda moved: moved.seconds)[ROUNDS // 2]
+            rows[name].append(row("1 gateway, verified", middling))
             for tool in ("rclone", "s5cmd", "aws-cli"):
                 ran = []
                 for _ in range(ROUNDS):
@@ -227,18 +239,10 @@ def with_disk(of: Servers, env: dict[str, str]) -> dict[str, list[dict[str, Any]
                         remote = dataclasses.replace(remote, prefix=f"up-{tool}")
                         _remove(of, "up-")
                     pair = (remote, local) if down else (local, remote)
-                    ran.append(peers.run(_command(tool, *pair), env))
-                rows[name].append(_peer_row(tool, _median(ran), total))
+                    ran.append(peers.run(peers.command(tool, *pair, CONCURRENCY, PART), env))
+                rows[name].append(peer_row(tool, median(ran), total))
             shutil.rmtree(f"{scratch}/theirs", ignore_errors=True)
     return rows
-
-
-def _command(tool: str, src: peers.Place, dst: peers.Place) -> list[str]:
-    if tool == "rclone":
-        return peers.rclone(src, dst, CONCURRENCY, PART)
-    if tool == "s5cmd":
-        return peers.s5cmd(src, dst, CONCURRENCY, PART)
-    return peers.aws_cli(src, dst)
 
 
 def _remove(of: Servers, prefix: str) -> None:

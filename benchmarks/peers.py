@@ -32,12 +32,15 @@ class Ran:
 
 @dataclasses.dataclass(frozen=True)
 class Place:
-    """One end of a comparison: ``s3``, ``gcs`` or ``local``, and below what."""
+    """One end of a comparison: ``s3``, ``gcs`` or ``local``, and below what. ``md5_etags``: as its ETags are."""
 
     kind: str
     bucket: str
     prefix: str
     endpoint_url: str = ""
+    key: str = KEY
+    secret: str = SECRET
+    md5_etags: bool = False
 
 
 def source(servers: Servers) -> Place:
@@ -74,11 +77,13 @@ def _rclone_remote(place: Place, concurrency: int, part_bytes: int) -> str:
         return f"{place.bucket}/{place.prefix}"
     if place.kind == "s3":
         options = (
-            f"provider=Other,access_key_id={KEY},secret_access_key={SECRET},region=us-east-1,force_path_style=true,"
-            f"upload_concurrency={min(concurrency, 8)},chunk_size={part_bytes}B,no_check_bucket=true,"
-            # ETags of the object server are no MD5 sums, as those of such buckets are none; rclone has to be told.
-            'server_side_encryption="aws:kms"'
+            f'provider=Other,access_key_id="{place.key}",secret_access_key={place.secret},region=us-east-1,'
+            f"force_path_style=true,no_check_bucket=true,"
+            f"upload_concurrency={min(concurrency, 8)},chunk_size={part_bytes}B"
         )
+        if not place.md5_etags:
+            # As those of such buckets, ETags of the object server are no MD5 sums, and rclone has to be told.
+            options += ',server_side_encryption="aws:kms"'
         return f':s3,{options},endpoint="{place.endpoint_url}":{place.bucket}/{place.prefix}'
     options = f'anonymous=true,no_check_bucket=true,bucket_policy_only=true,endpoint="{place.endpoint_url}/storage/v1/"'
     return f":gcs,{options}:{place.bucket}/{place.prefix}"
@@ -107,6 +112,15 @@ def aws_cli(src: Place, dst: Place) -> list[str]:
     return [str(PEERS / "aws"), *command, _directory(src), _directory(dst)]
 
 
+def command(tool: str, src: Place, dst: Place, concurrency: int, part_bytes: int) -> list[str]:
+    """A copy with ``rclone``, ``s5cmd`` or ``aws-cli``."""
+    if tool == "rclone":
+        return rclone(src, dst, concurrency, part_bytes)
+    if tool == "s5cmd":
+        return s5cmd(src, dst, concurrency, part_bytes)
+    return aws_cli(src, dst)
+
+
 def _directory(place: Place) -> str:
     root = place.bucket if place.kind == "local" else f"{place.kind}://{place.bucket}"
     return f"{root}/{place.prefix}/"
@@ -121,7 +135,9 @@ def stock(who: str) -> list[str]:
     return [sys.executable, str(Path(__file__).with_name("stock.py")), "--execute", "stock", "--prefix", f"{who}/"]
 
 
-def environment(directory: Path, concurrency: int, part_bytes: int) -> dict[str, str]:
+def environment(
+    directory: Path, concurrency: int, part_bytes: int, *, key: str = KEY, secret: str = SECRET
+) -> dict[str, str]:
     """Credentials and settings for these tools, none of them anybody's own."""
     config = directory / "aws-config"
     config.write_text(
@@ -134,8 +150,8 @@ def environment(directory: Path, concurrency: int, part_bytes: int) -> dict[str,
     foreign = ("AIRFLOW", "AWS_", "GOOGLE_", "CLOUDSDK_", "RCLONE_", "SKYPLANE_")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
     return clean | {
-        "AWS_ACCESS_KEY_ID": KEY,
-        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_ACCESS_KEY_ID": key,
+        "AWS_SECRET_ACCESS_KEY": secret,
         "AWS_CONFIG_FILE": str(config),
         "AWS_REGION": "us-east-1",
         "AWS_EC2_METADATA_DISABLED": "true",

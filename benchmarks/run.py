@@ -4,6 +4,8 @@ Usage: ``.venv/bin/python benchmarks/run.py [--quick] [NAME ...]``
 
 stock: the drop-in operator against the stock one. two-gateways: speed, CPU and memory of the data path. paths: large
 objects over every path, beside rclone, s5cmd and aws-cli, and against the stages' own cost (``scripts/setup --peers``).
+foreign: large objects between servers that nobody here wrote, beside the same tools (``scripts/setup --servers
+--peers``).
 wan: two gateways over an emulated gigabit of 100 ms with loss (needs root).
 small: 100,000 objects of 1 KiB, beside rclone and a bare loop.
 """
@@ -16,7 +18,7 @@ import sys
 
 import common
 
-NAMES = ("stock", "two-gateways", "paths", "small", "wan")
+NAMES = ("stock", "two-gateways", "paths", "foreign", "small", "wan")
 
 
 def main() -> int:

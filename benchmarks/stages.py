@@ -22,7 +22,7 @@ from gateway.codec import COMPRESS_BOUND, SCRATCH_SIZE, Encoder, decode_into
 from gateway.crypto import open_batch, seal_batch
 from gateway.sockets import LOOPBACK, prepare, receive_into
 from gateway.wire import MAX_RAW, TAG_SIZE, Codec
-from skyplane_core.checksum import crc32c
+from skyplane_core.checksum import crc32c, crc64nvme
 from skyplane_core.model import Compression, ObjectAttributes, Precondition, StoreConfig
 from skyplane_core.stores.registry import open_store
 
@@ -58,9 +58,13 @@ def per_gb(work: Callable[[memoryview], object], block: memoryview) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Wire:
-    """What happens between two gateways, a GB of original bytes. ``shrunk`` is the wire's share of the original."""
+    """What happens between two gateways, a GB of original bytes. ``shrunk`` is the wire's share of the original.
+
+    ``crc64nvme_hot`` is summed of what comes from an S3 store, which vouches by it.
+    """
 
     crc32c: float
+    crc64nvme_hot: float
     compress: float
     encrypt: float
     send: float
@@ -102,6 +106,7 @@ def wire(data: bytes, mode: Compression) -> Wire:
         decompress = per_gb(lambda _frame: decode_into(Codec.LZ4, packed, landing), block)
     return Wire(
         crc32c=per_gb(crc32c, block),
+        crc64nvme_hot=per_gb(lambda _frame: crc64nvme(landing), block),
         compress=per_gb(lambda frame: encoder.encode_into(frame, out), block),
         encrypt=per_gb(lambda frame: sealer.seal_into(next(counter), frame[:on_wire], header, out), block),
         send=send * shrunk,

@@ -125,14 +125,20 @@ class Admission:
                 why=decision.reason,
                 next_step="Rename the source object or leave it out of the transfer.",
             )
-        options = self._spec.options
-        return part_size(
-            decision.source.size,
+        options, whole = self._spec.options, decision.source.size
+        size = part_size(
+            whole,
             options.part_size,
             [store.capabilities for store in self._destinations.values()],
-            self._pool_bytes // 2,
+            self._pool_bytes,
             threshold=options.multipart_threshold,
         )
+        if 0 < options.part_size < size < whole:
+            log.info(
+                "parts are larger than asked for, as the destination takes only so many",
+                extra={"fields": {"key": decision.source.key, "part_size": options.part_size, "grown_to": size}},
+            )
+        return size
 
     def _reject(self, decision: Decision, refusal: SkyplaneError) -> None:
         record = refusal.record()

@@ -186,7 +186,8 @@ class Agent:
             return run is not None and run.stopping
 
         patience = spec.options.progress_timeout
-        return CalledStore(FailingOver(call, tuple(writers), patience, hopeless), attempts)
+        calls = FailingOver(call, tuple(writers), patience, hopeless)
+        return CalledStore(calls, attempts, lambda: calls.trouble)
 
     def _cancel(self, call: Call) -> None:
         self._run_of(call.transfer_id).cancel()

@@ -39,13 +39,19 @@ class CalledStore:
 
     Args:
         max_attempts: how often a call is tried when failures are passing.
+        trouble: says why nobody has answered the last call; empty if somebody has.
     """
 
-    def __init__(self, call: Caller, max_attempts: int) -> None:
+    def __init__(self, call: Caller, max_attempts: int, trouble: Callable[[], str] = str) -> None:
         self._call = call
+        self._trouble = trouble
         self._max_attempts = max_attempts
         self._capabilities: Capabilities | None = None
         self.answered_at = 0.0
+
+    @property
+    def trouble(self) -> str:
+        return self._trouble()
 
     @property
     def capabilities(self) -> Capabilities:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from gateway.codec import Encoder
 from gateway.manifest import Answer, ManifestPart
 from gateway.opened import Transfer
 from gateway.pool import Buffer
@@ -23,12 +24,16 @@ class Batch:
 
     It passes from the fetch threads to a sender or to the put threads; whoever has it last releases its buffer, and
     nobody else, since a failure may be reported while somebody still reads from the buffer.
+
+    ``stays_here``: all gateways that it passes are on this machine. ``encoder``: what its frames are encoded with.
     """
 
     def __init__(self, lease: Lease, transfer: Transfer, report: Report) -> None:
         self.lease = lease
         self.transfer = transfer
         self.wire_bytes = 0
+        self.stays_here = False
+        self.encoder: Encoder | None = None
         self.offsets = list(itertools.accumulate((part.size for part in lease.parts), initial=0))
         self.parts: list[ManifestPart] = []
         self._report = report
@@ -141,6 +146,7 @@ class Batch:
                 tuple(acks),
                 (*self._failures, *failures),
                 self.wire_bytes,
+                self.encoder.shrinkage if self.encoder is not None else None,
             )
         )
 

@@ -3,9 +3,10 @@
 The codec is chosen frame by frame, so an archive in the middle of text costs nothing:
 
 * ``lz4`` compresses wherever it shrinks a frame by a tenth: the user said that bytes are dearer than CPU.
-* ``auto`` compresses only where it saves at least half. LZ4 costs 1.0-1.5 s/GB of text and everything else on a reader
-  0.25 (docs/measurements.md), so on a fast link it makes the CPU the bottleneck; where it halves the bytes,
-  it pays on every billed link and on any below about 5 Gbit/s a core; with less to save it often does not.
+* ``auto`` compresses only where it saves at least half, and only what leaves the machine. LZ4 costs 1.0-1.5 s/GB of
+  text and everything else on a reader 0.25 (docs/measurements.md). On one machine the wire is faster than that by far
+  and costs nothing. Anywhere else a byte may cost money, hundreds of times what the CPU does (docs/performance.md),
+  which no measured rate tells; with less than half to save it often does not pay.
 * ``none`` never compresses.
 """
 
@@ -17,7 +18,7 @@ from cramjam import CompressionError, DecompressionError, lz4
 
 from gateway.wire import MAX_RAW, Codec
 from skyplane_core.errors import FrameCorrupt
-from skyplane_core.model import Compression
+from skyplane_core.model import Compression, Shrinkage
 
 _SAMPLE: Final = 16 * 1024
 _SAMPLES: Final = 4
@@ -33,26 +34,62 @@ def compress_bound(size: int) -> int:
 COMPRESS_BOUND: Final = compress_bound(MAX_RAW)
 
 
+def worth(mode: Compression, *, stays_here: bool) -> float | None:
+    """The share of its size to which a frame has to shrink for LZ4 to pay; None: it never does.
+
+    Args:
+        mode: the transfer's compression.
+        stays_here: all gateways on the way are on this machine.
+    """
+    return None if stays_here and mode is Compression.AUTO else _WORTH.get(mode)
+
+
 class Encoder:
-    """Encodes frames of one batch. Not thread-safe.
+    """Encodes frames of one batch. Not thread-safe; what it has done may be read from any thread.
 
     Args:
         mode: the transfer's compression.
         scratch: at least ``SCRATCH_SIZE`` bytes for the probe, the calling thread's own.
+        stays_here: see :func:`worth`.
     """
 
-    def __init__(self, mode: Compression, scratch: memoryview) -> None:
-        self._worth = _WORTH.get(mode)
+    def __init__(self, mode: Compression, scratch: memoryview, *, stays_here: bool = False) -> None:
+        self._mode = mode
+        self._worth = worth(mode, stays_here=stays_here)
         self._scratch = scratch
         self._shrank = False
+        self._tried = _Ratio()
+        self._dense = 0
+        self._local = 0
+        self._shrunk = _Ratio()
+
+    @property
+    def shrinkage(self) -> Shrinkage | None:
+        """What came of all frames so far; None where there is nothing to choose."""
+        if self._mode is Compression.NONE:
+            return None
+        return Shrinkage(
+            self._mode,
+            self._local,
+            self._dense,
+            self._tried.before,
+            self._tried.after,
+            self._shrunk.before,
+            self._shrunk.after,
+        )
 
     def encode_into(self, raw: memoryview, out: memoryview) -> int | None:
         """Compress ``raw`` into ``out`` and return the length; None if it is to be sent raw (``out`` is undefined).
 
         ``out`` has room for :func:`compress_bound` of its length and does not overlap ``raw``.
         """
+        if self._worth is None:
+            # Of a transfer with ``none`` nobody asks.
+            self._local += len(raw)
+            return None
         # A frame that shrank says more about the next than a probe, and saves 3 % of what LZ4 costs.
-        if self._worth is None or not (self._shrank or self._probe(raw, self._worth)):
+        if not (self._shrank or self._probe(raw, self._worth)):
+            self._dense += len(raw)
             return None
         try:
             length = lz4.compress_block_into(raw, out, store_size=False)
@@ -60,7 +97,12 @@ class Encoder:
             # Only an output that is too small makes LZ4 fail: the frame did not shrink.
             length = len(raw)
         self._shrank = length <= self._worth * len(raw)
-        return length if length < len(raw) else None
+        if length < len(raw):
+            self._shrunk.add(len(raw), length)
+            return length
+        self._tried.add(len(raw), length)
+        self._dense += len(raw)
+        return None
 
     def _probe(self, raw: memoryview, worth: float) -> bool:
         if len(raw) <= 2 * _SAMPLE * _SAMPLES:
@@ -71,7 +113,21 @@ class Encoder:
             sample = raw[number * step : number * step + _SAMPLE]
             estimate += lz4.compress_block_into(sample, self._scratch, store_size=False)
         # A sample starts with an empty dictionary, so its ratio is about a fifth worse than the whole frame's.
-        return estimate <= min(1.2 * worth, 0.95) * _SAMPLE * _SAMPLES
+        pays = estimate <= min(1.2 * worth, 0.95) * _SAMPLE * _SAMPLES
+        if not pays:
+            self._tried.add(_SAMPLE * _SAMPLES, estimate)
+        return pays
+
+
+class _Ratio:
+    """Bytes before and after."""
+
+    def __init__(self) -> None:
+        self.before = self.after = 0
+
+    def add(self, before: int, after: int) -> None:
+        self.before += before
+        self.after += after
 
 
 SCRATCH_SIZE: Final = _SAMPLE + _SAMPLE // 255 + 16

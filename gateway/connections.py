@@ -10,6 +10,7 @@ from gateway.dialling import Dialler
 from gateway.messages import Peer
 from gateway.parked import Parked
 from gateway.peer_link import PeerLink
+from gateway.sockets import LOOPBACK, transport_for
 from gateway.threads import Threads
 from skyplane_core.errors import GatewayRefused, LinkLost, SkyplaneError
 
@@ -30,12 +31,14 @@ class Connections:
         self._counters = counters
         self._lock = threading.Lock()
         self._peers: dict[str, Peer] = {}
+        self._here: frozenset[str] = frozenset()
         self._links: dict[tuple[str, ...], PeerLink] = {}
 
     def set_peers(self, peers: tuple[Peer, ...]) -> None:
         """Replace the peers. Those that are gone, or elsewhere now, lose their connections and what is on them."""
         with self._lock:
             self._peers = {peer.gateway_id: peer for peer in peers}
+            self._here = on_this_machine(peers)
             gone = [path for path, link in self._links.items() if self._peers.get(path[0]) != link.peer]
             closing = [self._links.pop(path) for path in gone]
         for link in closing:
@@ -47,6 +50,7 @@ class Connections:
 
     def send(self, path: tuple[str, ...], batch: Batch) -> None:
         """Queue a batch, whose buffer and result are in good hands from here on. Raises GatewayRefused as ``check``."""
+        batch.stays_here = self._here.issuperset(path)
         self._link(path).put(batch)
 
     def forget(self, transfer_id: str, error: SkyplaneError) -> None:
@@ -78,3 +82,8 @@ class Connections:
                 shared=len(path) == 1,
             )
             return link
+
+
+def on_this_machine(peers: tuple[Peer, ...]) -> frozenset[str]:
+    """Those whose address says so. What nobody can dial has an address that says nothing."""
+    return frozenset(peer.gateway_id for peer in peers if not peer.dials_out and transport_for(peer.host) is LOOPBACK)

@@ -48,7 +48,8 @@ class Course:
         self._first = first
         self._payload = payload
         self._sealer = sealer
-        self._encoder = Encoder(batch.transfer.config.compression, probe)
+        self._encoder = Encoder(batch.transfer.config.compression, probe, stays_here=batch.stays_here)
+        batch.encoder = self._encoder
         self._number = first.frame
         self._offset = 0
         self._lock = threading.Lock()

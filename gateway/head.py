@@ -28,6 +28,7 @@ from skyplane_core.coordinator.leases import Out
 from skyplane_core.coordinator.store import AgentStore
 from skyplane_core.errors import SkyplaneError, TransferCancelled
 from skyplane_core.model import Lease, LeaseResult, ObjectInfo
+from skyplane_core.shrinkage import describe
 from skyplane_core.spec import Progress, Route, TransferSpec, TransferState
 
 log = logging.getLogger(__name__)
@@ -224,7 +225,8 @@ class TransferRun:
             elif out_of_reach:
                 self._fail(stranded(out_of_reach, liveness.limit))
             if liveness.stuck(self._movement(), now, completing=completing):
-                self._fail(stalled(self._machine, liveness.limit, now))
+                unanswered = "; ".join(store.trouble for store in self._destinations.values() if store.trouble)
+                self._fail(stalled(self._machine, liveness.limit, now, unanswered))
             if liveness.report_due(now):
                 self._report(self.progress())
             if liveness.renewal_due(now):
@@ -248,7 +250,9 @@ class TransferRun:
         if not self._machine.in_flight:
             return
         error = self._error or TransferCancelled("the transfer was cancelled", where=self.spec.transfer_id)
-        self.do(lambda: self._machine.give_up(error))
+        # A run that continues after an error sends only what the uploads do not hold; whoever cancels wants no rest.
+        keep = self.spec.options.keep_uploads and not self._cancelled
+        self.do(lambda: self._machine.give_up(error, keep_uploads=keep))
 
     def _finish(self) -> None:
         """Receipt durable first, then the journal goes, then the state says so."""
@@ -271,7 +275,10 @@ class TransferRun:
         with self._changed:
             self._state = state
         self._report(self.progress())
-        log.info("transfer ended", extra={"fields": {"transfer": self.spec.transfer_id, "state": state.value}})
+        ended_as: dict[str, object] = {"transfer": self.spec.transfer_id, "state": state.value}
+        if self._machine.tally.shrinkage is not None:
+            ended_as["compression"] = describe(self._machine.tally.shrinkage)
+        log.info("transfer ended", extra={"fields": ended_as})
 
     def _outcome(self) -> TransferState:
         if self._cancelled:

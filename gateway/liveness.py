@@ -52,14 +52,17 @@ class Liveness:
         return due
 
 
-def stalled(machine: TransferMachine, limit: float, now: float) -> TransferStalled:
-    """The error for a transfer that is stuck: which part is out and with whom, or what it waits for."""
+def stalled(machine: TransferMachine, limit: float, now: float, unanswered: str = "") -> TransferStalled:
+    """The error for a transfer that is stuck: which part is out and with whom, or what it waits for.
+
+    ``unanswered``: why a call to a store has no answer yet, if one has none.
+    """
     held = machine.table.outstanding()
     where = held[0].lease.parts[0].key if held else ", ".join(machine.in_flight_keys()[:3])
     why = f"{len(held)} leases are out, {machine.in_flight} objects are in flight"
     if held:
         why += f"; the oldest is with {' -> '.join((held[0].reader, *held[0].lease.route))}"
-    trouble = machine.table.stranded(now, 0.0)
+    trouble = machine.table.stranded(now, 0.0) or unanswered
     return TransferStalled(
         f"nothing has moved for {limit:.0f} s",
         where=where,

@@ -12,7 +12,7 @@ from gateway.manifest import Answer
 from gateway.opened import Transfers
 from gateway.pool import Pool
 from gateway.puts import Puts
-from gateway.summed import summed
+from gateway.summed import Sums
 from gateway.threads import Workers, as_record
 from gateway.window import Gate
 from skyplane_core.coordinator.leases import SMALL_PART
@@ -97,9 +97,12 @@ class Reader:
         config = batch.transfer.config
         where = config.source.object_uri(part.key) if config.source else ""
         try:
+            summing = Sums(part, slot, compare=config.compare_source)
             with batch.transfer.source() as path:
-                result = path.read_into(part.key, part.version, part.offset, slot, whole=part.whole)
-            sums = summed(part, slot, result, compare=config.compare_source, where=where)
+                result = path.read_into(
+                    part.key, part.version, part.offset, slot, whole=part.whole, landed=summing.landed
+                )
+            sums = summing.judged(result, where=where)
         except Exception as error:  # noqa: BLE001 - becomes the result of the part that it happened to
             last = batch.part_failed(index, as_record(error))
         else:

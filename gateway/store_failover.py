@@ -40,6 +40,8 @@ class FailingOver:
         self._patience = patience
         self._hopeless = hopeless
         self._first = 0
+        self.trouble = ""
+        """Why no writer has answered the call that was made last; empty once one has."""
 
     def __call__(self, request: StoreCall, result: Any) -> Any:
         """The result as the given type.
@@ -61,13 +63,14 @@ class FailingOver:
                     problems.append(f"{writer}: {error}")
                     log.info("a writer does not answer", extra={"fields": {"writer": writer, "why": str(error)}})
                     continue
-                self._first = index
+                self._first, self.trouble = index, ""
                 return decode_result(body, result)
+            self.trouble = "; ".join(problems)
             if self._hopeless() or time.monotonic() >= deadline:
                 raise TransferStalled(
                     "no gateway that writes to the destination answers",
                     where=", ".join(self._writers),
-                    why="; ".join(problems),
+                    why=self.trouble,
                     next_step="Look at their logs, then run the transfer again: it continues where it stopped.",
                 )
             time.sleep(PAUSE_SECONDS)

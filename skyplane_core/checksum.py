@@ -36,11 +36,18 @@ def combined_crc32c(parts: Iterable[tuple[int, int]]) -> int:
     return total
 
 
-def crc32c_and_crc64nvme(data: memoryview) -> tuple[int, int]:
-    """Both checksums of ``data``, in one pass over memory."""
+def crc64nvme(data: bytes | memoryview, previous: int = 0) -> int:
+    """CRC64NVME (NVM Express NVM Command Set Specification, 64b CRC) of ``data``, continuing from ``previous``."""
     from awscrt import checksums
 
-    small = wide = 0
+    return cast(int, checksums.crc64nvme(data, previous))
+
+
+def crc32c_and_crc64nvme(data: memoryview, previous: tuple[int, int] = (0, 0)) -> tuple[int, int]:
+    """Both checksums of ``data``, in one pass over memory, continuing from ``previous``."""
+    from awscrt import checksums
+
+    small, wide = previous
     for start in range(0, len(data), _STRETCH):
         stretch = data[start : start + _STRETCH]
         small = cast(int, checksums.crc32c(stretch, small))

@@ -17,13 +17,17 @@ from skyplane_core.coordinator.preview import PreviewStore
 from skyplane_core.dataplane import Dataplane
 from skyplane_core.diff import Decision
 from skyplane_core.errors import UsageError
+from skyplane_core.identity import check_secret
 from skyplane_core.locations import Location, resolve
 from skyplane_core.model import Role
 from skyplane_core.planner.layout import Layout
 from skyplane_core.planner.plan import Plan, Via
 from skyplane_core.prepare import Prepared, Refresh, check, prepare
 from skyplane_core.provision.base import DataplaneReference
+from skyplane_core.provision.bootstrap import DEFAULT_POOL_BYTES
+from skyplane_core.provision.choose import check_shape
 from skyplane_core.provision.hosts import SshHost
+from skyplane_core.settings import check_gateways
 from skyplane_core.spec import Compare, KeyMapping, Progress, Selection, TransferOptions
 from skyplane_core.stores.registry import open_store
 from skyplane_core.tracker import Result, Tracker
@@ -31,7 +35,6 @@ from skyplane_core.uri import parse
 
 __all__ = ["ClientConfig", "Dataplane", "Location", "Prepared", "Result", "SkyplaneClient", "Tracker"]
 
-MIB = 1024 * 1024
 MODES = ("copy", "sync")
 
 
@@ -48,15 +51,32 @@ class ClientConfig:
         pool_bytes: buffer pool of each gateway; its memory limit is this plus about 150 MB.
         expiry_seconds: an idle gateway ends itself after so long.
         control_secret: from which dataplanes' identities are derived; None uses the command line's owner-only file.
+
+    Raises:
+        UsageError: a value cannot be used, or two contradict each other.
     """
 
     gateways: int = 1
     hosts: tuple[SshHost, ...] = ()
-    pool_bytes: int = 512 * MIB
+    pool_bytes: int = DEFAULT_POOL_BYTES
     expiry_seconds: float = 900.0
     control_secret: bytes | None = dataclasses.field(default=None, repr=False)
     layout: str = ""
     via: Via = Via.RELAYED
+
+    def __post_init__(self) -> None:
+        check_gateways(self.pool_bytes, self.expiry_seconds)
+        if self.control_secret is not None:
+            check_secret(self.control_secret)
+        if self.layout and self.hosts:
+            raise UsageError(
+                "a layout is for processes of this machine, and hosts are given",
+                where=self.layout,
+                next_step="Leave it out, and give the hosts a role each.",
+            )
+        if self.gateways < 1:
+            raise UsageError(f"a dataplane of {self.gateways!r} gateways", next_step="Use at least one.")
+        self.roles()
 
     def roles(self) -> tuple[Role | None, ...]:
         """What each gateway does, the head first; None where its place says it.
@@ -103,6 +123,7 @@ class SkyplaneClient:
         if mode not in MODES:
             raise UsageError(f"no mode {mode!r}", next_step=f"Use one of: {', '.join(MODES)}.")
         recursive = recursive or mode == "sync"
+        check_shape(self.config)
         self._refuse_local_ends(source, destination)
         if options is None:
             options = TransferOptions(compare=Compare.EXACT if mode == "sync" or resume else Compare.ALWAYS)
@@ -118,6 +139,7 @@ class SkyplaneClient:
             transfer_id=transfer_id,
             resume=resume,
             refresh=refresh or _refresh_of(source, destination, directory=directory),
+            pool_bytes=self.config.pool_bytes,
         )
 
     def dry_run(self, prepared: Prepared) -> tuple[Plan, Iterator[Decision]]:

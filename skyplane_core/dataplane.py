@@ -21,7 +21,7 @@ from skyplane_core.model import TransferKeys
 from skyplane_core.planner.plan import Plan, plan
 from skyplane_core.prepare import Prepared, check
 from skyplane_core.provision.base import DataplaneReference, Provisioner
-from skyplane_core.provision.choose import kind_of, provisioner_for, sites
+from skyplane_core.provision.choose import check_shape, kind_of, provisioner_for, sites
 from skyplane_core.spec import Progress, ReceiptLine, Route
 from skyplane_core.stores.registry import open_store
 from skyplane_core.stores.whole import get_bytes
@@ -82,10 +82,12 @@ class Dataplane:
         """Start the gateways; repeated calls change nothing.
 
         Raises:
+            UsageError: there is no way between them; none was started.
             ProvisionFailed: they could not be started; nothing is left behind.
         """
         if self._reference is not None:
             return
+        check_shape(self._config)
         identity = DataplaneIdentity(self._config.secret(), new_dataplane_id())
         wanted = sites(self._config, None)
         provisioner = provisioner_for(self._config, identity, kind_of(self._config))

@@ -57,6 +57,19 @@ def created_at(dataplane_id: str) -> int:
     return int.from_bytes(base64.b32hexdecode(match[1].upper()), "big")
 
 
+def check_secret(control_secret: bytes) -> None:
+    """Refuse a control secret that could be guessed.
+
+    Raises:
+        UsageError: it is too short.
+    """
+    if len(control_secret) < MIN_SECRET_BYTES:
+        raise UsageError(
+            f"the control secret has {len(control_secret)} bytes and needs at least {MIN_SECRET_BYTES}",
+            next_step="Make one with: openssl rand -base64 32",
+        )
+
+
 class DataplaneIdentity:
     """The keys of one dataplane, derived from ``control_secret`` and ``dataplane_id`` alone.
 
@@ -71,11 +84,7 @@ class DataplaneIdentity:
     """
 
     def __init__(self, control_secret: bytes, dataplane_id: str) -> None:
-        if len(control_secret) < MIN_SECRET_BYTES:
-            raise UsageError(
-                f"the control secret has {len(control_secret)} bytes and needs at least {MIN_SECRET_BYTES}",
-                next_step="Make one with: openssl rand -base64 32",
-            )
+        check_secret(control_secret)
         self.dataplane_id = dataplane_id
         self._created = created_at(dataplane_id)
         self._ca_key = Ed25519PrivateKey.from_private_bytes(

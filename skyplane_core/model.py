@@ -139,11 +139,31 @@ class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Compression(enum.Enum):
-    """``auto`` compresses where a sample shrinks; ``lz4`` does the same whatever the CPU costs; ``none`` never does."""
+    """``auto``: what leaves the machine and shrinks by half. ``lz4``: what shrinks by a tenth. ``none``: nothing.
+
+    docs/performance.md says why.
+    """
 
     AUTO = "auto"
     LZ4 = "lz4"
     NONE = "none"
+
+
+class Shrinkage(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What ``mode`` did to the bytes that gateways sent, those that were sent again included.
+
+    Bytes are of original data. ``local_bytes`` were sent as they are because reader and writer are on one machine,
+    ``dense_bytes`` because they would not have shrunk enough: ``sample_bytes`` of those were tried, and became
+    ``sample_bytes_after``. ``lz4_bytes`` were compressed, to ``lz4_bytes_after``.
+    """
+
+    mode: Compression
+    local_bytes: int = 0
+    dense_bytes: int = 0
+    sample_bytes: int = 0
+    sample_bytes_after: int = 0
+    lz4_bytes: int = 0
+    lz4_bytes_after: int = 0
 
 
 class Role(enum.Enum):
@@ -255,7 +275,8 @@ class PartFailure(msgspec.Struct, frozen=True, omit_defaults=True):
 class LeaseResult(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of a lease; every part of it is in exactly one of the two lists, per destination.
 
-    ``wire_bytes`` is what was sent after compression (0 without a wire), ``codec`` what was used.
+    ``wire_bytes`` is what was sent after compression (0 without a wire), ``shrinkage`` what that did; None if there was
+    nothing to decide.
     """
 
     lease_id: int
@@ -263,6 +284,7 @@ class LeaseResult(msgspec.Struct, frozen=True, omit_defaults=True):
     acks: tuple[PartAck, ...] = ()
     failures: tuple[PartFailure, ...] = ()
     wire_bytes: int = 0
+    shrinkage: Shrinkage | None = None
 
 
 Concurrency = Annotated[int, msgspec.Meta(ge=1, le=65_536)]

@@ -17,8 +17,10 @@ import msgspec
 from skyplane_core.errors import BucketNotFound, NothingToTransfer, ObjectNotFound, PermissionDenied, UsageError
 from skyplane_core.keys import map_key, rule, select, source_prefix
 from skyplane_core.locations import Location, check_apart
-from skyplane_core.model import Credentials, StoreConfig
+from skyplane_core.model import Credentials, ObjectInfo, StoreConfig
+from skyplane_core.provision.bootstrap import DEFAULT_POOL_BYTES
 from skyplane_core.selection import tree_root
+from skyplane_core.settings import check_object, check_part_in_pool, check_parts, checked_options
 from skyplane_core.spec import (
     STATE_SEGMENT,
     Destination,
@@ -28,7 +30,7 @@ from skyplane_core.spec import (
     TransferOptions,
     TransferSpec,
 )
-from skyplane_core.stores.base import ObjectStore
+from skyplane_core.stores.base import Capabilities, ObjectStore
 from skyplane_core.stores.registry import open_store
 
 Refresh = Callable[[], tuple[StoreConfig, StoreConfig]]
@@ -37,13 +39,17 @@ Refresh = Callable[[], tuple[StoreConfig, StoreConfig]]
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Prepared:
-    """A transfer that can run: the spec, and the credentials that it must not hold."""
+    """A transfer that can run: the spec, and the credentials that it must not hold.
+
+    ``pool_bytes`` is the buffer pool of the gateways that it is for.
+    """
 
     spec: TransferSpec
     source: StoreConfig
     destinations: tuple[StoreConfig, ...]
     refresh: Refresh | None = None
     resume: bool = False
+    pool_bytes: int = DEFAULT_POOL_BYTES
 
     @property
     def credentials_expire_at(self) -> float | None:
@@ -67,6 +73,7 @@ def prepare(
     transfer_id: str | None = None,
     resume: bool = False,
     refresh: Refresh | None = None,
+    pool_bytes: int = DEFAULT_POOL_BYTES,
 ) -> Prepared:
     """A transfer from ``source`` to ``destination``. Asks no store anything; see :func:`check`.
 
@@ -77,10 +84,13 @@ def prepare(
             destination's prefix.
         transfer_id: use this id (32 hexadecimal digits); what a transfer of it left is continued.
         resume: such a transfer must have been there (:func:`check` looks for what it left).
+        pool_bytes: the buffer pool of the gateways that will run it.
 
     Raises:
-        UsageError: the request contradicts itself.
+        UsageError: the request contradicts itself, or an option breaks a limit.
     """
+    options = checked_options(options)
+    check_part_in_pool(options, pool_bytes)
     if (selection is None) != (mapping is None):
         raise UsageError("a selection needs a mapping, and a mapping a selection", where=source.uri)
     if selection is None or mapping is None:
@@ -99,7 +109,7 @@ def prepare(
         state=state,
         created_at=time.time(),
     )
-    return Prepared(spec, source.store, (destination.store,), refresh, resume)
+    return Prepared(spec, source.store, (destination.store,), refresh, resume, pool_bytes)
 
 
 def check(prepared: Prepared, *, create_directory: bool = False) -> None:
@@ -111,11 +121,12 @@ def check(prepared: Prepared, *, create_directory: bool = False) -> None:
     Raises:
         BucketNotFound, PermissionDenied, Unauthenticated: from either store.
         ObjectNotFound, NothingToTransfer, UsageError: there is nothing to move, or not what was meant.
+        UsageError, StoreRejected: the parts that are asked for, or those of the one object, are not possible there.
     """
     source = open_store(prepared.source)
     try:
         source.probe()
-        _check_source(source, prepared.spec)
+        single = _check_source(source, prepared.spec)
     finally:
         source.close()
     for config in prepared.destinations:
@@ -124,6 +135,7 @@ def check(prepared: Prepared, *, create_directory: bool = False) -> None:
         destination = open_store(config)
         try:
             destination.probe()
+            _check_parts(prepared, single, destination.capabilities, config)
             if prepared.resume:
                 _check_resume(destination, prepared.spec)
         except BucketNotFound:
@@ -154,6 +166,13 @@ def _check_directory(config: StoreConfig, *, create: bool) -> None:
         )
 
 
+def _check_parts(prepared: Prepared, single: ObjectInfo | None, limits: Capabilities, config: StoreConfig) -> None:
+    options, pool_bytes = prepared.spec.options, prepared.pool_bytes
+    check_parts(options, pool_bytes, limits, config.uri)
+    if single is not None:
+        check_object(single.size, options, pool_bytes, limits, prepared.source.object_uri(single.key))
+
+
 def _check_resume(destination: ObjectStore, spec: TransferSpec) -> None:
     if next(iter(destination.list(spec.state)), None) is None:
         raise UsageError(
@@ -163,12 +182,13 @@ def _check_resume(destination: ObjectStore, spec: TransferSpec) -> None:
         )
 
 
-def _check_source(source: ObjectStore, spec: TransferSpec) -> None:
+def _check_source(source: ObjectStore, spec: TransferSpec) -> ObjectInfo | None:
+    """There is something to move. Returns the object if it is a single one."""
     selection = spec.selection
     uri = spec.source.object_uri(selection.prefix)
     if selection.single:
         try:
-            source.head(selection.prefix)
+            return source.head(selection.prefix)
         except ObjectNotFound as error:
             if next(iter(source.list(tree_root(selection.prefix))), None) is not None:
                 raise UsageError(
@@ -177,10 +197,9 @@ def _check_source(source: ObjectStore, spec: TransferSpec) -> None:
                     next_step="Copy all that is under it with recursive=True (skyplane cp -r).",
                 ) from error
             raise
-        return
     listing = source.list(source_prefix(selection), delimiter=selection.delimiter)
     if next(select(selection, listing), None) is not None:
-        return
+        return None
     if selection.tree and selection.prefix and not selection.prefix.endswith("/"):
         try:
             source.head(selection.prefix)

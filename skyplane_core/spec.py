@@ -11,7 +11,7 @@ from typing import Annotated
 
 import msgspec
 
-from skyplane_core.model import Attestation, Compression, Concurrency, StoreConfig
+from skyplane_core.model import Attestation, Compression, Concurrency, Shrinkage, StoreConfig
 
 STATE_SEGMENT = ".skyplane"
 """The reserved key segment under a destination's prefix. Listings and syncs leave it out."""
@@ -99,7 +99,9 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     Args:
         compare: what counts as unchanged. ``cp`` uses ALWAYS, ``sync`` EXACT.
         compression: see :class:`Compression`.
-        part_size: bytes a part; 0 lets the engine choose. It grows by itself where a store's part limit demands it.
+        part_size: bytes a part; 0 lets the engine choose. It has to be one that the destination takes (S3, GCS:
+            5 MiB to 5 GiB) and of which two fit into the buffer pool. For an object that would have more parts than the
+            destination takes (10,000) it grows by itself, which the head's log tells.
         multipart_threshold: objects of at least so many bytes are striped; 0 means twice the part size.
         concurrency: requests in flight to each store, for each gateway.
         keep_attributes: carry content headers and user metadata over.
@@ -107,6 +109,8 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         progress_timeout: seconds without any progress after which the transfer fails. While all that is left is stores
             that complete uploads, it waits for them longer: some take minutes, and say nothing meanwhile.
         max_attempts: how often one part is tried.
+        keep_uploads: a transfer that fails as a whole leaves the uploads of unfinished objects open, so that one that
+            continues it sends only what they do not hold. For whoever never does, False: they are aborted.
         verify: see :class:`Verification`.
     """
 
@@ -119,6 +123,7 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     record_source: bool = True
     progress_timeout: Annotated[float, msgspec.Meta(gt=0)] = 60.0
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 5
+    keep_uploads: bool = True
     verify: Verification = Verification.TRANSFERRED
 
 
@@ -216,6 +221,9 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     """How a transfer stands. Bytes are of original data; ``wire_bytes`` is what crossed between gateways.
 
+    ``shrinkage`` is what compression chose and saved there; None without gateways between which to compress, and with
+    ``none``.
+
     ``listing_done`` False means that ``objects_selected`` and ``bytes_selected`` still grow. ``failures`` holds the
     first few as ``(key, reason)``. ``error`` is set when the transfer as a whole failed. ``credentials_expire_at``: the
     earliest expiry among the credentials in use, which somebody must renew before then.
@@ -239,3 +247,4 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     error: str = ""
     receipt: str = ""
     credentials_expire_at: float | None = None
+    shrinkage: Shrinkage | None = None

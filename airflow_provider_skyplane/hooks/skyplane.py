@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CONN_ID = "skyplane_default"
 MIN_SECRET_CHARACTERS = 32
+_GATEWAYS = ("1", "2", "3")
 
 
 def control_secret(connection: Any) -> bytes | None:
@@ -105,10 +106,22 @@ class SkyplaneHook(BaseHook):
 
     @property
     def gateways(self) -> int:
-        """Gateways to use: the argument, else the connection's ``gateways``, else 1."""
+        """Gateways to use: the argument, else the connection's ``gateways``, else 1.
+
+        Raises:
+            AirflowException: the connection's is no number of gateways.
+        """
         if self._gateways is not None:
             return self._gateways
-        return int((self.connection and self.connection.extra_dejson.get("gateways")) or 1)
+        said = self.connection.extra_dejson.get("gateways") if self.connection is not None else None
+        if said in (None, ""):
+            return 1
+        if str(said) not in _GATEWAYS:
+            raise AirflowException(
+                f"The extra field gateways of connection {self.skyplane_conn_id!r} is {said!r}. "
+                f"Expected one of {', '.join(_GATEWAYS)}."
+            )
+        return int(said)
 
     @property
     def reachable_later(self) -> bool:
@@ -163,8 +176,7 @@ class SkyplaneHook(BaseHook):
         try:
             if not self.reachable_later:
                 return False, "The password field must hold the control secret."
-            if self.gateways < 1:
-                return False, "gateways must be at least 1."
-        except (AirflowException, ValueError) as error:
+            gateways = self.gateways
+        except AirflowException as error:
             return False, str(error)
-        return True, f"The connection is complete: {self.gateways} gateway(s)."
+        return True, f"The connection is complete: {gateways} gateway(s)."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from functools import cached_property
@@ -23,6 +24,7 @@ RUN_XCOM_KEY = "skyplane_run"
 """Under this key a deferring task leaves the dataplane's reference (no secret), for the case that its trigger dies."""
 
 _TRIGGER_DIED = "__fail__"
+_GATEWAYS = (1, 2)
 
 
 @contextlib.contextmanager
@@ -66,13 +68,15 @@ class SkyplaneBaseOperator(BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if poll_interval <= 0:
+        if not 0 < poll_interval < math.inf:
             raise ValueError("Invalid value for poll_interval. Expected value greater than 0")
         known = [member.value for member in Compression]
         if compression not in known:
             raise ValueError(f"Invalid value for compression: {compression!r}. Expected one of {', '.join(known)}")
-        if gateways is not None and gateways < 1:
-            raise ValueError("Invalid value for gateways. Expected value greater than 0")
+        if gateways is not None and gateways not in _GATEWAYS:
+            raise ValueError(
+                f"Invalid value for gateways: {gateways!r}. Expected one of {', '.join(map(str, _GATEWAYS))}"
+            )
         self.skyplane_conn_id = skyplane_conn_id
         self.gateways = gateways
         self.compression = compression
@@ -129,6 +133,8 @@ class SkyplaneBaseOperator(BaseOperator):
 
     def _complete(self, run: Run, finished: Finished) -> Any:
         try:
+            if finished.compression:
+                self.log.info("Compression: %s.", finished.compression)
             if finished.failed:
                 raise AirflowException(finished.failure_text())
             with engine_errors():

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from airflow_provider_skyplane.finished import Finished
 
 _MODES = ("copy", "sync")
-_MAX_GATEWAYS = 2
 
 
 class SkyplaneOperator(SkyplaneBaseOperator):
@@ -78,8 +77,6 @@ class SkyplaneOperator(SkyplaneBaseOperator):
             raise ValueError(f"Invalid value for mode: {mode!r}. Expected one of {', '.join(_MODES)}")
         if mode == "sync" and recursive is False:
             raise ValueError("Invalid value for recursive: a sync always is. Leave it out, or use mode='copy'")
-        if self.gateways is not None and self.gateways > _MAX_GATEWAYS:
-            raise ValueError(f"Invalid value for gateways: {self.gateways}. Expected 1 or {_MAX_GATEWAYS}")
         recursive = bool(recursive) or mode == "sync"
         here, there = (parse(uri) if _is_literal(uri) else None for uri in (source, destination))
         if here is not None:
@@ -127,8 +124,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
 
     def _result(self, finished: Finished) -> dict[str, Any]:
         summary = dataclasses.asdict(finished)
-        for only_for_failures in ("objects_failed", "failures", "error"):
-            del summary[only_for_failures]
+        for only_for_the_log in ("objects_failed", "failures", "error", "compression"):
+            del summary[only_for_the_log]
         return summary
 
 

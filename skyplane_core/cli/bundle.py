@@ -8,7 +8,7 @@ import click
 
 from skyplane_core.cli.context import Context, pass_context
 from skyplane_core.cli.exits import Exit
-from skyplane_core.cli.values import human
+from skyplane_core.units import human
 
 
 @click.group()

@@ -13,11 +13,13 @@ import click
 import msgspec
 
 from skyplane_core.cli.exits import exit_of
-from skyplane_core.cli.values import clean, human, readable
+from skyplane_core.cli.values import clean, readable
 from skyplane_core.diff import Decision
 from skyplane_core.errors import SkyplaneError
 from skyplane_core.planner.plan import Plan
+from skyplane_core.shrinkage import describe
 from skyplane_core.spec import Progress, TransferSpec, TransferState
+from skyplane_core.units import human
 
 
 class Show(Protocol):
@@ -160,6 +162,8 @@ class TextShow:
             f"{progress.objects_copied} copied, {progress.objects_skipped} skipped, {progress.objects_failed} failed"
         )
         click.echo(f"{word}: {counts}; {human(progress.bytes_copied)} {_pace(progress)}".rstrip())
+        if progress.shrinkage is not None:
+            click.echo(f"Compression: {describe(progress.shrinkage)}")
         if progress.receipt:
             click.echo(clean(f"Receipt: {progress.receipt}"))
 

@@ -76,12 +76,3 @@ def clean(text: str) -> str:
 def readable(text: str) -> str:
     """:func:`clean`, but with its lines. All but the first are indented: none can pose as words of ours."""
     return "\n  ".join(clean(line) for line in text.split("\n"))
-
-
-def human(number: float) -> str:
-    """A number of bytes for a person."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if number < 1024:
-            return f"{number:.0f} {unit}" if unit == "B" else f"{number:.1f} {unit}"
-        number /= 1024
-    return f"{number:.1f} TiB"

@@ -19,6 +19,8 @@ from skyplane_core.model import PartAck
 
 GROUP_SECONDS = 0.01
 ACK_SECONDS = 2.0
+ACK_BYTES = 128 * 1024 * 1024
+"""Acks of so many bytes are not kept waiting for their time: whoever continues would have to send them all again."""
 DELETIONS = 16
 
 
@@ -73,6 +75,8 @@ class Journal:
         self._lock = threading.Condition()
         self._urgent: list[tuple[Record, Future[None]]] = []
         self._lazy: list[Record] = []
+        self._lazy_bytes = 0
+        self._eager = False
         self._closed = self._discarding = False
         self._written: list[str] = []
         self._earlier: list[str] = []
@@ -98,9 +102,19 @@ class Journal:
         done.result()
 
     def note(self, record: BeganRecord | AckRecord | ClosedRecord) -> None:
-        """Store the record some time soon; it only saves work."""
+        """Store the record some time soon, since it only saves work.
+
+        What a transfer is, is stored at once: nobody can continue one that has left nothing.
+        """
         with self._lock:
             self._lazy.append(record)
+            self._eager = self._eager or isinstance(record, BeganRecord)
+            if self._eager:
+                self._lock.notify()
+            if isinstance(record, AckRecord):
+                self._lazy_bytes += record.ack.size
+                if self._lazy_bytes >= ACK_BYTES:
+                    self._lock.notify()
 
     def close(self, *, discard: bool) -> None:
         """Stop writing; with ``discard`` delete the journal, because the receipt now tells everything."""
@@ -117,12 +131,12 @@ class Journal:
     def _run(self) -> None:
         while True:
             with self._lock:
-                if not self._urgent and not self._closed:
+                if not self._urgent and not self._closed and not self._eager and self._lazy_bytes < ACK_BYTES:
                     self._lock.wait(ACK_SECONDS)
                 if self._urgent and not self._closed:
                     self._lock.wait(GROUP_SECONDS)
                 urgent, self._urgent = self._urgent, []
-                lazy, self._lazy = self._lazy, []
+                lazy, self._lazy, self._lazy_bytes, self._eager = self._lazy, [], 0, False
                 closed = self._closed
             if urgent or (lazy and not self._discarding):
                 self._write(urgent, lazy)

@@ -146,7 +146,7 @@ class TransferMachine:
             return []
         lost = _lost(result)
         lease = self.table.settle(result.lease_id, now, lost)
-        self.tally.wire_bytes += result.wire_bytes
+        self.tally.sent(result)
         events: list[Event] = []
         for ack in result.acks:
             events += self._on_ack(ack)
@@ -239,13 +239,17 @@ class TransferMachine:
         events.append(self._failed(state.info, destination, target.key, error))
         return events
 
-    def give_up(self, error: SkyplaneError) -> list[Event]:
-        """Fail everything that is in flight, for instance because the transfer was cancelled."""
+    def give_up(self, error: SkyplaneError, *, keep_uploads: bool = False) -> list[Event]:
+        """Fail everything that is in flight, for instance because the transfer was cancelled.
+
+        Args:
+            keep_uploads: leave open uploads, and what they hold, to a run that continues the transfer.
+        """
         events: list[Event] = []
         for number, state in list(self._objects.items()):
             for destination in list(state.targets):
                 events += self.failed(number, destination, error.record())
-        return events
+        return [event for event in events if not (keep_uploads and isinstance(event, Abort))]
 
     def _wanted(self, part: PartLease) -> bool:
         state = self._objects.get(part.object)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from skyplane_core.model import LeaseResult, Shrinkage
+from skyplane_core.shrinkage import both
 from skyplane_core.spec import Progress, TransferState
 
 SHOWN_FAILURES = 20
@@ -23,9 +25,15 @@ class Tally:
     bytes_copied: int = 0
     bytes_acked: int = 0
     wire_bytes: int = 0
+    shrinkage: Shrinkage | None = None
     retries: int = 0
     listing_done: bool = False
     failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+
+    def sent(self, result: LeaseResult) -> None:
+        """Count what a lease has cost between gateways, whatever came of it."""
+        self.wire_bytes += result.wire_bytes
+        self.shrinkage = both(self.shrinkage, result.shrinkage)
 
     def fail(self, key: str, reason: str) -> None:
         """Count a failure; the first few are named."""
@@ -51,6 +59,7 @@ class Tally:
             bytes_copied=self.bytes_copied,
             bytes_acked=self.bytes_acked,
             wire_bytes=self.wire_bytes,
+            shrinkage=self.shrinkage,
             listing_done=self.listing_done,
             failures=tuple(self.failures),
             **more,  # type: ignore[arg-type]  # the fields are checked by msgspec's caller, the head

@@ -9,8 +9,10 @@ from skyplane_core.errors import StoreRejected, UsageError
 from skyplane_core.stores.base import MIB, Capabilities
 
 DEFAULT_PART_SIZE = 16 * MIB
-POOL_SHARE = 4
+POOL_SHARE = 8
 """By default a part takes at most one in so many of the buffer pool, so that several are in flight at once."""
+PARTS_IN_POOL = 2
+"""So many of the largest parts have to fit into the buffer pool: one is read or received while another is sent."""
 
 
 class Piece(NamedTuple):
@@ -32,9 +34,10 @@ def part_size(
     """Bytes a part for an object of ``object_size``; the object's own size where a single put takes it whole.
 
     Args:
-        option: the part size that the user asked for, 0 for the default. It gives way to a store's limits and to
-            ``pool_bytes``, since a part is held whole in the pool.
+        option: the part size that the user asked for, 0 for the default. It gives way to a store's limits and to what
+            the pool can hold; what is known to be impossible is refused before (skyplane_core.settings).
         destinations: the same parts go to all of them.
+        pool_bytes: the smallest buffer pool on the way, in which a part is held whole.
         threshold: objects of at least so many bytes are striped; 0 means twice the part size.
 
     Raises:
@@ -53,11 +56,12 @@ def part_size(
     most_parts = min(store.max_parts for store in destinations)
     fewest = -(-object_size // most_parts)
     lower = max(fewest, 1, *(store.min_part_size for store in destinations))
-    upper = min(pool_bytes, *(store.max_part_size for store in destinations))
+    held = pool_bytes // PARTS_IN_POOL
+    upper = min(held, *(store.max_part_size for store in destinations))
     size = min(max(wanted, lower), upper)
     if size == fewest:
         size = min(-(-size // MIB) * MIB, upper)
-    whole_fits = object_size <= min(pool_bytes, *(store.max_single_put for store in destinations))
+    whole_fits = object_size <= min(held, *(store.max_single_put for store in destinations))
     if whole_fits and (object_size < (threshold or 2 * size) or object_size <= size or lower > upper):
         return object_size
     if lower > upper:
@@ -75,11 +79,11 @@ def cut(object_size: int, size: int) -> Iterator[Piece]:
 
 
 def _impossible(object_size: int, lower: int, upper: int, pool_bytes: int) -> StoreRejected:
-    if upper == pool_bytes:
+    if upper == pool_bytes // PARTS_IN_POOL:
         return StoreRejected(
             f"an object of {object_size} bytes needs parts of at least {lower} bytes",
-            why=f"the buffer pool has {pool_bytes} bytes, and a part is held whole",
-            next_step=f"Give the gateways a pool of at least {lower} bytes.",
+            why=f"the buffer pool has {pool_bytes} bytes, and has to hold {PARTS_IN_POOL} parts",
+            next_step=f"Give the gateways a pool of at least {PARTS_IN_POOL * lower} bytes.",
         )
     return StoreRejected(
         f"an object of {object_size} bytes needs parts of at least {lower} bytes",

@@ -6,6 +6,7 @@ import enum
 import ipaddress
 import itertools
 from collections.abc import Sequence
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
@@ -36,6 +37,17 @@ class Site(msgspec.Struct, frozen=True, omit_defaults=True):
     loopback: bool = True
     role: Role | None = None
     dials_out: bool = False
+
+
+class Shape(NamedTuple):
+    """What a plan is whatever the transfer: its kind, the gateways with the head first, and the ways between them.
+
+    A way names its gateways, reader first, and has a share of the bytes.
+    """
+
+    kind: str
+    gateways: tuple[Site, ...]
+    ways: tuple[tuple[tuple[str, ...], float], ...]
 
 
 class Price(msgspec.Struct, frozen=True):
@@ -78,7 +90,22 @@ class Plan(msgspec.Struct, frozen=True):
 
 
 def plan(spec: TransferSpec, sites: Sequence[Site], *, via: Via = Via.RELAYED, relayed_share: float = 0.5) -> Plan:
-    """The plan for ``spec`` over the gateways that there are. Every one of them is used.
+    """The plan for ``spec`` over the gateways that there are; for the rules, and what is refused, see :func:`shape`."""
+    kind, gateways, ways = shape(sites, via=via, relayed_share=relayed_share)
+    return Plan(
+        kind=kind,
+        source=spec.source.object_uri(spec.selection.prefix),
+        destinations=tuple(to.store.object_uri(to.mapping.destination) for to in spec.destinations),
+        gateways=gateways,
+        routes=tuple(
+            Route(way[0], way[1:], number, share) for number in range(len(spec.destinations)) for way, share in ways
+        ),
+        price=_price(spec, gateways),
+    )
+
+
+def shape(sites: Sequence[Site], *, via: Via = Via.RELAYED, relayed_share: float = 0.5) -> Shape:
+    """What gateways do, and the ways between them. Every one of them is used.
 
     Without roles: one gateway reads and writes; of two the first reads and the second writes; three are reader, relay
     and writer. With roles: each reader sends to each writer, over each relay where there are any. The head is the
@@ -98,7 +125,7 @@ def plan(spec: TransferSpec, sites: Sequence[Site], *, via: Via = Via.RELAYED, r
     if not 0 < relayed_share < 1:
         raise UsageError(f"a share of {relayed_share} is not between 0 and 1")
     if len(sites) == 1 and sites[0].role is None:
-        return _plan("single", spec, tuple(sites), [((sites[0].gateway_id,), 1.0)])
+        return Shape("single", tuple(sites), (((sites[0].gateway_id,), 1.0),))
     readers, relays, writers = _cast(sites)
     ways: list[tuple[tuple[str, ...], float]] = []
     if relays and via is not Via.DIRECT:
@@ -116,7 +143,7 @@ def plan(spec: TransferSpec, sites: Sequence[Site], *, via: Via = Via.RELAYED, r
     ways = _connected(ways, sites)
     kind = "direct" if not relays else "mixed" if via is Via.BOTH else "relayed"
     ordered = sorted(sites, key=lambda site: site.gateway_id != readers[0])
-    return _plan(kind, spec, tuple(ordered), ways)
+    return Shape(kind, tuple(ordered), tuple(ways))
 
 
 def single(spec: TransferSpec, site: Site) -> Plan:
@@ -177,21 +204,6 @@ def _connected(
         )
     total = sum(share for _way, share in kept)
     return [(way, share / total) for way, share in kept]
-
-
-def _plan(
-    kind: str, spec: TransferSpec, sites: tuple[Site, ...], ways: Sequence[tuple[tuple[str, ...], float]]
-) -> Plan:
-    return Plan(
-        kind=kind,
-        source=spec.source.object_uri(spec.selection.prefix),
-        destinations=tuple(to.store.object_uri(to.mapping.destination) for to in spec.destinations),
-        gateways=sites,
-        routes=tuple(
-            Route(way[0], way[1:], number, share) for number in range(len(spec.destinations)) for way, share in ways
-        ),
-        price=_price(spec, sites),
-    )
 
 
 def _price(spec: TransferSpec, sites: tuple[Site, ...]) -> Price:

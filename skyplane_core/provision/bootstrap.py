@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 MIB = 1024 * 1024
+DEFAULT_POOL_BYTES = 512 * MIB
 
 
 class Bootstrap(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -31,7 +32,7 @@ class Bootstrap(msgspec.Struct, frozen=True, omit_defaults=True):
     control_host: str = ""
     control_port: int = 0
     wire_port: int = 0
-    pool_bytes: int = 512 * MIB
+    pool_bytes: int = DEFAULT_POOL_BYTES
     expiry_seconds: float = 900.0
     log_path: str = ""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from skyplane_core.errors import UsageError
 from skyplane_core.identity import DataplaneIdentity
-from skyplane_core.planner.plan import Site
+from skyplane_core.planner.plan import Site, shape
 from skyplane_core.provision import local
 from skyplane_core.provision.base import DataplaneReference, Provisioner
 from skyplane_core.provision.hosts import in_order
@@ -40,6 +40,15 @@ def provisioner_for(config: ClientConfig, identity: DataplaneIdentity, kind: str
     raise UsageError(f"no provisioner {kind!r}", next_step=f"Known: {local.NAME}, {SSH}.")
 
 
+def check_shape(config: ClientConfig) -> None:
+    """Refuse gateways between which there is no way; none is started.
+
+    Raises:
+        UsageError: it says why, and names the gateway or the host.
+    """
+    shape(sites(config, None), via=config.via)
+
+
 def sites(config: ClientConfig, reference: DataplaneReference | None) -> list[Site]:
     """The gateways that there are, or that would be provisioned.
 
@@ -56,6 +65,7 @@ def sites(config: ClientConfig, reference: DataplaneReference | None) -> list[Si
     if config.hosts:
         hosts = in_order(config.hosts)
         return [
-            Site(f"gateway-{n}", SSH, h.region or h.target, loopback=False, role=h.role) for n, h in enumerate(hosts)
+            Site(f"gateway-{n}", SSH, h.region or h.target, loopback=False, role=h.role, dials_out=h.dials_out)
+            for n, h in enumerate(hosts)
         ]
     return [Site(f"gateway-{number}", role=role) for number, role in enumerate(config.roles())]

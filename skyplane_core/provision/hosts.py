@@ -43,6 +43,7 @@ class SshHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         role: what it does in a transfer; None: what is missing (see :func:`in_order`).
         region: for the plan.
         advertise: address at which the other gateways dial its wire port; empty: ``address``.
+        dials_out: no other gateway can dial it (a firewall, a NAT), so it dials them, whichever way the data goes.
         bind: address that the gateway listens on.
         ports: range such as ``40000-40010`` for its two ports; empty: any free ones.
         control: how the client reaches its control port. With ``ssh`` that port is open on the host's loopback alone.
@@ -70,6 +71,7 @@ class SshHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
     control: Control = Control.AUTO
     python: str = "python3"
     directory: str = ""
+    dials_out: bool = False
 
     def __post_init__(self) -> None:
         problems = {
@@ -83,6 +85,7 @@ class SshHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
             "ports": not self.ports or self.port_range,
             "python": self.python,
             "directory": not self.directory or self.directory.startswith("/"),
+            "dials_out": not (self.dials_out and self.advertise),
         }
         for field, good in problems.items():
             if not good:
@@ -125,6 +128,7 @@ _HINTS = {
     "ports": "two ports or more, such as 40000-40010",
     "python": "the name or path of an interpreter",
     "directory": "an absolute path",
+    "dials_out": "nobody dials it, so give no advertise",
 }
 
 
@@ -183,6 +187,7 @@ def read_hosts(path: Path) -> tuple[SshHost, ...]:
 def in_order(hosts: Sequence[SshHost]) -> tuple[SshHost, ...]:
     """The hosts as a dataplane uses them: readers first, because the first gateway is the head.
 
+    Of several readers, those that can be dialled come first, as the head has to be.
     Several may have the same role. Where none has one, up to three are told by their place (see
     :func:`skyplane_core.planner.plan.plan`). Where some have, one without becomes the reader or writer that is missing.
 
@@ -212,7 +217,7 @@ def in_order(hosts: Sequence[SshHost]) -> tuple[SshHost, ...]:
             raise UsageError(
                 "it is open what a host does", where=host.label, next_step="Make it a reader, a relay or a writer."
             )
-    return tuple(sorted(cast, key=lambda host: _ORDER.index(host.role or Role.RELAY)))
+    return tuple(sorted(cast, key=lambda host: (_ORDER.index(host.role or Role.RELAY), host.dials_out)))
 
 
 _ORDER = (Role.READER, Role.RELAY, Role.WRITER)

@@ -166,6 +166,7 @@ class SshProvisioner:
             ssh=host.target,
             directory=started.directory,
             region=host.region,
+            dials_out=host.dials_out,
         )
 
     def _bootstrap(self, gateway_id: str, host: SshHost, ports: tuple[int, int]) -> Bootstrap:

@@ -12,7 +12,7 @@ Every call may be repeated: reads are pinned to a version, writes to a part numb
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol, runtime_checkable
 
 import msgspec
@@ -30,6 +30,12 @@ MIB = 1024 * 1024
 NEXT_FOR_MISSING = (
     "Check the name; keys are case-sensitive. For all objects under a prefix copy with -r (recursive=True)."
 )
+
+
+Landed = Callable[[int], None]
+"""Told by a reading thread that so many bytes, from the buffer's beginning on, are there."""
+LANDING = 512 * 1024
+"""Bytes that are read before whoever wants to look at them is told: few enough to be in the core's own cache."""
 
 
 class Capabilities(msgspec.Struct, frozen=True):
@@ -71,11 +77,21 @@ class ReadResult(msgspec.Struct, frozen=True):
 class DataPath(Protocol):
     """Part bytes of one store, for one thread."""
 
-    def read_into(self, key: str, version: str, offset: int, buffer: memoryview, *, whole: bool = False) -> ReadResult:
+    def read_into(
+        self,
+        key: str,
+        version: str,
+        offset: int,
+        buffer: memoryview,
+        *,
+        whole: bool = False,
+        landed: Landed | None = None,
+    ) -> ReadResult:
         """Fill ``buffer`` completely with the object's bytes from ``offset``; an empty buffer reads none.
 
         Args:
             whole: these are all bytes of the object. A store that shows checksums only then is asked for all.
+            landed: told every so often how much of ``buffer`` is filled, while the last of it is still in a cache.
 
         Raises:
             SourceChanged: the object is no longer at ``version`` (or is gone).

@@ -16,7 +16,7 @@ from skyplane_core.errors import (
 )
 from skyplane_core.model import Attestation, ObjectAttributes, Precondition, Stored, StoredPart
 from skyplane_core.stores import gcs_wire as wire
-from skyplane_core.stores.base import ReadResult
+from skyplane_core.stores.base import Landed, ReadResult
 from skyplane_core.stores.gcs_calls import GcsCalls, open_http
 from skyplane_core.stores.http_data import DATA_TIMEOUT, Answer, HttpData
 
@@ -39,6 +39,7 @@ class GcsData:
         buffer: memoryview,
         *,
         whole: bool = False,  # noqa: ARG002 - the protocol's
+        landed: Landed | None = None,
     ) -> ReadResult:
         """As the protocol says. ``crc32c`` is over the whole object as stored, whatever range was asked for."""
         target = wire.xml_target(self._bucket, key, generation=version)
@@ -57,7 +58,7 @@ class GcsData:
             )
         else:
             headers["Range"] = f"bytes={offset}-{offset + len(buffer) - 1}"
-            answer = self._get(key, target, headers, buffer)
+            answer = self._get(key, target, headers, buffer, landed)
         if answer.headers.defects:
             # A metadata name that is no header name is not among the headers; the JSON API has it. The version is
             # pinned by the request, and the status said that it is the range.
@@ -117,9 +118,10 @@ class GcsData:
     def close(self) -> None:
         self._http.close()
 
-    def _get(self, key: str, target: str, headers: dict[str, str], buffer: memoryview) -> Answer:
+    def _get(self, key: str, target: str, headers: dict[str, str], buffer: memoryview, landed: Landed | None) -> Answer:
+        request = self._calls.request("GET", target, headers)
         try:
-            answer = self._http.get_into(self._calls.request("GET", target, headers), buffer, expect=(206,))
+            answer = self._http.get_into(request, buffer, expect=(206,), landed=landed)
         except StoreUnavailable as error:
             raise StoreUnavailable(
                 _READ, where=self._calls.where(key), why=error.why, next_step=error.next_step

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import socket
 
+from skyplane_core.stores.base import LANDING, Landed
 from skyplane_core.stores.http_head import HEAD_LIMIT, BadAnswerError, Head, parse
 
 _BUFFER = 16 * 1024
@@ -44,8 +45,11 @@ class Incoming:
                 return head
         raise BadAnswerError("interim answers without end")
 
-    def fill(self, head: Head, buffer: memoryview) -> None:
+    def fill(self, head: Head, buffer: memoryview, landed: Landed | None = None) -> None:
         """Read a body that must fill ``buffer`` exactly.
+
+        Args:
+            landed: see :meth:`skyplane_core.stores.base.DataPath.read_into`.
 
         Raises:
             BadAnswerError: it is shorter or longer.
@@ -54,12 +58,15 @@ class Incoming:
         if head.length is not None and head.length != wanted:
             raise BadAnswerError(f"{head.length} bytes announced, {wanted} asked for")
         read = self.some if head.length is not None else _Unmeasured(self, chunked=head.chunked).some
-        got = 0
+        got = told = 0
         while got < wanted:
-            count = read(buffer[got:])
+            count = read(buffer[got : told + LANDING] if landed else buffer[got:])
             if not count:
                 raise BadAnswerError(f"the body ended after {got} of {wanted} bytes")
             got += count
+            if landed and got - told >= LANDING:
+                landed(got)
+                told = got
         # Among lines that are no headers may have been the length; then waiting for the end could take for ever.
         if head.length is None and not head.headers.defects and read(memoryview(bytearray(1))):
             raise BadAnswerError(f"more than the {wanted} bytes asked for")

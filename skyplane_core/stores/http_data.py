@@ -15,6 +15,7 @@ from typing import NamedTuple, NoReturn
 from urllib.parse import SplitResult, urlsplit
 
 from skyplane_core.errors import StoreRejected, StoreUnavailable, UsageError
+from skyplane_core.stores.base import Landed
 from skyplane_core.stores.http_answer import Incoming
 from skyplane_core.stores.http_head import BadAnswerError, Head, Headers
 
@@ -79,7 +80,14 @@ class HttpData:
         self._socket: socket.socket | None = None
         self._incoming: Incoming | None = None
 
-    def get_into(self, request: Request, buffer: memoryview, *, expect: tuple[int, ...] = (200, 206)) -> Answer:
+    def get_into(
+        self,
+        request: Request,
+        buffer: memoryview,
+        *,
+        expect: tuple[int, ...] = (200, 206),
+        landed: Landed | None = None,
+    ) -> Answer:
         """Send ``request`` without a body and read the answer's body into ``buffer``, which it must fill exactly.
 
         With a status outside ``expect`` the buffer is untouched and the body, up to :data:`ANSWER_LIMIT`, is in the
@@ -88,7 +96,7 @@ class HttpData:
         try:
             head, incoming = self._exchange(request, b"")
             if head.status in expect:
-                incoming.fill(head, buffer)
+                incoming.fill(head, buffer, landed)
                 body = b""
             else:
                 body = incoming.body(head, ANSWER_LIMIT)

@@ -139,9 +139,10 @@ class LocalStore:
                 # A completion that was interrupted after its rename.
                 stored = self._completed_before(path, size, crc32c, where)
             else:
-                upload.check(tuple(parts), size)
+                taken = tuple(parts)
+                upload.check(taken, size)
                 local_source.seal(upload.object_path)
-                local_upload.flush_and_read_back(upload.object_path, size, crc32c, where)
+                upload.settle(taken, size, crc32c)
                 local_upload.publish(upload.object_path, path, precondition, where)
                 stored = stored_at(path, size, crc32c)
             upload.remove()

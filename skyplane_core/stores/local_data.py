@@ -6,14 +6,13 @@ import os
 
 from skyplane_core.errors import (
     BucketNotFound,
-    ChecksumMismatch,
     PreconditionFailed,
     SourceChanged,
     StoreRejected,
 )
 from skyplane_core.model import Attestation, ObjectAttributes, Precondition, StoreConfig, Stored, StoredPart
 from skyplane_core.stores import local_source, local_upload
-from skyplane_core.stores.base import ReadResult
+from skyplane_core.stores.base import LANDING, Landed, ReadResult
 from skyplane_core.stores.local_listing import version_of
 from skyplane_core.stores.local_paths import make_parents, mapped, path_of
 
@@ -33,6 +32,7 @@ class LocalData:
         buffer: memoryview,
         *,
         whole: bool = False,  # noqa: ARG002 - the protocol's
+        landed: Landed | None = None,
     ) -> ReadResult:
         where = self._config.object_uri(key)
         path = path_of(self._root, key, where)
@@ -47,7 +47,7 @@ class LocalData:
         try:
             with mapped(where):
                 _check_version(descriptor, version, where)
-                _fill(descriptor, offset, buffer, where)
+                _fill(descriptor, offset, buffer, where, landed)
                 # Once more, because a file can be written in place while it is read.
                 _check_version(descriptor, version, where)
         finally:
@@ -72,14 +72,14 @@ class LocalData:
             else:
                 prepared = local_upload.temporary_file(self._root)
                 try:
-                    descriptor = os.open(prepared, os.O_WRONLY)
+                    descriptor = os.open(prepared, os.O_RDWR)
                     try:
-                        local_upload.write_at(descriptor, data, 0)
+                        local_upload.write_and_read_back(descriptor, data, 0, crc32c, where)
                     finally:
                         os.close(descriptor)
                     local_source.note(prepared, attributes)
                     local_source.seal(prepared)
-                    local_upload.flush_and_read_back(prepared, len(data), crc32c, where)
+                    local_upload.flush(prepared, len(data))
                     local_upload.publish(prepared, path, precondition, where)
                 finally:
                     if os.path.lexists(prepared):
@@ -89,16 +89,7 @@ class LocalData:
     def put_part(
         self, key: str, upload_id: str, number: int, offset: int, data: memoryview, *, crc32c: int
     ) -> StoredPart:
-        from awscrt.checksums import crc32c as compute
-
         where = self._config.object_uri(key)
-        seen = compute(data)
-        if seen != crc32c:
-            raise ChecksumMismatch(
-                "the part's bytes are not those of its checksum",
-                where=f"{where} part {number}",
-                why=f"CRC32C {seen:08x}, expected {crc32c:08x}",
-            )
         with mapped(where):
             return local_upload.Upload(self._root, key, upload_id, where).write_part(number, offset, data, crc32c)
 
@@ -134,13 +125,15 @@ def _check_version(descriptor: int, version: str, where: str) -> None:
         raise _changed(where, f"asked for {version}, found {seen}")
 
 
-def _fill(descriptor: int, offset: int, buffer: memoryview, where: str) -> None:
+def _fill(descriptor: int, offset: int, buffer: memoryview, where: str, landed: Landed | None) -> None:
     done = 0
     while done < len(buffer):
-        count = os.preadv(descriptor, [buffer[done:]], offset + done)
+        count = os.preadv(descriptor, [buffer[done : done + LANDING] if landed else buffer[done:]], offset + done)
         if not count:
             raise _changed(where, f"it ends at byte {offset + done}")
         done += count
+        if landed:
+            landed(done)
 
 
 def _changed(where: str, why: str) -> SourceChanged:

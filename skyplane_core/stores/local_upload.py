@@ -1,19 +1,23 @@
 """Writes to a local directory: prepared under ``.skyplane/uploads``, read back, then made visible by one rename.
 
-An upload is a directory ``<id>/`` with ``key`` (the key), ``object`` (the bytes, each part at its offset) and an
-empty file for each part, whose name tells number, offset, size and CRC32C. A part's record is made after its
-bytes. None of this is flushed before completion: after a power cut, the read-back finds what is missing.
+An upload is a directory ``<id>/`` with ``key`` (the key), ``boot`` (the start of this machine that it began in),
+``object`` (the bytes, each part at its offset) and an empty file for each part, whose name tells number, offset, size
+and CRC32C. A part's record is made after its bytes were written and read back. None of this is flushed before
+completion: if the machine has started anew since, all is read once more, which finds what a power cut has taken.
 """
 
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import re
 import shutil
 import uuid
 from collections.abc import Iterator
 
+from skyplane_core.checksum import combined_crc32c
+from skyplane_core.checksum import crc32c as checksum_of
 from skyplane_core.errors import ChecksumMismatch, PreconditionFailed, StoreRejected, UploadNotFound
 from skyplane_core.model import ObjectAttributes, Precondition, StoredPart
 from skyplane_core.stores import local_source
@@ -22,7 +26,7 @@ from skyplane_core.stores.local_paths import UPLOADS, make_parents, sync_directo
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _PART = re.compile(r"part-(\d+)-(\d+)-(\d+)-([0-9a-f]{8})")
-_READ_BACK_SIZE = 1024 * 1024
+_READ_BACK_SIZE = 512 * 1024
 
 
 class Upload:
@@ -42,13 +46,13 @@ class Upload:
     def write_part(self, number: int, offset: int, data: memoryview, crc32c: int) -> StoredPart:
         """Write a part's bytes and its record; an older record of the same number goes."""
         try:
-            descriptor = os.open(self.object_path, os.O_WRONLY)
+            descriptor = os.open(self.object_path, os.O_RDWR)
         except FileNotFoundError as error:
             raise UploadNotFound(
                 "the upload is not open", where=self.where, why="it was completed or aborted"
             ) from error
         try:
-            write_at(descriptor, data, offset)
+            write_and_read_back(descriptor, data, offset, crc32c, f"{self.where} part {number}")
         finally:
             os.close(descriptor)
         part = StoredPart(number, f"{offset}-{len(data)}-{crc32c:08x}", len(data), crc32c)
@@ -84,6 +88,27 @@ class Upload:
         if end != size:
             raise StoreRejected("the parts do not make up the object", where=self.where, why=f"{end} of {size} bytes")
 
+    def settle(self, parts: tuple[StoredPart, ...], size: int, crc32c: int) -> None:
+        """Cut the object to ``size``, make it durable, and see that it has ``crc32c``.
+
+        By what its parts had when they were read back; after another start of the machine by reading it all.
+
+        Raises:
+            ChecksumMismatch: it holds other bytes.
+        """
+        flush(self.object_path, size)
+        began = _text_in(os.path.join(self.directory, "boot"))
+        if began and began == boot_id():
+            seen_size, seen = size, combined_crc32c((part.crc32c or 0, part.size) for part in parts)
+        else:
+            seen_size, seen = checksum(self.object_path)
+        if (seen_size, seen) != (size, crc32c):
+            raise ChecksumMismatch(
+                "the file holds other bytes than were sent",
+                where=self.where,
+                why=f"{seen_size} bytes with CRC32C {seen:08x}, expected {size} with {crc32c:08x}",
+            )
+
     def remove(self) -> None:
         """Drop the upload, whatever is left of it; its key goes last, so that this can be repeated."""
         for name in os.listdir(self.directory):
@@ -99,6 +124,8 @@ def create(root: str, key: str, attributes: ObjectAttributes) -> str:
     os.makedirs(directory)
     with open(os.path.join(directory, "object"), "xb"):
         pass
+    with open(os.path.join(directory, "boot"), "xb") as file:
+        file.write(boot_id().encode())
     with open(os.path.join(directory, "key"), "xb") as file:
         file.write(key.encode())
     local_source.note(os.path.join(directory, "object"), attributes)
@@ -124,21 +151,34 @@ def temporary_file(root: str) -> str:
     return path
 
 
-def write_at(descriptor: int, data: memoryview, offset: int) -> None:
-    """Write all of ``data`` at ``offset``."""
-    done = 0
-    while done < len(data):
-        done += os.pwrite(descriptor, data[done:], offset + done)
+def write_and_read_back(descriptor: int, data: memoryview, offset: int, crc32c: int, where: str) -> None:
+    """Write all of ``data`` at ``offset``, and see that the file now has ``crc32c`` there.
 
-
-def flush_and_read_back(path: str, size: int, crc32c: int, where: str) -> None:
-    """Cut the file to ``size``, make it durable and compare its checksum with ``crc32c``.
-
-    The pages are dropped first, so that a file system on a device is read from the device.
+    Piece by piece, so that what is read back is still in the core's cache: it is what the operating system took, and
+    the device may yet lose. That it does not is what :func:`flush` asks of it.
 
     Raises:
         ChecksumMismatch: it holds other bytes.
     """
+    view = memoryview(bytearray(min(_READ_BACK_SIZE, len(data))))
+    seen = 0
+    for start in range(0, len(data), _READ_BACK_SIZE):
+        piece = data[start : start + _READ_BACK_SIZE]
+        done = 0
+        while done < len(piece):
+            done += os.pwrite(descriptor, piece[done:], offset + start + done)
+        done = 0
+        while done < len(piece) and (count := os.preadv(descriptor, [view[done : len(piece)]], offset + start + done)):
+            done += count
+        seen = checksum_of(view[:done], seen)
+    if seen != crc32c:
+        raise ChecksumMismatch(
+            "what was written reads back differently", where=where, why=f"CRC32C {seen:08x}, expected {crc32c:08x}"
+        )
+
+
+def flush(path: str, size: int) -> None:
+    """Cut the file to ``size`` and make it durable. Its pages are dropped: who reads it next, reads the device."""
     descriptor = os.open(path, os.O_RDWR)
     try:
         if os.fstat(descriptor).st_size > size:
@@ -146,24 +186,28 @@ def flush_and_read_back(path: str, size: int, crc32c: int, where: str) -> None:
         os.fsync(descriptor)
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-        seen_size, seen = _checksum(descriptor)
     finally:
         os.close(descriptor)
-    if (seen_size, seen) != (size, crc32c):
-        raise ChecksumMismatch(
-            "the file reads back differently",
-            where=where,
-            why=f"{seen_size} bytes with CRC32C {seen:08x}, expected {size} with {crc32c:08x}",
-        )
 
 
 def checksum(path: str) -> tuple[int, int]:
     """Size and CRC32C of a file's bytes."""
+    view = memoryview(bytearray(_READ_BACK_SIZE))
+    value = offset = 0
     descriptor = os.open(path, os.O_RDONLY)
     try:
-        return _checksum(descriptor)
+        while count := os.preadv(descriptor, [view], offset):
+            value = checksum_of(view[:count], value)
+            offset += count
     finally:
         os.close(descriptor)
+    return offset, value
+
+
+@functools.cache
+def boot_id() -> str:
+    """A name for this start of this machine; empty where the system has none."""
+    return _text_in("/proc/sys/kernel/random/boot_id") or ""
 
 
 def publish(prepared: str, path: str, precondition: Precondition, where: str) -> None:
@@ -212,19 +256,12 @@ def current_version(path: str) -> str:
 
 
 def _key_in(directory: str) -> str | None:
+    return _text_in(os.path.join(directory, "key"))
+
+
+def _text_in(path: str) -> str | None:
     try:
-        with open(os.path.join(directory, "key"), "rb") as file:
+        with open(path, "rb") as file:
             return file.read().decode()
     except (FileNotFoundError, NotADirectoryError):
         return None
-
-
-def _checksum(descriptor: int) -> tuple[int, int]:
-    from awscrt.checksums import crc32c
-
-    view = memoryview(bytearray(_READ_BACK_SIZE))
-    value = offset = 0
-    while count := os.preadv(descriptor, [view], offset):
-        value = crc32c(view[:count], value)
-        offset += count
-    return offset, value

@@ -16,7 +16,7 @@ from skyplane_core.errors import (
 )
 from skyplane_core.model import Attestation, ObjectAttributes, Precondition, StoreConfig, Stored, StoredPart
 from skyplane_core.stores import s3_attributes, s3_errors, s3_servers, s3_version
-from skyplane_core.stores.base import ReadResult
+from skyplane_core.stores.base import Landed, ReadResult
 from skyplane_core.stores.http_data import DATA_TIMEOUT, Answer, HttpData, Request
 from skyplane_core.stores.http_head import Headers
 from skyplane_core.stores.s3_sign import DEFAULT_REGION, UNSIGNED_PAYLOAD, address, payload_may_be_unsigned, sign
@@ -35,7 +35,16 @@ class S3Data:
         self._unsigned = payload_may_be_unsigned(self._address.endpoint_url)
         self._http = HttpData(self._address.endpoint_url, verify=config.verify, timeout=DATA_TIMEOUT)
 
-    def read_into(self, key: str, version: str, offset: int, buffer: memoryview, *, whole: bool = False) -> ReadResult:
+    def read_into(
+        self,
+        key: str,
+        version: str,
+        offset: int,
+        buffer: memoryview,
+        *,
+        whole: bool = False,
+        landed: Landed | None = None,
+    ) -> ReadResult:
         where = self._config.object_uri(key)
         headers = {"x-amz-checksum-mode": "ENABLED"}
         query = {}
@@ -49,7 +58,7 @@ class S3Data:
             # S3 shows an object's checksum in the answer to a GET of all of it, and not of a range.
             if not whole:
                 headers["Range"] = f"bytes={offset}-{offset + len(buffer) - 1}"
-            answer = self._http.get_into(self._signed("GET", key, query, headers), buffer)
+            answer = self._http.get_into(self._signed("GET", key, query, headers), buffer, landed=landed)
         else:
             # No range selects zero bytes, and a GET would send the object.
             answer = self._http.send(self._signed("HEAD", key, query, headers))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from skyplane_core.errors import ObjectNotFound, SourceChanged, StoreError
-from skyplane_core.stores.base import DataPath, ObjectStore
+from skyplane_core.stores.base import LANDING, DataPath, ObjectStore
 from tests.conformance.conftest import Put
 
 CONTENT = os.urandom(3_000_017)
@@ -22,6 +22,22 @@ def test_a_range_fills_the_buffer_exactly(store: ObjectStore, data: DataPath, pu
     room = bytearray(b"." * (size + 2))
     data.read_into("object", version, offset, memoryview(room)[1 : size + 1])
     assert bytes(room) == b"." + CONTENT[offset : offset + size] + b"."
+
+
+def test_what_has_landed_is_there_and_is_told_in_order(data: DataPath, put: Put) -> None:
+    version = put("object", CONTENT).version
+    buffer = bytearray(len(CONTENT))
+    told: list[int] = []
+
+    def landed(end: int) -> None:
+        assert bytes(buffer[:end]) == CONTENT[:end]
+        told.append(end)
+
+    data.read_into("object", version, 0, memoryview(buffer), whole=True, landed=landed)
+    assert bytes(buffer) == CONTENT
+    assert told == sorted(set(told))
+    # Often enough for a core's cache.
+    assert all(later - earlier <= 2 * LANDING for earlier, later in zip([0, *told], [*told, len(CONTENT)], strict=True))
 
 
 def test_a_connection_serves_read_after_read(data: DataPath, put: Put) -> None:

@@ -22,7 +22,7 @@ class Job(msgspec.Struct):
     spec: TransferSpec
     source: StoreConfig
     destination: StoreConfig
-    gateways: int
+    layout: str
     pool_bytes: int
     control_secret: bytes
 
@@ -36,7 +36,7 @@ def main() -> None:
     job = msgspec.json.decode(base64.b64decode(sys.stdin.readline()), type=Job)
     prepared = Prepared(job.spec, job.source, (job.destination,))
     check(prepared)
-    config = ClientConfig(gateways=job.gateways, pool_bytes=job.pool_bytes, control_secret=job.control_secret)
+    config = ClientConfig(layout=job.layout, pool_bytes=job.pool_bytes, control_secret=job.control_secret)
     plane = SkyplaneClient(config).dataplane()
     plane.provision()
     say(msgspec.json.encode(plane.reference))

@@ -12,6 +12,7 @@ import pytest
 from skyplane_core.testing.faultproxy import TO_CLIENT, TO_SERVER, FaultProxy, ProxyFault
 from skyplane_core.testing.objectserver import ObjectServer
 from tests.faults import connections
+from tests.faults.cases import SINGLE, TWO
 from tests.faults.connections import Broken
 from tests.faults.world import OPTIONS, PATIENCE, World, dataplane, until
 
@@ -67,7 +68,7 @@ def test_between_gateway_and_store(store_connection: Broken, world: Callable[...
     fault, side = store_connection.fault, store_connection.where
     with (
         FaultProxy(address(here.source if side == "source" else here.destination), fault) as proxy,
-        dataplane(1 + store_connection.seed % 2) as (plane, _wire),
+        dataplane((SINGLE, TWO)[store_connection.seed % 2]) as (plane, _wire),
     ):
         prepared = here.prepare(**{side: url(proxy)})
         with stall_ends(proxy, fault):

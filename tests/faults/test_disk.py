@@ -11,7 +11,7 @@ import pytest
 
 from skyplane_core.client import Location, SkyplaneClient
 from skyplane_core.model import StoreConfig
-from tests.faults.cases import LARGE, MIB
+from tests.faults.cases import LARGE, MIB, SINGLE, TWO
 from tests.faults.world import OPTIONS, PATIENCE, World, dataplane
 
 ROOM = 20 * MIB
@@ -37,20 +37,20 @@ def more_room(place: Path) -> Iterator[None]:
     yield
 
 
-@pytest.mark.parametrize("gateways", [1, 2])
-def test_a_full_disk(gateways: int, disk: Path, world: Callable[..., World]) -> None:
+@pytest.mark.parametrize("layout", [SINGLE, TWO], ids=["one-gateway", "two"])
+def test_a_full_disk(layout: str, disk: Path, world: Callable[..., World]) -> None:
     here = world()
     source = Location(here.store(here.source), "p/")
     target = Location(StoreConfig("local", str(disk)), "")
     prepared = SkyplaneClient().prepare(source, target, recursive=True, options=OPTIONS)
-    with dataplane(gateways) as (plane, _proxy):
+    with dataplane(layout) as (plane, _proxy):
         result = plane.submit(prepared).wait(timeout=PATIENCE)
     here.failures_named(result)
     assert f"p/{LARGE}" in dict(result.progress.failures)
     assert "space" in dict(result.progress.failures)[f"p/{LARGE}"]
     assert LARGE not in files(disk)
     assert all(body == here.origin[name] for name, body in files(disk).items())
-    with more_room(disk), dataplane(gateways) as (plane, _proxy):
+    with more_room(disk), dataplane(layout) as (plane, _proxy):
         again = SkyplaneClient().prepare(
             source, target, mode="sync", transfer_id=prepared.spec.transfer_id, options=None
         )

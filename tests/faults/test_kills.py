@@ -17,15 +17,19 @@ from skyplane_core.dataplane import Dataplane
 from skyplane_core.errors import GatewayError
 from skyplane_core.prepare import Prepared
 from skyplane_core.provision.base import DataplaneReference
-from skyplane_core.testing.faultproxy import FaultProxy, ProxyFault
+from skyplane_core.testing.faultproxy import TO_SERVER, FaultProxy, ProxyFault
 from skyplane_core.testing.objectserver import Fault, Faults
 from skyplane_core.tracker import Tracker
 from tests.faults import cases
-from tests.faults.cases import LARGE, MIB, Kill
+from tests.faults.cases import HANDSHAKE_BYTES, LARGE, LATER, MIB, Kill
 from tests.faults.client_process import Job
-from tests.faults.world import CONTROL_SECRET, OPTIONS, PATIENCE, World, bodies, dataplane, kill, until
+from tests.faults.world import CONTROL_SECRET, OPTIONS, PATIENCE, PLACES, World, bodies, dataplane, kill, until
 
 ROOT = Path(__file__).resolve().parents[2]
+
+KILL_OPTIONS = msgspec.structs.replace(OPTIONS, progress_timeout=15.0)
+"""So long a transfer hopes for its only writer or relay to come back. What the test does while nothing moves takes a
+few seconds, and a lost reader is noticed in five."""
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -36,9 +40,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 def test_kill(case: Kill, world: Callable[..., World]) -> None:
     here = world(case.pair, case.seed)
-    # A head whose writer is gone gives up sooner with fewer attempts; what it says stays the same.
-    attempts = 2 if case.role == "writer" else OPTIONS.max_attempts
-    prepared = here.prepare(options=msgspec.structs.replace(OPTIONS, max_attempts=attempts))
+    prepared = here.prepare(options=KILL_OPTIONS)
     with client(case, here, prepared) as (plane, proxy, begin, end):
         tracker = begin()
         reach(case, here, proxy)
@@ -62,14 +64,18 @@ def test_kill(case: Kill, world: Callable[..., World]) -> None:
     here.visible()
     sent = here.parts_sent
     if not finished or case.changed:
-        here.resume(prepared, gateways=case.gateways)
+        here.resume(prepared, case.layout)
     here.assert_exact()
     here.assert_others_untouched()
-    here.assert_closed(lost_answers=case.point.orphans if case.role != "client" else 0)
+    here.assert_closed(lost_answers=case.point.orphans if case.role in ("head", "writer") else 0)
     if not case.changed:
         # What is known to be stored is not sent again; the rest was in flight, or acknowledged too lately to be noted.
-        expected = here.parts if case.role == "client" else sent + here.parts - known
+        before = here.parts if finished else sent
+        expected = here.parts if case.role == "client" else before + here.parts - known
         assert here.parts_sent <= expected + here.parts // 20
+        if case.only_reader_sends:
+            # The killed reader did hold one: it was stored, nobody heard of it, and the first reader sent it again.
+            assert here.parts_sent > here.parts
 
 
 def reach(case: Kill, here: World, proxy: FaultProxy) -> None:
@@ -77,29 +83,40 @@ def reach(case: Kill, here: World, proxy: FaultProxy) -> None:
     if case.point.side == "wire":
         until(lambda: proxy.struck, case.point.name)
     else:
-        (here.source if case.point.side == "source" else here.destination).wait_held(seconds=PATIENCE)
+        assert isinstance(case.fault, Fault)
+        server = here.source if case.point.side == "source" else here.destination
+        server.wait_held(case.fault.times or 1, seconds=PATIENCE)
 
 
 def outcome(case: Kill, here: World, tracker: Tracker) -> bool:
-    """Whether the transfer that lost somebody ended well; where it did not, it says so."""
+    """Whether the transfer that lost somebody ended well; where it did not, it says so, and names who is missing."""
     if case.role == "head":
         with pytest.raises(GatewayError):
             tracker.wait(timeout=PATIENCE)
         return False
     result = tracker.wait(timeout=PATIENCE)
+    if case.role == "writer" or (case.role == "relay" and not case.point.arrived):
+        assert not result.ok, "it ended well without its only way to the destination"
     if not result.ok:
         here.failures_named(result)
-        assert case.role != "client" or case.changed, result.progress
+        assert case.role not in ("client", "reader") or case.changed, result.progress
+    if not result.ok and case.role in ("writer", "relay"):
+        progress = result.progress
+        if case.changed and not progress.error:
+            # Nothing was missing but the object that was replaced, which failed by its own name before that.
+            assert [key for key, _why in progress.failures] == [f"p/{LARGE}"], progress
+        else:
+            assert f"gateway-{PLACES[case.role](case.gateways)}" in progress.error, progress
     return result.ok
 
 
 def arm(case: Kill, here: World, proxy: FaultProxy) -> None:
-    fault = case.point.fault
-    if isinstance(fault, ProxyFault):
-        proxy.add(fault)
+    if isinstance(case.fault, ProxyFault):
+        proxy.add(case.fault)
     else:
-        assert isinstance(fault, Fault)
-        (here.source if case.point.side == "source" else here.destination).set_faults(Faults(fault))
+        (here.source if case.point.side == "source" else here.destination).set_faults(Faults(case.fault))
+    if case.only_reader_sends:
+        proxy.add(ProxyFault("stall", TO_SERVER, at=HANDSHAKE_BYTES, connections=LATER))
 
 
 Begin = Callable[[], Tracker]
@@ -110,12 +127,12 @@ End = Callable[[], None]
 def client(case: Kill, here: World, prepared: Prepared) -> Iterator[tuple[Dataplane, FaultProxy, Begin, End]]:
     """Gateways with a client: this process, or one that can be killed."""
     if case.role != "client":
-        with dataplane(case.gateways) as (plane, proxy):
+        with dataplane(case.layout, proxied=case.proxied, dialler=case.dialler) as (plane, proxy):
             arm(case, here, proxy)
             yield plane, proxy, lambda: plane.submit(prepared), lambda: None
         return
     pool = 96 * MIB
-    job = Job(prepared.spec, prepared.source, prepared.destinations[0], case.gateways, pool, CONTROL_SECRET)
+    job = Job(prepared.spec, prepared.source, prepared.destinations[0], case.layout, pool, CONTROL_SECRET)
     process = subprocess.Popen(
         [sys.executable, "-m", "tests.faults.client_process"],
         stdin=subprocess.PIPE,

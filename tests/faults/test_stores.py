@@ -28,7 +28,7 @@ def test_passing_trouble_is_ridden_out(trouble: Trouble, world: Callable[..., Wo
     here = world(trouble.pair)
     server = here.source if trouble.side == "source" else here.destination
     server.set_faults(trouble.faults)
-    with dataplane(2) as (plane, _proxy):
+    with dataplane() as (plane, _proxy):
         result = plane.submit(here.prepare()).wait(timeout=PATIENCE)
     assert sum(server.statistics["faults_fired"]) > 0
     result.raise_for_state()
@@ -45,7 +45,7 @@ def test_credentials_that_expire_fail_the_transfer_by_name_and_fresh_ones_finish
     operation = "GetObject" if side == "source" else "UploadPart"
     server.set_faults(Faults(Fault(operation, "expire", nth=(4,), key="*/large")))
     prepared = here.prepare()
-    with dataplane(2) as (plane, _proxy):
+    with dataplane() as (plane, _proxy):
         result = plane.submit(prepared).wait(timeout=PATIENCE)
     here.failures_named(result)
     here.grant(server)

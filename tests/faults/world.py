@@ -21,14 +21,19 @@ from skyplane_core.spec import Compare, TransferOptions, TransferState
 from skyplane_core.testing.faultproxy import FaultProxy
 from skyplane_core.testing.objectserver import ObjectServer
 from skyplane_core.tracker import Result, Tracker
-from tests.faults.cases import LARGE, MIB, PART
+from tests.faults.cases import LARGE, MIB, PART, TWO
 from tests.faults.readers import ACCESS, REGION, SECRET, TOKEN, reader
 
 PATIENCE = 120.0
 """Seconds within which anything that a test waits for has to come, on a busy machine as well."""
 CONTROL_SECRET = b"a control secret for the fault campaign, long enough"
 STATE = "/.skyplane/"
-PLACES: dict[str, Callable[[int], int]] = {"head": lambda _count: 0, "writer": lambda count: count - 1}
+PLACES: dict[str, Callable[[int], int]] = {
+    "head": lambda _count: 0,
+    "reader": lambda _count: 1,
+    "relay": lambda _count: 1,
+    "writer": lambda count: count - 1,
+}
 """Which gateway of a dataplane of so many has a role."""
 
 OPTIONS = TransferOptions(
@@ -135,10 +140,10 @@ class World:
             check(prepared)
         return prepared
 
-    def resume(self, prepared: Prepared, gateways: int = 2) -> Result:
+    def resume(self, prepared: Prepared, layout: str = TWO) -> Result:
         """Continue with a new client on new gateways, which must end well."""
         again = self.prepare(again=prepared.spec.transfer_id)
-        with dataplane(gateways) as (plane, _proxy):
+        with dataplane(layout) as (plane, _proxy):
             result = plane.submit(again).wait(timeout=PATIENCE)
         result.raise_for_state()
         return result
@@ -235,29 +240,36 @@ class World:
 
 @contextlib.contextmanager
 def dataplane(
-    gateways: int = 2, plane: Dataplane | None = None, pool_bytes: int = 96 * MIB
+    layout: str = TWO,
+    plane: Dataplane | None = None,
+    pool_bytes: int = 96 * MIB,
+    *,
+    proxied: str = "writer",
+    dialler: int | None = None,
 ) -> Iterator[tuple[Dataplane, FaultProxy]]:
-    """Gateways, and a proxy before the wire port of the last one; nothing of them is left at the end.
+    """Gateways, and a proxy before the wire port of one of them; nothing of them is left at the end.
 
     Args:
+        layout: see :class:`ClientConfig`; empty for one gateway that reads and writes.
         plane: gateways that another client has started.
+        proxied: the role of the gateway that the proxy stands before.
+        dialler: the number of the gateway whose connections to it lead through the proxy; None: everybody's.
     """
-    plane = (
-        plane
-        or SkyplaneClient(
-            ClientConfig(gateways=gateways, pool_bytes=pool_bytes, control_secret=CONTROL_SECRET)
-        ).dataplane()
-    )
+    if plane is None:
+        config = ClientConfig(layout=layout, pool_bytes=pool_bytes, control_secret=CONTROL_SECRET)
+        plane = SkyplaneClient(config).dataplane()
     plane.provision()
     addresses = plane.reference.gateways
     families = [family(address.pid) for address in addresses]
-    writer = addresses[-1]
+    place = PLACES[proxied](len(addresses))
+    behind = addresses[place]
     try:
-        with FaultProxy((writer.host, writer.wire_port)) as proxy:
-            peers = [PeerAddress(a.gateway_id, a.host, a.wire_port) for a in addresses[:-1]]
-            peers.append(PeerAddress(writer.gateway_id, *proxy.address))
-            if len(addresses) > 1:
-                plane.gateways[0].set_peers(tuple(peers))
+        with FaultProxy((behind.host, behind.wire_port)) as proxy:
+            peers = [PeerAddress(a.gateway_id, a.host, a.wire_port) for a in addresses]
+            peers[place] = PeerAddress(behind.gateway_id, *proxy.address)
+            for number, gateway in enumerate(plane.gateways):
+                if number != place and dialler in (None, number):
+                    gateway.set_peers(tuple(peers))
             yield plane, proxy
             proxy.resume()
             plane.deprovision()

@@ -79,8 +79,8 @@ class DataProcess:
         peers = tuple(Peer(other.name, "127.0.0.1", other.port, connections) for other in others)
         self.channel.send(SetPeers(peers))
 
-    def know_address(self, name: str, port: int) -> None:
-        self.channel.send(SetPeers((Peer(name, "127.0.0.1", port),)))
+    def know_address(self, name: str, port: int, host: str = "127.0.0.1") -> None:
+        self.channel.send(SetPeers((Peer(name, host, port),)))
 
     def stop(self) -> int:
         """Tell it to stop; returns its exit code."""

@@ -21,7 +21,7 @@ from gateway.messages import CloseTransfer, Execute, LinkAccepted
 from gateway.sockets import receive_into
 from gateway.wire import HEADER_SIZE, Codec, FrameType, Header, parse_header, transfer_tag
 from skyplane_core.checksum import crc32c
-from skyplane_core.model import Compression, Lease, LeaseResult, ObjectAttributes, PartLease, PartTarget
+from skyplane_core.model import Compression, Lease, LeaseResult, ObjectAttributes, PartLease, PartTarget, Shrinkage
 from tests.integration.data_processes import (
     KEY,
     MIB,
@@ -88,6 +88,7 @@ def test_many_parts_of_several_objects(start: Start, source: Files, destination:
     for key, content in contents.items():
         source.write(key, content)
     reader, writer = pair(start, source, destination, connections)
+    reader.open(transfer("t1", source=source, compression=Compression.LZ4))
     uploads = {key: destination.store.create_upload(key, ObjectAttributes()) for key in contents}
     parts = [
         part
@@ -123,6 +124,34 @@ def test_many_parts_of_several_objects(start: Start, source: Files, destination:
     assert reader.counters[Counter.WIRE_BYTES_SENT] == writer.counters[Counter.WIRE_BYTES_RECEIVED]
     assert reader.counters[Counter.WIRE_BYTES_SENT] == sum(result.wire_bytes for result in results.values())
     assert reader.counters[Counter.POOL_BYTES_HELD] == writer.counters[Counter.POOL_BYTES_HELD] == 0
+
+
+@pytest.mark.parametrize(("host", "leaves"), [("127.0.0.1", False), ("127.1", True)], ids=["here", "elsewhere"])
+def test_auto_compresses_what_leaves_the_machine_and_says_what_it_did(
+    start: Start, source: Files, destination: Files, host: str, leaves: bool
+) -> None:
+    """``127.1`` is a name to us, which says nothing about where it leads, and this machine to the resolver."""
+    contents = {"random": random.Random(1).randbytes(5 * MIB), "text": text(5 * MIB)}
+    for key, content in contents.items():
+        source.write(key, content)
+    reader, writer = pair(start, source, destination)
+    reader.know_address("writer", writer.port, host)
+    parts = whole(source, *contents)
+    results = reader.execute(*(lease(number, "t1", ("writer",), part) for number, part in enumerate(parts)))
+    said = {part.key: results[number].shrinkage for number, part in enumerate(parts)}
+    for key, content in contents.items():
+        assert destination.read(key) == content
+    random_bytes, shrunk = said["random"], said["text"]
+    assert random_bytes is not None
+    assert shrunk is not None
+    if leaves:
+        assert (random_bytes.dense_bytes, random_bytes.local_bytes, random_bytes.lz4_bytes) == (5 * MIB, 0, 0)
+        assert random_bytes.sample_bytes_after >= random_bytes.sample_bytes > 0
+        assert (shrunk.lz4_bytes, shrunk.local_bytes, shrunk.dense_bytes) == (5 * MIB, 0, 0)
+        assert shrunk.lz4_bytes_after < results[1].wire_bytes < 5 * MIB / 10
+    else:
+        assert random_bytes == shrunk == Shrinkage(Compression.AUTO, local_bytes=5 * MIB)
+        assert results[1].wire_bytes > 5 * MIB
     assert reader.stop() == writer.stop() == 0
 
 

@@ -19,10 +19,11 @@ from skyplane_core.errors import GatewayError, ProvisionFailed
 from skyplane_core.model import Credentials, StoreConfig
 from skyplane_core.provision.bundle import this_target
 from skyplane_core.provision.bundle_build import build
-from skyplane_core.provision.hosts import Role, SshHost
+from skyplane_core.provision.hosts import Role, SshHost, read_hosts
 from skyplane_core.spec import TransferOptions
 from skyplane_core.testing.lab import FakeVm, Host, Link, Topology, Wan, both_ways
 from skyplane_core.testing.objectserver import Fault, Faults, ObjectServer
+from tests.lab.traffic import PATIENCE, dial
 
 MIB = 1024 * 1024
 CACHE = Path(__file__).resolve().parents[2] / ".work" / "cache"
@@ -35,11 +36,16 @@ TOPOLOGY = Topology(
     hosts=(
         Host(name="office", ip="10.9.0.1", region="home"),
         # Its way into the machines is SSH, and nothing else.
-        Host(name="laptop", ip="10.9.0.2", region="home", dials=frozenset({("head", 22), ("worker", 22), *STORES})),
+        Host(
+            name="laptop", ip="10.9.0.2", region="home",
+            dials=frozenset({("head", 22), ("worker", 22), ("cellar", 22), *STORES}),
+        ),
         Host(name="source", ip="10.1.0.1", region="west"),
         Host(name="head", ip="10.1.0.2", region="west"),
         Host(name="destination", ip="10.2.0.1", region="east"),
         Host(name="worker", ip="10.2.0.2", region="east"),
+        # Whoever wants to be sent anything here has to be dialled by it.
+        Host(name="cellar", ip="10.2.0.3", region="east", inbound_ports=frozenset({22})),
     ),
     links=(
         *both_ways(Link(source="home", target="west", delay_ms=2)),
@@ -47,7 +53,7 @@ TOPOLOGY = Topology(
         *both_ways(Link(source="west", target="east", rate_mbit=400, delay_ms=10, loss_percent=0.1)),
     ),
     seed=11,
-)
+)  # fmt: skip
 CONTROL_PORT_SECONDS = httpx.Timeout(3.0)
 
 
@@ -61,7 +67,7 @@ class World:
 
     def hosts(self, **settings: str) -> list[dict[str, object]]:
         """As a hosts file has them."""
-        roles = {"head": "reader", "worker": "writer"}
+        roles = {"head": "reader", "worker": "writer", "cellar": "writer"}
         return [
             {
                 "name": name, "address": vm.address, "user": "root", "key": str(vm.key_file),
@@ -164,6 +170,40 @@ def test_the_command_line_copies_a_tree_between_regions(world: World, tmp_path: 
     assert world.arrived()
     moved = world.wan.counters("west", "east").bytes - before
     assert moved > len(OBJECTS["data/large"])
+    assert world.destination.uploads("dst") == []
+    assert world.clean()
+
+
+@pytest.fixture
+def behind_a_firewall(world: World) -> Iterator[World]:
+    """The same with another writer, into which only SSH leads."""
+    with FakeVm(world.wan, "cellar") as cellar:
+        machines = {"head": world.machines["head"], "cellar": cellar}
+        yield World(world.wan, machines, {"source": world.source, "destination": world.destination})
+
+
+def test_a_writer_that_cannot_be_dialled_dials_out(behind_a_firewall: World, tmp_path: Path):
+    world = behind_a_firewall
+    head, cellar = world.hosts(control="ssh")
+    file = tmp_path / "hosts.json"
+    file.write_text(json.dumps({"hosts": [head, {**cellar, "dials_out": True}]}))
+    before = world.wan.counters("west", "east").bytes
+    with world.wan.inside("laptop"):
+        client = SkyplaneClient(ClientConfig(hosts=read_hosts(file), pool_bytes=64 * MIB, expiry_seconds=120))
+        dataplane = client.dataplane()
+        with dataplane.auto_deprovision():
+            dataplane.provision()
+            reader, writer = dataplane.reference.gateways
+            for dialled in (writer.wire_port, writer.control_port):
+                with pytest.raises(TimeoutError):
+                    dial(world.wan, "head", "cellar", dialled, timeout=3)
+            # It listens all the same, and so does the reader, for the writer to dial.
+            dial(world.wan, "cellar", "cellar", writer.wire_port, timeout=PATIENCE)
+            dial(world.wan, "cellar", "head", reader.wire_port, timeout=PATIENCE)
+            prepared = client.prepare(*world.ends(), recursive=True, options=TransferOptions(part_size=PART))
+            dataplane.submit(prepared).wait(timeout=150).raise_for_state()
+    assert world.arrived()
+    assert world.wan.counters("west", "east").bytes - before > len(OBJECTS["data/large"])
     assert world.destination.uploads("dst") == []
     assert world.clean()
 

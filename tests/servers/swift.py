@@ -53,6 +53,10 @@ pipeline = catch_errors cache listing_formats bulk s3api tempauth symlink slo dl
 use = egg:swift#proxy
 allow_account_management = true
 account_autocreate = true
+# Where there is one storage server on a busy machine, one that answers late is not to be left alone for a minute.
+conn_timeout = 10
+node_timeout = 60
+error_suppression_limit = 1000000
 [filter:catch_errors]
 use = egg:swift#catch_errors
 [filter:cache]

@@ -9,7 +9,7 @@ import msgspec
 
 from gateway.batch import describe, refused
 from gateway.manifest import ManifestPart
-from gateway.summed import Summed, summed
+from gateway.summed import Summed, Sums
 from skyplane_core.errors import LinkLost, SkyplaneError
 from skyplane_core.model import Lease, LeaseResult, ObjectAttributes, PartAck, PartFailure, PartLease, PartTarget
 from tests.simulation.kernel import Future, Process
@@ -83,7 +83,7 @@ class Gateways:
             process, "read", lambda: source.read_into(part.key, part.version, part.offset, memoryview(buffer))
         )
         self._world.misread(buffer)
-        sums = summed(part, memoryview(buffer), read, compare=True, where=part.key)
+        sums = Sums(part, memoryview(buffer), compare=True).judged(read, where=part.key)
         self._world.moved += 1
         return describe(part, sums.crc32c, ObjectAttributes(), keep_attributes=True), bytes(buffer), sums
 

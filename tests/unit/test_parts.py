@@ -4,11 +4,11 @@ from hypothesis import strategies as st
 
 from skyplane_core.errors import StoreRejected, UsageError
 from skyplane_core.model import Attestation
-from skyplane_core.planner.parts import DEFAULT_PART_SIZE, Piece, cut, part_size
+from skyplane_core.planner.parts import DEFAULT_PART_SIZE, PARTS_IN_POOL, Piece, cut, part_size
 from skyplane_core.stores.base import MIB, Capabilities
 
 S3 = Capabilities(Attestation.WHOLE)
-POOL = 1024 * MIB
+POOL = 2048 * MIB
 GIB = 1024 * MIB
 
 
@@ -22,11 +22,11 @@ GIB = 1024 * MIB
         (20 * MIB, 0, POOL, 20 * MIB, DEFAULT_PART_SIZE),
         (16 * MIB, 0, POOL, 1, DEFAULT_PART_SIZE),
         (100 * MIB, 0, POOL, 200 * MIB, 100 * MIB),
-        (100 * MIB, 0, 90 * MIB, 200 * MIB, DEFAULT_PART_SIZE),
+        (100 * MIB, 0, 180 * MIB, 200 * MIB, DEFAULT_PART_SIZE),
         (100 * MIB, 8 * MIB, POOL, 0, 8 * MIB),
         (100 * MIB, 1, POOL, 0, 5 * MIB),
-        (100 * MIB, 0, 32 * MIB, 0, 8 * MIB),
-        (100 * MIB, 64 * MIB, 32 * MIB, 0, 32 * MIB),
+        (100 * MIB, 0, 64 * MIB, 0, 8 * MIB),
+        (100 * MIB, 64 * MIB, 64 * MIB, 0, 32 * MIB),
         (5 * 1024 * GIB, 0, POOL, 0, 525 * MIB),
     ],
 )
@@ -43,7 +43,7 @@ def test_the_strictest_destination_decides() -> None:
     ("size", "pool", "store", "said"),
     [
         (5 * 1024 * GIB + 1, POOL, S3, "at most 5497558138880"),
-        (1024 * GIB, 64 * MIB, S3, "pool of at least 109951163 bytes"),
+        (1024 * GIB, 128 * MIB, S3, "pool of at least 219902326 bytes"),
         (
             100,
             POOL,
@@ -84,7 +84,7 @@ STORE = st.builds(
     st.integers(0, 10_000),
     st.integers(0, 300),
     st.lists(STORE, min_size=1, max_size=3),
-    st.integers(1, 500),
+    st.integers(2, 1000),
     st.integers(0, 600),
 )
 def test_every_limit_holds_for_every_size(
@@ -94,11 +94,11 @@ def test_every_limit_holds_for_every_size(
         part = part_size(size, option, stores, pool, threshold=threshold)
     except StoreRejected:
         low = max(-(-size // min(store.max_parts for store in stores)), *(store.min_part_size for store in stores), 1)
-        high = min(pool, *(store.max_part_size for store in stores))
+        high = min(pool // PARTS_IN_POOL, *(store.max_part_size for store in stores))
         assert size > min(store.max_object_size for store in stores) or low > high
         return
     pieces = list(cut(size, part))
-    assert max(piece.length for piece in pieces) <= pool
+    assert max(piece.length for piece in pieces) <= pool // PARTS_IN_POOL
     for store in stores:
         assert size <= store.max_object_size
         if len(pieces) == 1:
@@ -112,7 +112,7 @@ def test_every_limit_holds_for_every_size(
 @given(st.integers(0, 5 * 1024 * GIB), st.sampled_from([0, 1, 5 * MIB, 100 * MIB, 10 * GIB]))
 def test_s3_takes_every_size_up_to_its_largest(size: int, option: int) -> None:
     part = part_size(size, option, [S3], POOL)
-    assert size == part or (5 * MIB <= part <= POOL and -(-size // part) <= 10_000)
+    assert size == part or (5 * MIB <= part <= POOL // PARTS_IN_POOL and -(-size // part) <= 10_000)
 
 
 @given(st.integers(0, 1000), st.integers(1, 100))

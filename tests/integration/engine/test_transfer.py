@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import random
 from collections.abc import Callable
 
+import msgspec
 import pytest
 
 from skyplane_core.client import ClientConfig, Location, SkyplaneClient
 from skyplane_core.errors import TransferFailed
-from skyplane_core.model import Attestation, Compression
+from skyplane_core.model import Attestation, Compression, Shrinkage
 from skyplane_core.spec import Compare, Outcome, TransferOptions, TransferState
 from skyplane_core.testing.objectserver import Fault, Faults, ObjectServer
 
@@ -128,7 +130,7 @@ def test_without_attributes_every_object_is_an_octet_stream_and_nothing_is_recor
 
 
 def test_text_shrinks_on_the_wire_and_random_bytes_do_not_grow(
-    s3: ObjectServer, source: At, destination: At, client: SkyplaneClient
+    s3: ObjectServer, gcs: ObjectServer, source: At, destination: At, client: SkyplaneClient
 ) -> None:
     fill(s3, {"text/a": text(8 * MIB), "random/a": os.urandom(8 * MIB)})
     options = TransferOptions(compression=Compression.LZ4)
@@ -136,6 +138,24 @@ def test_text_shrinks_on_the_wire_and_random_bytes_do_not_grow(
     assert shrunk.progress.wire_bytes < 8 * MIB * 0.7
     sent = client.copy(source("random/"), destination("r/"), recursive=True, options=options)
     assert 8 * MIB <= sent.progress.wire_bytes < 8 * MIB * 1.01
+    compressed, dense = shrunk.progress.shrinkage, sent.progress.shrinkage
+    assert compressed is not None
+    assert dense is not None
+    assert (compressed.lz4_bytes, compressed.dense_bytes, compressed.local_bytes) == (8 * MIB, 0, 0)
+    assert compressed.lz4_bytes_after < shrunk.progress.wire_bytes
+    assert (dense.lz4_bytes, dense.dense_bytes, dense.local_bytes) == (0, 8 * MIB, 0)
+    (receipt,) = [key for key in gcs.list("dst", "r/") if key.endswith("/receipt.json")]
+    assert json.loads(gcs.get("dst", receipt))["progress"]["shrinkage"] == msgspec.to_builtins(dense)
+
+
+def test_auto_leaves_text_alone_on_one_machine_and_none_has_nothing_to_say(
+    s3: ObjectServer, source: At, destination: At, client: SkyplaneClient
+) -> None:
+    fill(s3, {"text/a": text(8 * MIB)})
+    local = client.copy(source("text/"), destination("t/"), recursive=True).progress
+    assert local.shrinkage == Shrinkage(Compression.AUTO, local_bytes=8 * MIB)
+    options = TransferOptions(compression=Compression.NONE)
+    assert client.copy(source("text/"), destination("u/"), recursive=True, options=options).progress.shrinkage is None
 
 
 def test_one_object_goes_where_its_name_says(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+import os
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -95,3 +97,14 @@ def processes_of(server: SshServer) -> list[psutil.Process]:
         except psutil.Error:
             continue
     return found
+
+
+def pretend(server: SshServer, statements: str) -> None:
+    """Have the host's ``python3`` claim to be something else."""
+    stub = server.bin / "python3"
+    stub.unlink()
+    stub.write_text(
+        f'#!/bin/sh\nexec {os.path.realpath(sys.executable)} "$1" "$2" -c '
+        f"'import os, sys; {statements}; exec(sys.argv[1])' \"$4\"\n"
+    )
+    stub.chmod(0o755)

@@ -15,7 +15,7 @@ from skyplane_core.errors import GatewayError, ProvisionFailed, UsageError
 from skyplane_core.provision import ssh as ssh_module
 from skyplane_core.provision.bundle import Bundle, this_target
 from skyplane_core.provision.hosts import SshHost
-from tests.integration.ssh.conftest import Provision, Serve, processes_of
+from tests.integration.ssh.conftest import Provision, Serve, pretend, processes_of
 from tests.servers.sshd import SshServer, keypair
 
 
@@ -114,17 +114,6 @@ def test_no_python(serve: Serve, provision: Provision) -> None:
     told = fails(provision, good, bad.host_with(python="python3-of-nowhere"))
     assert "has no python3-of-nowhere" in told
     assert list(bad.home.iterdir()) == []
-
-
-def pretend(server: SshServer, statements: str) -> None:
-    """Have the host's ``python3`` claim to be something else."""
-    stub = server.bin / "python3"
-    stub.unlink()
-    stub.write_text(
-        f'#!/bin/sh\nexec {os.path.realpath(sys.executable)} "$1" "$2" -c '
-        f"'import os, sys; {statements}; exec(sys.argv[1])' \"$4\"\n"
-    )
-    stub.chmod(0o755)
 
 
 def test_a_python_without_a_bundle_here(serve: Serve, provision: Provision, monkeypatch, tmp_path, bundle) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import pytest
@@ -19,7 +20,8 @@ from skyplane_core.errors import (
     StoreUnavailable,
     UsageError,
 )
-from skyplane_core.spec import Compare, MappingKind, Outcome, ReceiptLine
+from skyplane_core.model import Compression, Shrinkage
+from skyplane_core.spec import Compare, MappingKind, Outcome, Progress, ReceiptLine, TransferState
 
 SECRET = "canary-control-secret-0123456789abcdef"
 DONE = Finished("t1", 2, 1, 0, 30, 1.5, "gs://dst/in/.skyplane/t1/receipt.json")
@@ -131,6 +133,20 @@ def test_a_transfer_that_succeeds_returns_a_small_summary_and_leaves_no_gateway(
         "receipt": "gs://dst/in/.skyplane/t1/receipt.json",
     }
     assert run.calls == ["wait", "stop"]
+
+
+def test_the_log_says_what_was_compressed_and_why_not(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    some = Shrinkage(Compression.AUTO, local_bytes=30)
+    finished = Finished.of(Progress("t1", TransferState.DONE, objects_copied=2, bytes_copied=30, shrinkage=some))
+    # Airflow's own drops what is below the level of its configuration, before anybody could look.
+    log = logging.getLogger("a-task")
+    log.setLevel(logging.INFO)
+    monkeypatch.setattr(log, "handlers", [caplog.handler])
+    monkeypatch.setattr(SkyplaneOperator, "log", log)
+    copier(FakeRun(finished)).execute({})
+    assert "Compression: auto: 30 B sent as they are (they did not leave the machine)." in caplog.messages
 
 
 def test_a_transfer_with_failures_names_the_first_causes() -> None:

@@ -1,6 +1,7 @@
 import io
 import json
 
+import msgspec
 import pytest
 from rich.console import Console
 
@@ -8,7 +9,7 @@ from skyplane_core.cli.bar import BarShow, describe
 from skyplane_core.cli.show import JsonShow, Show, TextShow
 from skyplane_core.diff import Action, Decision
 from skyplane_core.errors import ProvisionFailed, StoreUnavailable
-from skyplane_core.model import ObjectInfo, StoreConfig
+from skyplane_core.model import Compression, ObjectInfo, Shrinkage, StoreConfig
 from skyplane_core.planner.plan import Site, plan
 from skyplane_core.spec import (
     Destination,
@@ -32,6 +33,9 @@ SPEC = TransferSpec(
 )
 NEW = Decision(Action.COPY, ObjectInfo("a\x1b", 2048, "v"), "in/a\x1b", "new")
 DONE = Progress("t1", TransferState.DONE, 2, 1, 1, 1, 0, 2048, 2048, 2048, 0, True, 10.0, 12.0, receipt="gs://dst/r")
+COMPRESSED = msgspec.structs.replace(
+    DONE, shrinkage=Shrinkage(Compression.AUTO, dense_bytes=1024, sample_bytes=100, sample_bytes_after=97)
+)
 FAILED = Progress("t1", TransferState.FAILED, objects_selected=1, objects_failed=1, failures=(("k\n", "no\x1b"),))
 
 
@@ -88,6 +92,19 @@ def test_text_is_for_people_and_for_no_terminal_to_obey(capsys: pytest.CaptureFi
         "on the way",
         "Error: no answer [gs://dst]. Try again.",
     ]
+
+
+def test_the_result_says_what_was_compressed_and_why_not(capsys: pytest.CaptureFixture[str]) -> None:
+    TextShow().result(COMPRESSED)
+    said = "Compression: auto: 1.0 KiB sent as they are (a sample shrank to 0.97 of its size)"
+    assert said in capsys.readouterr().out.splitlines()
+    JsonShow().result(COMPRESSED)
+    assert json.loads(capsys.readouterr().out)["progress"]["shrinkage"] == {
+        "mode": "auto",
+        "dense_bytes": 1024,
+        "sample_bytes": 100,
+        "sample_bytes_after": 97,
+    }
 
 
 def test_failures_that_are_not_listed_are_counted(capsys: pytest.CaptureFixture[str]) -> None:

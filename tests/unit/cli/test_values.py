@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyplane_core.cli.values import clean, endpoint_url, human, parse_size, readable, transfer_id
+from skyplane_core.cli.values import clean, endpoint_url, parse_size, readable, transfer_id
 
 
 @pytest.mark.parametrize(
@@ -52,10 +52,3 @@ def test_nothing_that_a_terminal_obeys_is_printed(text: str) -> None:
 
 def test_an_escape_sequence_is_shown_and_not_obeyed() -> None:
     assert clean("a\x1b[2Jb\n") == "a\\x1b[2Jb\\n"
-
-
-@pytest.mark.parametrize(
-    ("number", "text"), [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (3 << 30, "3.0 GiB"), (5 << 50, "5120.0 TiB")]
-)
-def test_numbers_of_bytes_for_people(number: int, text: str) -> None:
-    assert human(number) == text

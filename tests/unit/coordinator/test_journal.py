@@ -1,8 +1,19 @@
 from __future__ import annotations
 
+import time
+
 import pytest
 
-from skyplane_core.coordinator.journal import AckRecord, Journal, UploadRecord, decode, journal_keys, replay
+from skyplane_core.coordinator import journal as journal_module
+from skyplane_core.coordinator.journal import (
+    AckRecord,
+    BeganRecord,
+    Journal,
+    UploadRecord,
+    decode,
+    journal_keys,
+    replay,
+)
 from skyplane_core.coordinator.receipt import SEGMENT_LINES, ReceiptWriter, read_receipt
 from skyplane_core.errors import ObjectNotFound, StoreUnavailable
 from skyplane_core.model import Attestation, ObjectInfo, PartAck, StoredPart
@@ -99,3 +110,37 @@ def test_what_an_earlier_coordinator_still_writes_is_in_nobody_elses_receipt() -
     earlier.close(Progress("t", TransferState.FAILED))
     store.objects[ours.key] = summary
     assert list(read_receipt(store.get_bytes, "t/")[1]) == [line(2)]
+
+
+def test_acks_of_many_bytes_do_not_wait_for_their_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a fast transfer would have to send again is bounded by bytes, too, and not only by seconds."""
+    monkeypatch.setattr(journal_module, "ACK_SECONDS", 3600.0)
+    store = DictStore()
+    journal = Journal(store, "t/", "1")
+    journal.record(upload("u1"))
+    size = journal_module.ACK_BYTES // 3 + 1
+    acks = [AckRecord("u1", PartAck(1, part, 0, size, 7)) for part in (1, 2, 3)]
+    for ack in acks[:2]:
+        journal.note(ack)
+    assert len(store.objects) == 1
+    journal.note(acks[2])
+    written(store, 2)
+    assert [list(decode(data)) for data in store.objects.values()] == [[upload("u1")], acks]
+    journal.close(discard=True)
+
+
+def test_what_a_transfer_is_does_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gateways that die in their first seconds leave something by which the transfer can be continued."""
+    monkeypatch.setattr(journal_module, "ACK_SECONDS", 3600.0)
+    store = DictStore()
+    journal = Journal(store, "t/", "1")
+    journal.note(BeganRecord("a -> b"))
+    written(store, 1)
+    assert [list(decode(data)) for data in store.objects.values()] == [[BeganRecord("a -> b")]]
+    journal.close(discard=True)
+
+
+def written(store: DictStore, count: int) -> None:
+    deadline = time.monotonic() + 10
+    while len(store.objects) < count and time.monotonic() < deadline:
+        time.sleep(0.01)

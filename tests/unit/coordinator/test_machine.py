@@ -22,6 +22,7 @@ from skyplane_core.errors import (
 )
 from skyplane_core.model import (
     Attestation,
+    Compression,
     Lease,
     LeaseResult,
     ObjectInfo,
@@ -29,10 +30,11 @@ from skyplane_core.model import (
     PartFailure,
     PartTarget,
     Precondition,
+    Shrinkage,
     Stored,
     StoredPart,
 )
-from skyplane_core.spec import Outcome, Route
+from skyplane_core.spec import Outcome, Route, TransferState
 
 
 def machine(*, max_attempts: int = 5, lease_seconds: float = 60.0) -> TransferMachine:
@@ -96,6 +98,18 @@ def test_a_whole_object_is_done_when_its_attested_ack_arrives() -> None:
     assert outcomes(events) == [Outcome.COPIED]
     assert m.in_flight == 0
     assert (m.tally.copied, m.tally.bytes_copied) == (1, 10)
+
+
+def test_what_crossed_between_gateways_is_counted_whatever_came_of_it() -> None:
+    m = machine()
+    admit(m, 1, 10)
+    lost = fail(take(m), LinkLost("gone").record())
+    some = Shrinkage(Compression.AUTO, dense_bytes=10, sample_bytes=10, sample_bytes_after=9)
+    m.on_result(msgspec.structs.replace(lost, wire_bytes=12, shrinkage=some), 0.0)
+    m.on_result(msgspec.structs.replace(ack(take(m, 60.0)), wire_bytes=12, shrinkage=some), 60.0)
+    told = m.tally.progress("t", TransferState.DONE)
+    twice = Shrinkage(Compression.AUTO, dense_bytes=20, sample_bytes=20, sample_bytes_after=18)
+    assert (told.wire_bytes, told.shrinkage) == (24, twice)
 
 
 def test_an_object_that_the_store_does_not_attest_is_read_back_first() -> None:
@@ -244,13 +258,16 @@ def test_a_late_answer_to_an_expired_lease_still_counts_and_its_repetition_does_
     assert m.tally.bytes_acked == 10
 
 
-def test_giving_up_settles_everything_and_aborts_open_uploads() -> None:
+@pytest.mark.parametrize(("keep_uploads", "aborted"), [(False, 1), (True, 0)])
+def test_giving_up_settles_everything_and_aborts_open_uploads_unless_they_are_to_be_continued(
+    keep_uploads: bool, aborted: int
+) -> None:
     m = machine()
     admit(m, 1, 8 * 1024 * 1024, parts=2)
     admit(m, 2, 10)
-    events = m.give_up(TransferCancelled("cancelled"))
+    events = m.give_up(TransferCancelled("cancelled"), keep_uploads=keep_uploads)
     assert outcomes(events) == [Outcome.FAILED, Outcome.FAILED]
-    assert len([e for e in events if isinstance(e, Abort)]) == 1
+    assert len([e for e in events if isinstance(e, Abort)]) == aborted
     assert m.table.take("r", 0.0) is None
 
 

@@ -44,6 +44,7 @@ class MemoryStore:
     def __init__(self, objects: Sequence[ObjectInfo] = ()) -> None:
         self.capabilities = Capabilities(Attestation.WHOLE, min_part_size=1)
         self.answered_at = 0.0
+        self.trouble = ""
         self.listed = {info.key: info for info in objects}
         self.state: dict[str, bytes] = {}
         self.uploads: dict[str, dict[int, StoredPart]] = {}

@@ -197,6 +197,23 @@ def test_a_transfer_that_stalls_keeps_the_uploads_that_it_had_not_come_to() -> N
     assert journals(destination)
 
 
+def test_a_store_that_nobody_reaches_is_named_when_the_transfer_stalls() -> None:
+    destination = MemoryStore()
+    reader = Reader(MemoryStore(objects(1)), destination, transfer(progress_timeout=0.2))
+
+    def unanswered(call: str, _key: str) -> None:
+        if call == "get_bytes" or (call == "list" and not reader.run.stopping):
+            destination.trouble = "w1: a gateway cannot be dialled"
+            while not reader.run.stopping:
+                time.sleep(0.01)
+            raise DENIED
+
+    destination.refuse = unanswered
+    progress = reader.finish()
+    assert progress.state is TransferState.FAILED
+    assert "w1: a gateway cannot be dialled" in progress.error
+
+
 def test_reading_a_long_journal_is_progress() -> None:
     destination = MemoryStore()
     for number in range(80):
@@ -261,3 +278,15 @@ def test_a_completion_that_takes_long_is_waited_for() -> None:
     options = transfer(progress_timeout=0.5)
     progress = Reader(MemoryStore(objects(1, 40)), destination, options).finish()
     assert progress.state is TransferState.DONE
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_fails_as_a_whole_leaves_its_uploads_to_whoever_continues_it(keep: bool) -> None:
+    destination = MemoryStore()
+    reader = Reader(
+        MemoryStore(objects(1, 40)), destination, transfer(progress_timeout=0.6, keep_uploads=keep, part_size=10)
+    )
+    reader.idle = True
+    assert reader.finish().state is TransferState.FAILED
+    assert len(destination.uploads) == int(keep)
+    assert bool(destination.aborted) is not keep

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.summed import Summed, summed
+from gateway.summed import Summed, Sums
 from skyplane_core.checksum import crc32c_and_crc64nvme
 from skyplane_core.errors import ChecksumMismatch, Retry
 from skyplane_core.model import ObjectAttributes, PartLease, PartTarget
@@ -25,7 +25,7 @@ def judge(
     of: PartLease, *, crc32c: int | None = None, crc64nvme: int | None = None, compare: bool = True, data: bytes = DATA
 ) -> Summed:
     result = ReadResult(ObjectAttributes(), crc32c, crc64nvme)
-    return summed(of, memoryview(data), result, compare=compare, where="s3://b/k")
+    return Sums(of, memoryview(data), compare=compare).judged(result, where="s3://b/k")
 
 
 def test_a_whole_object_is_held_against_whatever_the_source_vouches_for() -> None:
@@ -68,3 +68,18 @@ def test_no_flipped_bit_passes(data: bytes, draw: st.DataObject) -> None:
     for answer in ({"crc32c": small}, {"crc64nvme": wide}):
         with pytest.raises(ChecksumMismatch):
             judge(part(), data=bytes(came), **answer)
+
+
+@given(st.binary(max_size=200), st.lists(st.integers(0, 200)), st.booleans())
+def test_it_makes_no_difference_in_which_pieces_the_bytes_land(data: bytes, ends: list[int], wide: bool) -> None:
+    """Also when a read begins again: then less is there than before, and other bytes may come."""
+    small, large = crc32c_and_crc64nvme(memoryview(data))
+    lease = PartLease(1, 1, "k", "v", 0, len(data), (PartTarget(0, "to"),), None, large if wide else None)
+    arriving = bytearray(len(data))
+    sums = Sums(lease, memoryview(arriving), compare=True)
+    for end in (min(end, len(data)) for end in ends):
+        arriving[:end] = data[:end]
+        sums.landed(end)
+    arriving[:] = data
+    judged = sums.judged(ReadResult(ObjectAttributes()), where="")
+    assert judged == Summed(small, large if wide else None, None, large if wide else None)

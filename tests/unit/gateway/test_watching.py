@@ -112,5 +112,17 @@ def test_a_store_s_own_refusal_is_not_asked_for_elsewhere() -> None:
 
 def test_without_any_writer_a_store_call_fails_for_good_and_names_them() -> None:
     call = caller({"a": LinkLost("gone"), "b": LinkLost("cut off")}, [])
+    assert call.trouble == ""
     with pytest.raises(TransferStalled, match=r"a, b.*cut off"):
         call(GetBytes("k"), str)
+    assert call.trouble == "a: gone; b: cut off"
+
+
+def test_a_writer_that_answers_ends_the_trouble() -> None:
+    answers: dict[str, Any] = {"a": LinkLost("gone")}
+    call = caller(answers, [])
+    with pytest.raises(TransferStalled):
+        call(GetBytes("k"), str)
+    answers["a"] = b"\xa2ok"
+    assert call(GetBytes("k"), str) == "ok"
+    assert call.trouble == ""

@@ -130,6 +130,26 @@ def test_several_hosts_may_have_a_role_and_relays_are_planned() -> None:
     assert [site.role for site in plan.gateways] == [Role.READER] * 2 + [Role.RELAY] + [Role.WRITER] * 2
 
 
+def test_a_host_that_cannot_be_dialled_is_not_the_head_and_is_planned_as_what_it_is() -> None:
+    hosts = (
+        SshHost("hidden", role=Role.READER, dials_out=True),
+        SshHost("open", role=Role.READER),
+        SshHost("cellar", role=Role.WRITER, dials_out=True),
+        SshHost("w", role=Role.WRITER),
+    )
+    assert [host.address for host in in_order(hosts)] == ["open", "hidden", "w", "cellar"]
+    client = SkyplaneClient(ClientConfig(hosts=hosts, control_secret=bytes(32)))
+    plan = client.dataplane().plan(client.prepare("s3://a/x", "s3://b/y"))
+    assert [site.dials_out for site in plan.gateways] == [False, True, False, True]
+    assert [(route.reader, route.path) for route in plan.routes] == [
+        ("gateway-0", ("gateway-2",)),
+        ("gateway-0", ("gateway-3",)),
+        ("gateway-1", ("gateway-2",)),
+    ]
+    with pytest.raises(ValueError, match="give no advertise"):
+        SshHost("cellar", dials_out=True, advertise="10.0.0.9")
+
+
 def test_a_plan_names_the_hosts_and_knows_no_price() -> None:
     hosts = (SshHost("192.0.2.1", role=Role.WRITER), SshHost("192.0.2.2", region="west"))
     client = SkyplaneClient(ClientConfig(hosts=hosts, control_secret=bytes(32)))

@@ -15,6 +15,7 @@ from xml.sax.saxutils import escape
 
 from awscrt.checksums import crc32c
 
+from skyplane_core.stores.base import Landed
 from skyplane_core.stores.gcs_wire import decode_crc32c, encode_crc32c
 from skyplane_core.stores.http_data import Answer, Request
 from skyplane_core.stores.http_head import Headers
@@ -58,7 +59,14 @@ class Memory:
         self.log.append(request)
         return self.tamper(request, self._route(request, bytes(body)))
 
-    def get_into(self, request: Request, buffer: memoryview, *, expect: tuple[int, ...] = (200, 206)) -> Answer:
+    def get_into(
+        self,
+        request: Request,
+        buffer: memoryview,
+        *,
+        expect: tuple[int, ...] = (200, 206),
+        landed: Landed | None = None,
+    ) -> Answer:
         answer = self.send(request)
         if answer.status not in expect:
             return answer

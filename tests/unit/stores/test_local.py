@@ -168,12 +168,35 @@ def test_a_completion_that_was_interrupted_after_its_rename(store: LocalStore, r
     assert list(store.list_uploads()) == []
 
 
-def test_bytes_that_did_not_reach_the_disk_are_found(store: LocalStore, root: Path) -> None:
+@pytest.mark.parametrize("boot", ["another start of the machine", ""])
+def test_bytes_that_a_power_cut_took_are_found(store: LocalStore, root: Path, boot: str) -> None:
     upload = store.create_upload("a", ObjectAttributes())
     part = store.data().put_part("a", upload, 1, 0, memoryview(b"bytes"), crc32c=crc32c(b"bytes"))
-    (root / ".skyplane/uploads" / upload / "object").write_bytes(b"\0" * 5)
+    directory = root / ".skyplane/uploads" / upload
+    (directory / "object").write_bytes(b"\0" * 5)
+    (directory / "boot").write_text(boot)
     with pytest.raises(ChecksumMismatch):
         store.complete_upload("a", upload, [part], size=5, crc32c=crc32c(b"bytes"), precondition=Precondition())
+    assert keys(store) == []
+
+
+@pytest.mark.parametrize("striped", [True, False])
+def test_bytes_that_the_operating_system_took_as_others_are_found(
+    store: LocalStore, monkeypatch: pytest.MonkeyPatch, striped: bool
+) -> None:
+    content = memoryview(os.urandom(1_300_000))
+    upload = store.create_upload("a", ObjectAttributes())
+    real = os.pwrite
+
+    def misplaced(descriptor: int, data: memoryview, offset: int) -> int:
+        return real(descriptor, data, offset + (offset > 1_000_000))
+
+    monkeypatch.setattr(os, "pwrite", misplaced)
+    with pytest.raises(ChecksumMismatch, match="reads back differently"):
+        if striped:
+            store.data().put_part("a", upload, 1, 0, content, crc32c=crc32c(content))
+        else:
+            put(store, "a", bytes(content))
     assert keys(store) == []
 
 

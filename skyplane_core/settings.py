@@ -1,0 +1,104 @@
+"""Settings that cannot work are refused here, by name and with the limit that they break. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import msgspec
+
+from skyplane_core.errors import StoreRejected, UsageError
+from skyplane_core.planner.parts import PARTS_IN_POOL, part_size
+from skyplane_core.spec import TransferOptions
+from skyplane_core.stores.base import Capabilities
+
+_PLACE = re.compile(r"(?P<why>.*) - at `\$\.(?P<field>\w+)`", re.DOTALL)
+
+
+def checked_options(options: TransferOptions) -> TransferOptions:
+    """The options as a gateway reads them, which is the only one to hold them against the limits of their types.
+
+    Raises:
+        UsageError: a gateway would refuse them; the first one that is wrong is named, with its limit.
+    """
+    try:
+        return msgspec.json.decode(msgspec.json.encode(options), type=TransferOptions)
+    except msgspec.ValidationError as error:
+        found = _PLACE.fullmatch(str(error))
+        if found is None:
+            raise UsageError("the options of the transfer cannot be used", why=str(error)) from error
+        value = getattr(options, found["field"])
+        why = found["why"].replace("`", "")
+        raise UsageError(f"{found['field']} cannot be {value!r}", why=why[:1].lower() + why[1:]) from error
+    except TypeError as error:
+        raise UsageError("the options of the transfer cannot be used", why=str(error)) from error
+
+
+def check_gateways(pool_bytes: int, expiry_seconds: float) -> None:
+    """Refuse what no gateway starts with.
+
+    Raises:
+        UsageError: one of them is not a positive, finite number.
+    """
+    if pool_bytes < 1:
+        raise UsageError(f"pool_bytes is {pool_bytes!r}", why="a gateway needs a buffer pool of at least 1 byte")
+    if not 0 < expiry_seconds < math.inf:
+        raise UsageError(f"expiry_seconds is {expiry_seconds!r}", why="it has to be a positive number of seconds")
+
+
+def check_part_in_pool(options: TransferOptions, pool_bytes: int) -> None:
+    """Refuse a part size that the user chose and the buffer pool cannot hold.
+
+    Raises:
+        UsageError: it is larger than the share of the pool that a part may have.
+    """
+    if options.part_size > pool_bytes // PARTS_IN_POOL:
+        raise UsageError(
+            f"part_size is {options.part_size} bytes, and with this buffer pool it can be at most "
+            f"{pool_bytes // PARTS_IN_POOL}",
+            why=f"the pool has {pool_bytes} bytes (pool_bytes) and has to hold {PARTS_IN_POOL} parts",
+            next_step="Use smaller parts, or give the gateways a larger pool.",
+        )
+
+
+def check_parts(options: TransferOptions, pool_bytes: int, destination: Capabilities, uri: str) -> None:
+    """Refuse parts that the destination does not take, and a pool too small for the least that it takes.
+
+    A part size may still grow: where an object would have more parts than the destination takes.
+
+    Args:
+        uri: the destination's, for the error.
+
+    Raises:
+        UsageError: it names the destination and its limits.
+    """
+    least, most = destination.min_part_size, destination.max_part_size
+    if options.part_size and not least <= options.part_size <= most:
+        raise UsageError(
+            f"part_size is {options.part_size} bytes",
+            where=uri,
+            why=f"the destination takes parts of {least} to {most} bytes",
+            next_step="Choose one in between, or leave the choice to the engine.",
+        )
+    if pool_bytes < PARTS_IN_POOL * least:
+        raise UsageError(
+            f"a buffer pool of {pool_bytes} bytes is too small",
+            where=uri,
+            why=f"the destination takes parts of at least {least} bytes, and the pool has to hold {PARTS_IN_POOL}",
+            next_step=f"Give the gateways a pool (pool_bytes) of at least {PARTS_IN_POOL * least} bytes.",
+        )
+
+
+def check_object(size: int, options: TransferOptions, pool_bytes: int, destination: Capabilities, uri: str) -> None:
+    """Refuse an object that cannot be cut into parts.
+
+    Args:
+        size: of the object, in bytes; ``uri`` is its own.
+
+    Raises:
+        StoreRejected: no part size satisfies the destination and the pool.
+    """
+    try:
+        part_size(size, options.part_size, [destination], pool_bytes, threshold=options.multipart_threshold)
+    except StoreRejected as error:
+        raise StoreRejected(error.what, where=uri, why=error.why, next_step=error.next_step) from error
