@@ -67,8 +67,7 @@ class Case(NamedTuple):
 
 CASES = (
     Case("default", target=0.85),
-    Case("cubic", ("cubic",), pool_bytes=1024 * MIB, part_size=5 * MIB, target=0.6),
-    Case("cubic, default pool and parts", ("cubic",), seconds=30, runs=1),
+    Case("cubic", ("cubic",), target=0.6),
     Case("one connection of cubic", ("cubic",), connections=1, seconds=30, runs=1),
 )
 

@@ -16,9 +16,9 @@ from skyplane_core.model import PartFailure
 
 
 class Arrival:
-    """One batch of one connection; used by that connection's thread until :meth:`verified`.
+    """One batch; :meth:`take` and :meth:`verified` are for one thread at a time, :meth:`place` for any number.
 
-    The caller checks the order of frames; this class opens them, in that order.
+    The caller checks the order of frames, or that a scattered batch has each of them once; this class opens them.
     """
 
     def __init__(self, transfer: Transfer, first: Header, pool: Pool, counters: Counters) -> None:
@@ -52,17 +52,32 @@ class Arrival:
             self._manifest.add(header, clear, body, self._opener)
         else:
             self._begin()
-            end = header.offset + header.raw_length
-            if end > self._size:
-                raise ProtocolError(f"a batch of {self._size} bytes has a frame that reaches byte {end}")
-            open_frame(header, clear, body, self._opener, self.payload[header.offset : end])
-            self._checksum(end)
-            self._counters.add(Counter.BYTES_RECEIVED, header.raw_length)
+            self._checksum(self.place(header, clear, body))
         if header.last:
             self._begin()
             if self._received != self._size:
                 raise ProtocolError(f"a batch of {self._size} bytes ended after {self._received}")
             self._checksum(self._size)
+
+    def place(self, header: Header, clear: memoryview, body: memoryview) -> int:
+        """Open a DATA frame to where it belongs and return where it ends. The buffer must have been taken.
+
+        Raises:
+            FrameCorrupt: it is not what the reader sealed.
+            ProtocolError: it belongs nowhere.
+        """
+        end = header.offset + header.raw_length
+        if end > self._size:
+            raise ProtocolError(f"a batch of {self._size} bytes has a frame that reaches byte {end}")
+        open_frame(header, clear, body, self._opener, self.payload[header.offset : end])
+        self._counters.add(Counter.BYTES_RECEIVED, header.raw_length)
+        return end
+
+    def placed(self, count: int) -> None:
+        """All of ``count`` bytes have been placed: sum what :meth:`take` has not. Raises ProtocolError: too few."""
+        if count != self._size:
+            raise ProtocolError(f"a batch of {self._size} bytes has frames of {count}")
+        self._checksum(self._size)
 
     def verified(self) -> tuple[list[ManifestPart], list[PartFailure]]:
         """The parts whose bytes are those that left the source, and failures for the others."""

@@ -76,7 +76,10 @@ class Connections:
             if peer is None:
                 raise GatewayRefused("the route leads to a gateway that this one was not told of", where=path[0])
             link = self._links[path] = PeerLink(
-                Dialler(peer, self._wire_secret, self._me, self._parked), self._threads, self._counters
+                Dialler(peer, self._wire_secret, self._me, self._parked),
+                self._threads,
+                self._counters,
+                shared=len(path) == 1,
             )
             return link
 

@@ -32,7 +32,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from gateway.crypto import derive
 from skyplane_core.errors import HandshakeFailed, LinkLost, WireError
 
-VERSION: Final = 2
+VERSION: Final = 3
 MAX_MESSAGE: Final = 1024
 MIN_SECRET: Final = 32
 DEADLINE_SECONDS: Final = 10.0
@@ -46,7 +46,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 
 class _Hello(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    version: Literal[2]
+    version: Literal[3]
     kind: Kind
     dialer: _Id
     listener: _Id

@@ -14,6 +14,8 @@ LEASES_PER_SLOT = 2
 """Leases a reader holds for each request that it may have in flight: one is being moved, one waits in its queue."""
 POOL_SHARE = 0.75
 """Share of the reader's buffer pool that leases of one transfer may fill."""
+WIRE_SHARE = 1.25
+"""The same where they are sent on: what has been sent is out of the pool long before it is answered."""
 LEASE_SECONDS = 600.0
 LEASE_ID_BITS = 48
 """Two coordinators of one transfer draw overlapping ids about once in 2^48 times the leases of both."""
@@ -24,13 +26,13 @@ def new_machine(spec: TransferSpec, routes: Sequence[Route], pool_bytes: int) ->
 
     Between gateways each connection may have one more lease: slow ones are many, and each has a batch of its own.
     """
-    connections = MOST if any(route.path for route in routes) else 0
+    sent = any(route.path for route in routes)
     return TransferMachine(
         lambda wanted: LeaseTable(
             spec.transfer_id,
             routes,
-            max_leases=spec.options.concurrency * LEASES_PER_SLOT + connections,
-            max_bytes=int(pool_bytes * POOL_SHARE),
+            max_leases=spec.options.concurrency * LEASES_PER_SLOT + (MOST if sent else 0),
+            max_bytes=int(pool_bytes * (WIRE_SHARE if sent else POOL_SHARE)),
             lease_seconds=LEASE_SECONDS,
             wanted=wanted,
             first_id=random.getrandbits(LEASE_ID_BITS),

@@ -11,11 +11,13 @@ from typing import Final
 
 from gateway.batch import Batch
 from gateway.counters import Counters
+from gateway.course import SMALL_FRAME, Scratch
 from gateway.dialling import Dialler
 from gateway.fanout import FIRST, Fanout
 from gateway.messages import Peer
-from gateway.sending import SMALL_FRAME, Connection, Scratch
-from gateway.sockets import LOOPBACK, transport_for
+from gateway.path_view import PathView
+from gateway.sending import Connection
+from gateway.sockets import LOOPBACK, shut, transport_for
 from gateway.tcp_info import congestion_of
 from gateway.threads import Threads
 from skyplane_core.errors import LinkLost, SkyplaneError
@@ -25,17 +27,27 @@ _log = logging.getLogger(__name__)
 BACKOFF_FIRST: Final = 0.1
 BACKOFF_MOST: Final = 5.0
 """A dead peer costs a dial every five seconds and connection; one that restarts is found again within as long."""
+BATCHES: Final = 8
+"""Batches that a peer gets at once, where its connections may share them: enough that one or the other always has
+something to send, and few enough for a pool of 512 MiB with parts of 16 MiB, however many connections there are."""
 _LOOK_SECONDS: Final = 0.1
 
 
 class PeerLink:
     """Batches wait in one queue and leave on whichever connection is free. Thread-safe.
 
+    Where the peer is the writer itself, connections beyond the first few carry no batches of their own but help those
+    (see :mod:`gateway.scattered`): otherwise each would need a part in memory, here and there. Relays pass batches on
+    whole.
+
+    Args:
+        shared: whether they may help.
+
     Each path has connections of its own, also where paths begin with the same relay: what a slow gateway further on
     holds up is only what goes to it.
     """
 
-    def __init__(self, dialler: Dialler, threads: Threads, counters: Counters) -> None:
+    def __init__(self, dialler: Dialler, threads: Threads, counters: Counters, *, shared: bool) -> None:
         self.peer = dialler.peer
         self._dialler = dialler
         self._threads = threads
@@ -47,11 +59,13 @@ class PeerLink:
         self._pressure = threading.Condition(lock)
         self._queue: deque[Batch] = deque()
         self._live: set[Connection] = set()
+        self._homes: dict[int, Connection] = {}
         self._idle = 0
         self._started = 0
         self._fanout = _fanout(self.peer)
-        self._acked: dict[Connection, int] = {}
-        self._acked_in_all = 0
+        self._shared = shared and self._fanout.most > BATCHES
+        self._most_batches = BATCHES if self._shared else self._fanout.most
+        self._view = PathView()
         self._told = False
         self._closed: SkyplaneError | None = None
 
@@ -91,9 +105,12 @@ class PeerLink:
         """With the lock: a sender for each batch that nobody is free for, as far as that is allowed."""
         if not self._started and not self._fanout.fixed:
             self._threads.start(f"fanout-{self.peer.gateway_id}", self._watch)
-        for _ in range(min(len(self._queue) - self._idle, self._fanout.allowed - self._started)):
-            self._threads.start(f"send-{self.peer.gateway_id}-{self._started}", self._run, self._started)
+        lacking = len(self._queue) - self._idle
+        while self._started < self._fanout.allowed and (lacking > 0 or self._started >= self._most_batches):
+            run = self._run if self._started < self._most_batches else self._help
+            self._threads.start(f"send-{self.peer.gateway_id}-{self._started}", run, self._started)
             self._started += 1
+            lacking -= 1
 
     def _watch(self) -> None:
         """A thread that has the number of connections follow what they bring."""
@@ -105,14 +122,10 @@ class PeerLink:
                 self._others.wait(_LOOK_SECONDS)
 
     def _look(self) -> None:
-        infos = {connection: connection.tcp_info() for connection in self._live}
-        acked = {connection: info.acked for connection, info in infos.items() if info is not None}
-        self._acked_in_all += sum(max(0, now - self._acked.get(connection, 0)) for connection, now in acked.items())
-        self._acked = acked
-        rtt = min((info.min_rtt for info in infos.values() if info is not None), default=0.0)
+        infos = {sock: info for connection in self._live for sock, info in connection.tcp_infos().items()}
         before = self._fanout.allowed
-        pressed = bool(self._queue) and not self._idle and len(self._live) >= before
-        allowed = self._fanout.tick(time.monotonic(), self._acked_in_all, rtt, pressed=pressed)
+        pressed = bool(self._queue) and not self._idle and len(infos) >= before
+        allowed = self._fanout.tick(time.monotonic(), self._view.look(infos.items()), pressed=pressed)
         if allowed == before:
             return
         _log.info(
@@ -135,6 +148,8 @@ class PeerLink:
                     connection = self._dial()
                 except SkyplaneError as error:
                     self._give_up(batch, error)
+                else:
+                    self._be_home(number, connection)
             if connection is not None:
                 connection.send(batch, scratch)
             # A view of the pool must not outlive its batch while this thread waits.
@@ -145,6 +160,44 @@ class PeerLink:
                 self._pause(min(BACKOFF_MOST, BACKOFF_FIRST * 2.0 ** min(losses, 10)))
         if connection is not None:
             connection.lose(LinkLost("the peer's link was closed", where=self.peer.gateway_id))
+
+    def _help(self, number: int) -> None:
+        """A thread that sends frames of the batches of another one, over a connection of its own."""
+        scratch = Scratch(SMALL_FRAME)
+        losses = 0
+        while (home := self._home(number)) is not None:
+            try:
+                sock, _session = self._dialler.dial()
+            except SkyplaneError as error:
+                _log.info("connection to help another not opened", extra={"reason": str(error)})
+                losses += 1
+            else:
+                losses = 0
+                self._threads.start(f"watch-{self.peer.gateway_id}", self._watch_helper, home, sock.dup())
+                with sock:
+                    home.help(sock, scratch, lambda: number < self._fanout.allowed)
+                    shut(sock)
+            if losses or home.lost:
+                self._pause(min(BACKOFF_MOST, BACKOFF_FIRST * 2.0 ** min(losses, 10)))
+
+    def _watch_helper(self, home: Connection, sock: socket.socket) -> None:
+        with sock:
+            home.watch(sock)
+
+    def _be_home(self, number: int, connection: Connection) -> None:
+        with self._changed:
+            self._homes[number] = connection
+            self._others.notify_all()
+
+    def _home(self, number: int) -> Connection | None:
+        """The connection that this one is to help, once there is one; None at the end."""
+        with self._changed:
+            while self._closed is None:
+                home = self._homes.get(number % self._most_batches)
+                if home is not None and not home.lost and number < self._fanout.allowed:
+                    return home
+                self._others.wait()
+            return None
 
     def _take(self, number: int) -> Batch | None:
         with self._changed:
@@ -178,7 +231,7 @@ class PeerLink:
 
     def _dial(self) -> Connection:
         sock, session = self._dialler.dial()
-        connection = Connection(sock, session, self._counters)
+        connection = Connection(sock, session, self._counters, shared=self._shared)
         with self._changed:
             closed = self._closed
             if closed is None:

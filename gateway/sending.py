@@ -1,4 +1,4 @@
-"""One outbound data connection: frames out, answers in."""
+"""An outbound data connection, and others that help it: frames out, answers in."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import logging
 import socket
 import threading
 from collections import deque
+from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from gateway.batch import Batch
-from gateway.codec import SCRATCH_SIZE, Encoder, compress_bound
 from gateway.counters import Counter, Counters
-from gateway.crypto import Sealer, open_answer, seal_batch
+from gateway.course import Course, Scratch
+from gateway.crypto import open_answer, seal_batch
 from gateway.framing import Assembly, seal_message
 from gateway.handshake import Session
 from gateway.manifest import decode_answer, encode_manifest
@@ -23,12 +24,10 @@ from gateway.wire import (
     ANSWER_SALT_SIZE,
     HEADER_SIZE,
     MAX_RAW,
-    TAG_SIZE,
     Codec,
     FrameType,
     Header,
     destination_set,
-    pack_header,
     parse_header,
     transfer_tag,
     version_tag,
@@ -37,23 +36,8 @@ from skyplane_core.errors import FrameCorrupt, LinkLost, ProtocolError, Skyplane
 
 _log = logging.getLogger(__name__)
 
-SMALL_FRAME: Final = 256 * 1024
-"""Payload of a frame where connections are many and each is slow: each sender and each receiver holds one in memory."""
 _REMEMBERED: Final = 4096
 """Settled batches of a connection whose late or repeated answers are ignored: more than are ever out at once."""
-
-
-class Scratch:
-    """A sender thread's own memory: one frame and the probe's output.
-
-    Args:
-        most: payload bytes of a frame.
-    """
-
-    def __init__(self, most: int = MAX_RAW) -> None:
-        self.most = most
-        self.frame = memoryview(bytearray(HEADER_SIZE + compress_bound(most) + TAG_SIZE))
-        self.probe = memoryview(bytearray(SCRATCH_SIZE))
 
 
 class _Unanswered(NamedTuple):
@@ -65,11 +49,18 @@ class _Unanswered(NamedTuple):
 class Connection:
     """A live connection to one peer. ``send`` from one thread, ``read_answers`` from another, the rest from any.
 
+    Others may help it with its batches (:meth:`help`): their sockets are its own from then on, and when one of them
+    ends all do.
+
+    Args:
+        shared: whether that may be, also in the middle of a batch.
+
     ``answered`` says whether it has brought any batch home: then what ended it does not speak against the next one.
     """
 
-    def __init__(self, sock: socket.socket, session: Session, counters: Counters) -> None:
+    def __init__(self, sock: socket.socket, session: Session, counters: Counters, *, shared: bool = False) -> None:
         self._sock = sock
+        self._shared = shared
         self._peer = session.peer
         self._refusals = Refusals(session.receive_key)
         self._counters = counters
@@ -77,23 +68,74 @@ class Connection:
         self._unanswered: dict[bytes, _Unanswered] = {}
         self._settled: deque[bytes] = deque(maxlen=_REMEMBERED)
         self._error: SkyplaneError | None = None
+        self._helped = threading.Condition()
+        self._helpers: set[socket.socket] = set()
+        self._course: Course | None = None
         self.answered = False
 
     @property
     def lost(self) -> bool:
         return self._error is not None
 
-    def tcp_info(self) -> TcpInfo | None:
-        """What the kernel knows about it; None if that is nothing, or it is closed."""
-        return tcp_info(self._sock)
+    def tcp_infos(self) -> dict[socket.socket, TcpInfo | None]:
+        """What the kernel knows about it and its helpers; None if that is nothing, or one is closed."""
+        with self._helped:
+            socks = [self._sock, *self._helpers]
+        return {sock: tcp_info(sock) for sock in socks}
+
+    def help(self, sock: socket.socket, scratch: Scratch, wanted: Callable[[], bool]) -> None:
+        """Send frames of this connection's batches over one more, until either ends.
+
+        Args:
+            sock: an authenticated connection to the same peer that nothing was sent on; the caller closes it.
+            wanted: asked before each frame, or else it waits for the next batch.
+        """
+        with self._helped:
+            self._helpers.add(sock)
+        try:
+            while (course := self._next_course(wanted)) is not None:
+                course.helped = True
+                frame, size = course.seal(scratch)
+                if size:
+                    self._pass_on(sock, frame, size)
+                else:
+                    self._done_with(course)
+        except OSError as error:
+            self.lose(LinkLost("a connection broke that helped another", where=self._peer, why=str(error)))
+        finally:
+            with self._helped:
+                self._helpers.discard(sock)
+
+    def watch(self, sock: socket.socket) -> None:
+        """Wait for the end of a connection that helps this one, which is the end of this one."""
+        why = "the peer closed it"
+        try:
+            if sock.recv(1):
+                why = "an answer came on it"
+        except OSError as error:
+            why = str(error)
+        self.lose(LinkLost("a connection ended that helped another", where=self._peer, why=why))
+
+    def _next_course(self, wanted: Callable[[], bool]) -> Course | None:
+        with self._helped:
+            while not self.lost:
+                if self._course is not None and wanted():
+                    return self._course
+                self._helped.wait()
+            return None
+
+    def _done_with(self, course: Course) -> None:
+        with self._helped:
+            if self._course is course:
+                self._course = None
 
     def send(self, batch: Batch, scratch: Scratch) -> None:
         """Send a whole batch and release its buffer. Whatever goes wrong ends up in the batch's result."""
         try:
             key = batch.transfer.key()
             sealer = seal_batch(key)
-            identity = _identity(batch, sealer.salt)
             payload = batch.payload[: sum(part.size for part in batch.parts)]
+            identity = _identity(batch, sealer.salt)._replace(scattered=self._shared and len(payload) > scratch.most)
             message = encode_manifest(batch.parts)
             manifest = seal_message(identity, message, sealer, last=not payload)
             following = identity._replace(type=FrameType.DATA, frame=-(-len(message) // MAX_RAW))
@@ -105,11 +147,10 @@ class Connection:
             self._expect(sealer.salt, _Unanswered(batch, key, identity))
             # Counted before they are sent, since the answer may be here before send returns.
             batch.wire_bytes += len(manifest)
-            # MSG_MORE: a small batch leaves as one packet, manifest and payload.
-            self._sock.sendall(manifest, socket.MSG_MORE if payload else 0)
-            self._counters.add(Counter.WIRE_BYTES_SENT, len(manifest))
             if payload:
-                self._send_payload(batch, following, payload, sealer, scratch)
+                self._send_payload(Course(batch, following, payload, sealer, scratch.probe), manifest, scratch)
+            else:
+                self._pass_on(self._sock, manifest, 0)
         except Exception as error:  # noqa: BLE001 - becomes the result of the part that it happened to
             # Half a batch is on the wire: this connection is of no more use, whatever the reason.
             if isinstance(error, OSError):
@@ -138,7 +179,11 @@ class Connection:
             waiting, self._unanswered = list(self._unanswered.values()), {}
         if first:
             _log.info("data connection lost", extra={"peer": self._peer, "batches": len(waiting), "reason": error.why})
-        shut(self._sock)
+        with self._helped:
+            socks = [self._sock, *self._helpers]
+            self._helped.notify_all()
+        for sock in socks:
+            shut(sock)
         for entry in waiting:
             entry.batch.fail(error.record())
 
@@ -157,29 +202,33 @@ class Connection:
                 raise from_record(self._error.record())
             self._unanswered[salt] = entry
 
-    def _send_payload(self, batch: Batch, first: Header, payload: memoryview, sealer: Sealer, scratch: Scratch) -> None:
-        encoder = Encoder(batch.transfer.config.compression, scratch.probe, stays_here=batch.stays_here)
-        batch.encoder = encoder
-        frame, clear = scratch.frame, scratch.frame[:HEADER_SIZE]
-        for number, offset in enumerate(range(0, len(payload), scratch.most), start=first.frame):
-            raw = payload[offset : offset + scratch.most]
-            length = encoder.encode_into(raw, frame[HEADER_SIZE : len(frame) - TAG_SIZE])
-            body = raw if length is None else frame[HEADER_SIZE : HEADER_SIZE + length]
-            size = len(body) + TAG_SIZE
-            header = first._replace(
-                codec=Codec.RAW if length is None else Codec.LZ4,
-                last=offset + len(raw) == len(payload),
-                frame=number,
-                offset=offset,
-                raw_length=len(raw),
-                wire_length=size,
-            )
-            pack_header(clear, header)
-            sealer.seal_into(number, body, clear, frame[HEADER_SIZE:])
-            batch.wire_bytes += HEADER_SIZE + size
-            self._sock.sendall(frame[: HEADER_SIZE + size])
-            self._counters.add(Counter.WIRE_BYTES_SENT, HEADER_SIZE + size)
-            self._counters.add(Counter.BYTES_SENT, len(raw))
+    def _send_payload(self, course: Course, manifest: bytearray, scratch: Scratch) -> None:
+        """Send its frames, with the help of others if there are any."""
+        try:
+            course.helped = bool(self._helpers)
+            # This one belongs on this connection in any case; with it the writer takes memory for the batch.
+            first = course.seal(scratch)
+            if course.scattered:
+                # Before it is sent: that takes until this connection has sent what it holds, and others would be idle.
+                self._offer(course)
+            # MSG_MORE: a small batch leaves as one packet, manifest and payload.
+            self._pass_on(self._sock, manifest, 0, socket.MSG_MORE)
+            self._pass_on(self._sock, *first)
+            while (sealed := course.seal(scratch))[1]:
+                self._pass_on(self._sock, *sealed)
+        finally:
+            course.stop()
+            self._offer(None)
+
+    def _offer(self, course: Course | None) -> None:
+        with self._helped:
+            self._course = course
+            self._helped.notify_all()
+
+    def _pass_on(self, sock: socket.socket, frame: memoryview | bytearray, size: int, flags: int = 0) -> None:
+        sock.sendall(frame, flags)
+        self._counters.add(Counter.WIRE_BYTES_SENT, len(frame))
+        self._counters.add(Counter.BYTES_SENT, size)
 
     def _answer(self) -> None:
         """Read one answer or refusal whole, and settle its batch."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
+import select
 import socket
 from typing import Final, NamedTuple
 
@@ -84,6 +85,13 @@ def receive_into(sock: socket.socket, view: memoryview) -> None:
             view = view[count:]
     except OSError as error:
         raise LinkLost("the connection broke", why=str(error)) from error
+
+
+def hung_up(sock: socket.socket) -> bool:
+    """Whether the peer has ended the connection, or it broke; also while bytes are left to be received."""
+    poll = select.poll()
+    poll.register(sock, select.POLLRDHUP)
+    return bool(poll.poll(0))
 
 
 def shut(sock: socket.socket) -> None:

@@ -6,17 +6,27 @@ import socket
 import struct
 from typing import Final, NamedTuple
 
-_SIZE: Final = 152
-"""Up to tcpi_min_rtt of struct tcp_info in linux/tcp.h, whose fields never move; kernels since 4.9 have them all."""
-_ACKED: Final = struct.Struct("=120xQ")
-_MIN_RTT: Final = struct.Struct("=148xI")
+_SIZE: Final = 184
+"""Up to tcpi_rwnd_limited of struct tcp_info in linux/tcp.h, whose fields never move; kernels since 4.10 have all."""
+_LAYOUT: Final = struct.Struct("=68xI28xI16xQ8xI4xII16xQQ")
 
 
 class TcpInfo(NamedTuple):
-    """Bytes that the peer has acknowledged, and the shortest round trip in seconds."""
+    """What one connection has done so far, and how it stands. Times in seconds.
+
+    ``acked`` bytes has the peer acknowledged; of ``sent`` segments ``resent`` had gone before. ``rtt`` is the smoothed
+    round trip now and ``min_rtt`` the shortest. ``unsent`` bytes wait for the path, or for the peer. Something was on
+    its way for ``busy`` seconds, and for ``held`` of these no more could be because the peer's window was full.
+    """
 
     acked: int = 0
     min_rtt: float = 0.0
+    rtt: float = 0.0
+    sent: int = 0
+    resent: int = 0
+    unsent: int = 0
+    busy: float = 0.0
+    held: float = 0.0
 
 
 def tcp_info(sock: socket.socket) -> TcpInfo | None:
@@ -27,7 +37,8 @@ def tcp_info(sock: socket.socket) -> TcpInfo | None:
         return None
     if len(raw) < _SIZE:
         return None
-    return TcpInfo(_ACKED.unpack_from(raw)[0], _MIN_RTT.unpack_from(raw)[0] / 1e6)
+    rtt, resent, acked, sent, unsent, min_rtt, busy, held = _LAYOUT.unpack(raw)
+    return TcpInfo(acked, min_rtt / 1e6, rtt / 1e6, sent, resent, unsent, busy / 1e6, held / 1e6)
 
 
 def congestion_of(sock: socket.socket) -> str:

@@ -44,7 +44,8 @@ class Window:
     """
 
     def __init__(self, first: int) -> None:
-        self.limit = float(max(1, first))
+        self._first = float(max(1, first))
+        self.limit = self._first
         self.in_flight = 0
         self._waiting: deque[Callable[[], None]] = deque()
 
@@ -58,8 +59,13 @@ class Window:
         return self._admit()
 
     def leave(self) -> list[Callable[[], None]]:
-        """A batch is done; returns those that may start now."""
+        """A batch is done; returns those that may start now.
+
+        With the last one what was learned ends, too: what comes next may go between other stores.
+        """
         self.in_flight -= 1
+        if not self.in_flight and not self._waiting:
+            self.limit = self._first
         return self._admit()
 
     def look(self, before: Times, now: Times) -> list[Callable[[], None]]:

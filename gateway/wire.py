@@ -1,8 +1,9 @@
 """Frames, pure: bytes <-> values. The layout is drawn byte by byte in ``docs/wire.md``.
 
-A *batch* is one sending of a lease. It travels whole on one connection: MANIFEST frames (see
-:mod:`gateway.manifest`), then DATA frames that cut the concatenated payload of its parts. The answer, on the same
-connection in the other direction, is the batch's ACK frames or one REFUSE frame.
+A *batch* is one sending of a lease: MANIFEST frames (see :mod:`gateway.manifest`), then DATA frames that cut the
+concatenated payload of its parts. It travels whole on one connection, unless it is *scattered*: then its DATA frames
+but for the first may come on other connections. The answer, in the other direction on the connection of the manifest,
+is the batch's ACK frames or one REFUSE frame.
 Every frame starts with a clear header of fixed size, which is also the associated data of its AEAD seal. Nothing in
 this module allocates by a number that a peer chose; a header that parses has every length within its bound.
 """
@@ -17,7 +18,7 @@ from typing import NamedTuple
 
 from skyplane_core.errors import ProtocolError
 
-VERSION = 2
+VERSION = 3
 MAGIC = b"SKYW"
 MAX_RAW = 2 * 1024 * 1024
 """Raw bytes of one frame. docs/measurements.md: 1, 2 and 8 MiB are equal, 256-512 KiB cost a fifth more."""
@@ -54,7 +55,9 @@ class Codec(enum.IntEnum):
 
 
 LAST = 1
-"""The only flag: the last frame of the batch, or of the answer."""
+"""A flag: the last frame of the batch, or of the answer."""
+SCATTERED = 2
+"""A flag: this is a frame of a batch whose DATA frames come on several connections. Not in answers."""
 
 
 class Header(NamedTuple):
@@ -81,6 +84,7 @@ class Header(NamedTuple):
     wire_length: int
     salt: bytes
     way: int = 0
+    scattered: bool = False
 
     @property
     def batch(self) -> tuple[bytes, int, int, int, int, int, bytes, bytes]:
@@ -122,9 +126,9 @@ def destination_set(destinations: Iterable[int]) -> int:
 def pack_header(buffer: memoryview, header: Header) -> None:
     """Write ``header`` over the first ``HEADER_SIZE`` bytes of ``buffer``."""
     _LAYOUT.pack_into(
-        buffer, 0, MAGIC, VERSION, header.type, header.codec, LAST if header.last else 0, header.transfer,
-        header.object, header.part, header.attempt, header.way, header.destinations, header.version_tag, header.frame,
-        header.offset, header.raw_length, header.wire_length, header.salt,
+        buffer, 0, MAGIC, VERSION, header.type, header.codec, LAST * header.last | SCATTERED * header.scattered,
+        header.transfer, header.object, header.part, header.attempt, header.way, header.destinations,
+        header.version_tag, header.frame, header.offset, header.raw_length, header.wire_length, header.salt,
     )  # fmt: skip
 
 
@@ -144,16 +148,18 @@ def parse_header(buffer: bytes | bytearray | memoryview) -> Header:
         raise ProtocolError("the stream has no frame where one must start")
     if version != VERSION:
         raise ProtocolError(f"the peer speaks wire version {version}, this gateway {VERSION}")
-    if flags & ~LAST:
+    if flags & ~(LAST | SCATTERED):
         raise ProtocolError("a header has unknown flags")
     try:
         kind, packing = FrameType(type_), Codec(codec)
     except ValueError as error:
         raise ProtocolError(f"a header has an unknown type or codec: {error}") from error
     header = Header(
-        kind, packing, flags == LAST, transfer, object_, part, attempt, destinations, tag, frame, offset, raw_length,
-        wire_length, salt, way,
+        kind, packing, bool(flags & LAST), transfer, object_, part, attempt, destinations, tag, frame, offset,
+        raw_length, wire_length, salt, way, bool(flags & SCATTERED),
     )  # fmt: skip
+    if header.scattered and kind not in (FrameType.MANIFEST, FrameType.DATA):
+        raise ProtocolError("an answer is not scattered")
     _check_lengths(header)
     return header
 
@@ -174,7 +180,9 @@ def _check_lengths(header: Header) -> None:
 
 def empty(template: Header, kind: FrameType, frame: int = 0) -> Header:
     """A header of the same batch as ``template`` whose lengths are still to be filled in."""
-    return template._replace(type=kind, codec=Codec.RAW, last=False, frame=frame, offset=0, raw_length=0, wire_length=0)
+    return template._replace(
+        type=kind, codec=Codec.RAW, last=False, frame=frame, offset=0, raw_length=0, wire_length=0, scattered=False
+    )
 
 
 class FrameOrder:

@@ -11,6 +11,7 @@ from typing import Final
 
 from gateway.arrival import Arrival
 from gateway.counters import Counter, Counters
+from gateway.course import SMALL_FRAME
 from gateway.crypto import Sealer, seal_answer
 from gateway.framing import seal_message
 from gateway.handshake import Session
@@ -21,9 +22,10 @@ from gateway.pool import Pool
 from gateway.pump import OnwardBrokenError, Pump, new_pump
 from gateway.puts import Puts
 from gateway.relay import Relay
-from gateway.sockets import receive_into, shut
+from gateway.scattered import Gathering, Scattered
+from gateway.sockets import hung_up, receive_into, shut
 from gateway.threads import as_record
-from gateway.wire import HEADER_SIZE, MAX_BODY, FrameOrder, FrameType, Header, empty, parse_header
+from gateway.wire import HEADER_SIZE, MAX_BODY, TAG_SIZE, FrameOrder, FrameType, Header, empty, parse_header
 from skyplane_core.errors import ErrorRecord, LinkLost, ProtocolError, SkyplaneError
 
 _log = logging.getLogger(__name__)
@@ -32,6 +34,9 @@ STALL_SECONDS: Final = 30
 """How long a sender may be silent in the middle of a batch that is passed on: it holds an onward connection so long."""
 ANSWER_SECONDS: Final = 60
 """How long a connection that has to end stays open for the answers that its puts still owe."""
+
+_SMALL_BODY: Final = SMALL_FRAME + TAG_SIZE
+"""Where connections are many, none has larger frames; one that has gets the memory for them when the first comes."""
 
 
 class _SeenBeforeError(Exception):
@@ -47,6 +52,7 @@ class Writer:
         self.puts = puts
         self.relay = relay
         self.counters = counters
+        self.gathering = Gathering()
 
 
 class Inbound:
@@ -70,7 +76,7 @@ class Inbound:
         self._answered = threading.Condition()
         self._to_answer = 0
         self._clear = memoryview(bytearray(HEADER_SIZE))
-        self._scratch = memoryview(bytearray(MAX_BODY))
+        self._scratch = memoryview(bytearray(_SMALL_BODY))
         self._pump: Pump | None = None
 
     def serve(self) -> None:
@@ -86,10 +92,12 @@ class Inbound:
         except _SeenBeforeError as again:
             # Another batch may have been taken away for it, whose reader has to learn that it is lost. What came before
             # is answered first: whoever repeats every batch slows a transfer down, and does not bring it to a halt.
+            self._writer.gathering.wait_for(self, ANSWER_SECONDS)
             self._await_answers()
             raise ProtocolError("a batch came a second time", where=self._peer) from again
         finally:
             self._alive = False
+            self._writer.gathering.abandon(self)
             if self._pump is not None:
                 self._pump.close()
 
@@ -120,6 +128,9 @@ class Inbound:
     def _batch(self) -> None:
         first = self._header()
         self._began(self)
+        if first.scattered:
+            self._gather(first)
+            return
         try:
             transfer = self._writer.transfers.by_tag(first.transfer)
             hop = transfer.onward(first.way)
@@ -161,11 +172,58 @@ class Inbound:
                 header = self._header()
             if refusal is None and arrival is not None:
                 whole, arrival = arrival, None
-                self._store(whole, first)
+                self.store(whole, first)
         finally:
             if arrival is not None:
                 arrival.release()
         if refusal is not None:
+            self.refuse(first, refusal)
+
+    def _gather(self, header: Header) -> None:
+        """Receive the beginning of a scattered batch, or one more of its frames, perhaps on the way of another."""
+        gathering = self._writer.gathering
+        if header.type is FrameType.MANIFEST:
+            self._begin(header)
+            return
+        body = self._body(header.wire_length)
+        batch = gathering.find(header.salt, lambda: hung_up(self._sock))
+        if batch is not None and batch.take(header, self._clear, body):
+            gathering.over(header.salt)
+
+    def _begin(self, first: Header) -> None:
+        """Receive the manifest of a scattered batch and its first frame of data, whatever is wrong with them."""
+        order = FrameOrder(FrameType.MANIFEST)
+        arrival: Arrival | None = None
+        refusal: ErrorRecord | None = None
+        header = first
+        try:
+            while True:
+                body = self._body(header.wire_length)
+                order.check(header)
+                if order.complete:
+                    raise ProtocolError("a scattered batch has no more than one connection needs")
+                if refusal is None:
+                    try:
+                        if arrival is None:
+                            transfer = self._writer.transfers.by_tag(first.transfer)
+                            arrival = Arrival(transfer, header, self._writer.pool, self._writer.counters)
+                        arrival.take(header, self._clear, body)
+                    except Exception as error:  # noqa: BLE001 - becomes the result of the part that it happened to
+                        refusal = as_record(error)
+                    else:
+                        if not header.frame and not arrival.transfer.is_new(header.salt):
+                            raise _SeenBeforeError
+                if header.type is FrameType.DATA:
+                    break
+                header = self._header()
+            if refusal is None and arrival is not None:
+                self._writer.gathering.begin(first.salt, Scattered(arrival, first, header, self))
+                arrival = None
+        finally:
+            if arrival is not None:
+                arrival.release()
+        if refusal is not None:
+            self._writer.gathering.over(first.salt)
             self.refuse(first, refusal)
 
     def _expect(self, onward: Onward, first: Header) -> None:
@@ -214,7 +272,8 @@ class Inbound:
             order.check(header)
             self._body(header.wire_length)
 
-    def _store(self, arrival: Arrival, header: Header) -> None:
+    def store(self, arrival: Arrival, header: Header) -> None:
+        """Put a whole batch, answer it and release its buffer."""
         good, bad = arrival.verified()
 
         def done(answer: Answer) -> None:
@@ -261,6 +320,8 @@ class Inbound:
         return header
 
     def _body(self, size: int) -> memoryview:
+        if size > len(self._scratch):
+            self._scratch = memoryview(bytearray(MAX_BODY))
         body = self._scratch[:size]
         try:
             receive_into(self._sock, body)

@@ -17,11 +17,12 @@ from gateway.counters import Counter
 from gateway.crypto import Opener, seal_batch
 from gateway.framing import Assembly, seal_message
 from gateway.manifest import ManifestPart, decode_refusal, encode_manifest
-from gateway.messages import CloseTransfer, Execute, LinkAccepted
+from gateway.messages import CloseTransfer, Execute, LinkAccepted, Peer, SetPeers
 from gateway.sockets import receive_into
 from gateway.wire import HEADER_SIZE, Codec, FrameType, Header, parse_header, transfer_tag
 from skyplane_core.checksum import crc32c
 from skyplane_core.model import Compression, Lease, LeaseResult, ObjectAttributes, PartLease, PartTarget, Shrinkage
+from skyplane_core.testing.faultproxy import TO_CLIENT, TO_SERVER, FaultProxy, ProxyFault
 from tests.integration.data_processes import (
     KEY,
     MIB,
@@ -35,6 +36,12 @@ from tests.integration.data_processes import (
 )
 
 Start = Callable[..., DataProcess]
+SHARED = 24
+"""More connections than a peer gets batches at once: three carry each of them."""
+PATIENCE = 60.0
+CHALLENGE = 150
+"""More bytes than a writer sends before its first answer, and fewer than with it."""
+PIECE = 100_000
 
 
 @pytest.fixture
@@ -61,9 +68,11 @@ def destination(tmp_path: Path) -> Files:
     return Files(tmp_path / "destination")
 
 
-def pair(start: Start, source: Files, destination: Files, **options: int | bytes) -> tuple[DataProcess, DataProcess]:
+def pair(
+    start: Start, source: Files, destination: Files, connections: int = 4, **options: int | bytes
+) -> tuple[DataProcess, DataProcess]:
     reader, writer = start("reader", **options), start("writer", **options)
-    reader.know(writer)
+    reader.know(writer, connections=connections)
     reader.open(transfer("t1", source=source))
     writer.open(transfer("t1", destination=destination))
     return reader, writer
@@ -78,11 +87,12 @@ def text(size: int) -> bytes:
     return (b"the quick brown fox jumps over the lazy dog; " * (size // 45 + 1))[:size]
 
 
-def test_many_parts_of_several_objects(start: Start, source: Files, destination: Files) -> None:
+@pytest.mark.parametrize("connections", [4, SHARED])
+def test_many_parts_of_several_objects(start: Start, source: Files, destination: Files, connections: int) -> None:
     contents = {"random": random.Random(1).randbytes(21 * MIB + 17), "text": text(30 * MIB + 5), "dir/small": b"x"}
     for key, content in contents.items():
         source.write(key, content)
-    reader, writer = pair(start, source, destination)
+    reader, writer = pair(start, source, destination, connections)
     reader.open(transfer("t1", source=source, compression=Compression.LZ4))
     uploads = {key: destination.store.create_upload(key, ObjectAttributes()) for key in contents}
     parts = [
@@ -264,9 +274,12 @@ def test_unknown_transfers_and_routes_are_refused(start: Start, source: Files, d
     assert failed(reader.execute(lease(6, "t1", ("writer",), big))[6]) == {"GatewayRefused"}
 
 
-def test_a_killed_peer_fails_what_was_not_acknowledged(start: Start, source: Files, destination: Files) -> None:
+@pytest.mark.parametrize("connections", [4, SHARED])
+def test_a_killed_peer_fails_what_was_not_acknowledged(
+    start: Start, source: Files, destination: Files, connections: int
+) -> None:
     source.write("a", os.urandom(8 * MIB))
-    reader, writer = pair(start, source, destination)
+    reader, writer = pair(start, source, destination, connections)
     (part,) = whole(source, "a")
     assert reader.execute(lease(0, "t1", ("writer",), part))[0].acks
     leases = [lease(number, "t1", ("writer",), part) for number in range(1, 60)]
@@ -280,15 +293,55 @@ def test_a_killed_peer_fails_what_was_not_acknowledged(start: Start, source: Fil
     assert set().union(*kinds) <= {"LinkLost", "stored"}
     again = start("writer")
     again.open(transfer("t1", destination=destination))
-    reader.know(again)
+    reader.know(again, connections=connections)
     assert reader.execute(lease(99, "t1", ("writer",), part))[99].acks
 
 
-def test_a_pool_smaller_than_the_data_and_two_transfers(start: Start, source: Files, destination: Files) -> None:
+def test_a_broken_connection_that_helped_another_costs_its_batch_and_no_more(
+    start: Start, source: Files, destination: Files
+) -> None:
+    """Bytes of a batch that it took with it are nowhere else: the batch fails at once, nobody waits for the rest."""
+    contents = {f"k{n}": os.urandom(4 * MIB + n) for n in range(30)}
+    for key, content in contents.items():
+        source.write(key, content)
+    reader, writer = start("reader"), start("writer")
+    reader.open(transfer("t1", source=source))
+    writer.open(transfer("t1", destination=destination))
+    answered: set[int] = set()
+    used: set[int] = set()
+    with FaultProxy(
+        writer.address,
+        ProxyFault("call", TO_CLIENT, at=CHALLENGE, callback=answered.add),
+        ProxyFault("call", TO_SERVER, at=PIECE, callback=used.add),
+        ProxyFault("slow", TO_SERVER, at=PIECE, rate=20e6),
+    ) as proxy:
+        reader.channel.send(SetPeers((Peer("writer", *proxy.address, SHARED),)))
+        leases = [lease(number, "t1", ("writer",), part) for number, part in enumerate(whole(source, *contents))]
+        deadline = time.monotonic() + PATIENCE
+        while not (helping := used - answered):
+            assert all(result.acks for result in reader.execute(*leases).values())
+            assert time.monotonic() < deadline
+        proxy.strike(ProxyFault("cut", TO_SERVER, at=PIECE, connections=(min(helping),)))
+        lost: set[str] = set()
+        while not lost:
+            lost = set().union(*(failed(result) for result in reader.execute(*leases).values() if not result.acks))
+            assert time.monotonic() < deadline
+        assert lost == {"LinkLost"}
+        assert all(result.acks for result in reader.execute(*leases).values())
+        assert {key: destination.read(key) for key in contents} == contents
+        while any(process.counters[Counter.POOL_BYTES_HELD] for process in (reader, writer)):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
+@pytest.mark.parametrize("connections", [4, SHARED])
+def test_a_pool_smaller_than_the_data_and_two_transfers(
+    start: Start, source: Files, destination: Files, connections: int
+) -> None:
     contents = {f"{name}{n}": random.Random(n).randbytes(2 * MIB + n) for name in "ab" for n in range(20)}
     for key, content in contents.items():
         source.write(key, content)
-    reader, writer = pair(start, source, destination, pool_bytes=9 * MIB)
+    reader, writer = pair(start, source, destination, connections, pool_bytes=9 * MIB)
     reader.open(transfer("t2", source=source, compression=Compression.NONE))
     writer.open(transfer("t2", destination=destination))
     parts = whole(source, *contents)
@@ -298,15 +351,16 @@ def test_a_pool_smaller_than_the_data_and_two_transfers(start: Start, source: Fi
     assert {key: destination.read(key) for key in contents} == contents
 
 
+@pytest.mark.parametrize("connections", [4, SHARED])
 def test_two_gateways_that_send_to_each_other_through_small_pools(
-    start: Start, source: Files, destination: Files
+    start: Start, source: Files, destination: Files, connections: int
 ) -> None:
     contents = {f"k{n}": random.Random(n).randbytes(2 * MIB) for n in range(30)}
     for key, content in contents.items():
         source.write(key, content)
     one, two = start("one", pool_bytes=8 * MIB), start("two", pool_bytes=8 * MIB)
-    one.know(two)
-    two.know(one)
+    one.know(two, connections=connections)
+    two.know(one, connections=connections)
     for process in (one, two):
         process.open(transfer("t1", source=source, destination=destination))
     parts = whole(source, *contents)

@@ -140,7 +140,8 @@ class Incarnation:
         connections = int(any(route.path for route in world.plan.routes))
         if len(held_leases) > 2 * world.plan.concurrency + connections:
             world.violated(f"{reader} holds {len(held_leases)} leases")
-        if size > int(world.plan.pool_bytes * 0.75) and sum(1 for one in held_leases if one.size) > 1:
+        share = 1.25 if connections else 0.75
+        if size > int(world.plan.pool_bytes * share) and sum(1 for one in held_leases if one.size) > 1:
             world.violated(f"{reader} holds {size} bytes of leases")
 
     def _check_line(self, line: ReceiptLine) -> None:

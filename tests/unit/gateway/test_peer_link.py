@@ -65,8 +65,8 @@ class Idle:
     def __init__(self, held: Held) -> None:
         self._held = held
 
-    def tcp_info(self) -> None:
-        return None
+    def tcp_infos(self) -> dict[object, None]:
+        return {self: None}
 
     def send(self, _batch: object, _scratch: object) -> None:
         held = self._held
@@ -97,7 +97,8 @@ class Parcel:
 def link(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[PeerLink, Chosen, Held]]:
     crashes: list[BaseException] = []
     threads, held, chosen = Threads(crashes.append), Held(), Chosen(2)
-    made = PeerLink(Dialler(Peer("writer", "192.0.2.1", 1), b"", "reader", Parked()), threads, Counters())
+    dialler = Dialler(Peer("writer", "192.0.2.1", 1), b"", "reader", Parked())
+    made = PeerLink(dialler, threads, Counters(), shared=False)
     monkeypatch.setattr(made, "_fanout", chosen)
     monkeypatch.setattr(made, "_dial", lambda: Idle(held))
     yield made, chosen, held

@@ -82,6 +82,19 @@ def test_it_does_not_grow_while_nobody_waits(idle: float, own: float) -> None:
     assert window.limit == 2
 
 
+def test_it_begins_anew_once_nothing_is_in_flight() -> None:
+    """One idle moment does not let every later transfer fill the pool."""
+    window = Window(2)
+    for _ in range(3):
+        window.enter(lambda: None)
+    window.look(START, Times(1.0, 1.0, 0.0))
+    for _ in range(2):
+        window.leave()
+    assert window.limit == 3
+    window.leave()
+    assert window.limit == 2
+
+
 def test_the_machine_tells_its_times() -> None:
     before = cpu_times()
     deadline = before.own + 0.05

@@ -42,6 +42,7 @@ def headers(draw: st.DrawFn) -> Header:
         body + overhead,
         draw(st.binary(min_size=32, max_size=32)),
         draw(st.integers(0, U16)),
+        kind in (FrameType.MANIFEST, FrameType.DATA) and draw(st.booleans()),
     )
 
 
@@ -92,6 +93,7 @@ EXAMPLE = Header(
         {"codec": Codec.LZ4, "wire_length": wire.TAG_SIZE},
         {"offset": U64},
         {"type": FrameType.ACK},
+        {"type": FrameType.REFUSE, "scattered": True},
         {"type": FrameType.MANIFEST, "offset": wire.MAX_MESSAGE - 999},
     ],
 )
@@ -100,7 +102,7 @@ def test_lengths_out_of_bounds_are_refused(change: dict[str, int]) -> None:
         wire.parse_header(packed(EXAMPLE._replace(**change)))  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize(("offset", "value"), [(0, 0), (4, 1), (4, 3), (5, 0), (5, 9), (6, 7), (7, 2)])
+@pytest.mark.parametrize(("offset", "value"), [(0, 0), (4, 2), (4, 4), (5, 0), (5, 9), (6, 7), (7, 4)])
 def test_an_unknown_version_type_codec_or_flag_is_refused(offset: int, value: int) -> None:
     buffer = packed(EXAMPLE)
     buffer[offset] = value
@@ -113,7 +115,9 @@ def test_the_layout_is_the_one_in_the_documentation() -> None:
         EXAMPLE._replace(object=0x0102030405060708, part=0x11121314, attempt=0x2122, way=0x3132, frame=5, offset=9)
     )
     assert wire.HEADER_SIZE == 108
-    assert header[:8] == b"SKYW" + bytes([2, 2, 0, 0])
+    assert header[:8] == b"SKYW" + bytes([3, 2, 0, 0])
+    assert packed(EXAMPLE._replace(last=True))[7] == 1
+    assert packed(EXAMPLE._replace(scattered=True))[7] == 2
     assert header[8:24] == b"t" * 16
     assert header[24:40] == bytes([1, 2, 3, 4, 5, 6, 7, 8, 0x11, 0x12, 0x13, 0x14, 0x21, 0x22, 0x31, 0x32])
     assert header[40:56] == bytes([0, 0, 0, 0, 0, 0, 0, 1]) + b"v" * 8
