@@ -31,7 +31,7 @@ def resolve(text: str, *, endpoint_url: str = "", directory: bool = False) -> Lo
 
     Args:
         text: a URI or a local path, see :func:`skyplane_core.uri.parse`.
-        endpoint_url: of an S3-compatible server or an emulator; empty for the environment's or the cloud's own.
+        endpoint_url: of an S3-compatible server, an emulator, or an account of another cloud; empty for the environment's or the cloud's own.
         directory: a local path that does not exist is to be a directory.
 
     Raises:
@@ -51,11 +51,15 @@ def _config(endpoint: Endpoint, endpoint_url: str) -> StoreConfig:
             from skyplane_core.stores import s3
 
             return s3.resolve(endpoint.bucket, endpoint_url=endpoint_url)
+        if endpoint.kind == "azure":
+            from skyplane_core.stores import azure
+
+            return azure.resolve(endpoint.bucket, endpoint_url=endpoint_url)
         from skyplane_core.stores import gcs
 
         return gcs.resolve(endpoint.bucket, endpoint_url=endpoint_url)
     except ModuleNotFoundError as error:
-        extra = {"s3": "amazon", "gcs": "google"}[endpoint.kind]
+        extra = {"s3": "amazon", "gcs": "google", "azure": "azure"}[endpoint.kind]
         raise UsageError(
             f"the library {error.name!r} is not installed",
             where=endpoint.uri,

@@ -14,6 +14,8 @@ import msgspec
 
 from skyplane_core.errors import ErrorRecord
 
+_URI_SCHEMES = {"gcs": "gs", "azure": "az"}
+
 
 class ObjectAttributes(msgspec.Struct, frozen=True, omit_defaults=True):
     """Content headers and user metadata. An empty string means that the store has none."""
@@ -88,7 +90,8 @@ class Precondition(msgspec.Struct, frozen=True, omit_defaults=True):
 class Credentials(msgspec.Struct, frozen=True, omit_defaults=True):
     """Short-lived credentials of one store, as resolved by the client. Never printed, logged or persisted.
 
-    S3: ``access_key``, ``secret_key``, ``session_token``. GCS: ``token`` (OAuth2 bearer).
+    S3: ``access_key``, ``secret_key``, ``session_token``. GCS: ``token`` (OAuth2 bearer). Azure, one of: ``access_key``
+    (the account's name) and ``secret_key`` (its key); ``sas`` (the query of a shared access signature); ``token``.
     All empty: anonymous. ``expires_at``: seconds since the epoch, None if they do not expire.
     """
 
@@ -96,12 +99,13 @@ class Credentials(msgspec.Struct, frozen=True, omit_defaults=True):
     secret_key: str = ""
     session_token: str = ""
     token: str = ""
+    sas: str = ""
     expires_at: float | None = None
 
     @property
     def anonymous(self) -> bool:
         """Whether there are none."""
-        return not (self.access_key or self.token)
+        return not (self.access_key or self.token or self.sas)
 
     def __repr__(self) -> str:
         return f"Credentials({'anonymous' if self.anonymous else 'redacted'}, expires_at={self.expires_at})"
@@ -112,7 +116,8 @@ class Credentials(msgspec.Struct, frozen=True, omit_defaults=True):
 class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that is needed to open one store, on any machine.
 
-    ``kind`` is ``s3``, ``gcs`` or ``local``; ``bucket`` the bucket name, or for ``local`` an absolute directory.
+    ``kind`` is ``s3``, ``gcs``, ``azure`` or ``local``; ``bucket`` the bucket name, for ``azure`` ``account/container``,
+    or for ``local`` an absolute directory.
     ``verify`` is True, False, or the path of a CA bundle for the store's own HTTPS.
     """
 
@@ -131,7 +136,7 @@ class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
         """For messages and receipts."""
         if self.kind == "local":
             return f"file://{self.bucket}"
-        return f"{'gs' if self.kind == 'gcs' else self.kind}://{self.bucket}"
+        return f"{_URI_SCHEMES.get(self.kind, self.kind)}://{self.bucket}"
 
     def object_uri(self, key: str) -> str:
         """The URI of one object, for messages and receipts."""

@@ -1,7 +1,8 @@
 """Endpoints: what a user types, as a value. Pure: no file system, no environment, no working directory.
 
 A key is everything after the bucket's ``/``, byte for byte. Nothing is unquoted and there are no query strings or
-fragments: ``?``, ``#``, ``%``, ``+``, spaces, ``//`` and a leading ``/`` are characters of the key.
+fragments: ``?``, ``#``, ``%``, ``+``, spaces, ``//`` and a leading ``/`` are characters of the key. Only an ``https://``
+address of Azure is read as the web reads one: percent-decoded, and without a query.
 """
 
 from __future__ import annotations
@@ -12,37 +13,35 @@ import re
 import msgspec
 
 from skyplane_core.errors import InvalidURI
+from skyplane_core.uri_azure import from_authority, from_path, from_web_address, is_web_host
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
 _KINDS = {"s3": "s3", "gs": "gcs"}
-_SCHEMES = {kind: scheme for scheme, kind in _KINDS.items()}
+_SCHEMES = {kind: scheme for scheme, kind in _KINDS.items()} | {"azure": "az"}
+_AZURE_PATHS = frozenset({"az", "azure"})
+_AZURE_AUTHORITIES = frozenset({"abfs", "abfss", "wasb", "wasbs"})
 _MISSPELT = {"gcs": "gs", "s3a": "s3", "s3n": "s3"}
 _LATER = {
-    "abfs": "Azure Data Lake",
-    "abfss": "Azure Data Lake",
-    "az": "Azure Blob Storage",
-    "azure": "Azure Blob Storage",
     "cos": "IBM Cloud Object Storage",
     "hdfs": "HDFS",
     "r2": "Cloudflare R2",
     "scp": "Samsung Cloud",
-    "wasb": "Azure Blob Storage",
-    "wasbs": "Azure Blob Storage",
 }
 _LATER_HOSTS = {
-    ".blob.core.windows.net": "Azure Blob Storage",
-    ".dfs.core.windows.net": "Azure Data Lake",
     ".r2.cloudflarestorage.com": "Cloudflare R2",
 }
 _HOSTS = {"storage.googleapis.com": "gs", "storage.cloud.google.com": "gs", ".amazonaws.com": "s3"}
-_SUPPORTED = "Write s3://bucket/key, gs://bucket/key, file:///absolute/path or a local path."
+_KNOWN = frozenset({"file", *_KINDS, *_AZURE_PATHS, *_AZURE_AUTHORITIES, *_MISSPELT, *_LATER})
+_SUPPORTED = (
+    "Write s3://bucket/key, gs://bucket/key, az://account/container/key, file:///absolute/path or a local path."
+)
 
 
 class Endpoint(msgspec.Struct, frozen=True):
     """One end of a transfer.
 
-    ``kind`` is ``s3``, ``gcs`` or ``local``. ``bucket`` and ``key`` are those of the store; a local endpoint that
-    comes from :func:`parse` has an empty bucket and the absolute path as its key, until :func:`locate` divides it.
+    ``kind`` is ``s3``, ``gcs``, ``azure`` or ``local``. ``bucket`` and ``key`` are those of the store; on Azure the
+    bucket is ``account/container``. A local endpoint that comes from :func:`parse` has an empty bucket and the absolute path as its key, until :func:`locate` divides it.
     """
 
     kind: str
@@ -61,7 +60,8 @@ def parse(text: str, *, cwd: str = "") -> Endpoint:
     """The endpoint that ``text`` names.
 
     Args:
-        text: ``s3://bucket[/key]``, ``gs://bucket[/key]``, ``file:///path``, or a local path.
+        text: ``s3://bucket[/key]``, ``gs://bucket[/key]``, ``az://account/container[/key]`` (or any other address of
+            Azure Blob Storage, see :mod:`skyplane_core.uri_azure`), ``file:///path``, or a local path.
         cwd: the absolute directory that a relative path starts from; empty refuses relative paths.
 
     Raises:
@@ -73,12 +73,18 @@ def parse(text: str, *, cwd: str = "") -> Endpoint:
         return _local(text, text, cwd)
     scheme, slashes, rest = match[1].lower(), match[2], text[match.end() :]
     if not slashes:
-        if scheme in _KINDS or scheme in _MISSPELT or scheme in _LATER or scheme == "file":
+        if scheme in _KNOWN:
             raise InvalidURI(f"{scheme}: must be followed by //", where=text, next_step=_SUPPORTED)
         return _local(text, text, cwd)
     if scheme == "file":
         return _file(text, rest)
+    if scheme in _AZURE_PATHS:
+        return Endpoint("azure", *from_path(text, scheme, rest))
+    if scheme in _AZURE_AUTHORITIES:
+        return Endpoint("azure", *from_authority(text, scheme, rest))
     if scheme in ("http", "https"):
+        if is_web_host(rest):
+            return Endpoint("azure", *from_web_address(text, rest))
         raise _web(text, rest)
     if scheme in _LATER:
         raise _not_yet(text, f"{scheme}:// ({_LATER[scheme]})")
@@ -174,7 +180,8 @@ def _web(text: str, rest: str) -> InvalidURI:
     return InvalidURI(
         "a web address is not a store",
         where=text,
-        next_step="Write s3://bucket/key, and give the address of an S3-compatible server as its endpoint URL.",
+        next_step="Write s3://bucket/key or az://account/container/key, and give the address of a server that speaks "
+        "that store's protocol as its endpoint URL.",
     )
 
 

@@ -1,0 +1,171 @@
+"""Listings of a container as streams, in the order of the keys' UTF-8 bytes; a page in memory at a time.
+
+Azure has two orders of its own. An account with a flat namespace lists by UTF-16 units, which is another order only
+where a character beyond U+FFFF and one from U+E000 on stand at the same place of two names: such a listing is refused
+when it comes to them. One with a hierarchical namespace lists directory by directory (``a/b`` before ``a-c``), and
+directories among the files: there each directory is listed by itself, and they are put in order between their
+neighbours.
+"""
+
+from __future__ import annotations
+
+import email.utils
+import heapq
+from collections.abc import Iterator
+
+from skyplane_core.errors import BucketNotFound, StoreRejected
+from skyplane_core.model import ObjectInfo
+from skyplane_core.stores import azure_wire as wire
+from skyplane_core.stores import azure_xml as xml
+from skyplane_core.stores.azure_calls import AzureCalls
+from skyplane_core.stores.base import MIB
+from skyplane_core.stores.http_pool import ConnectionPool
+from skyplane_core.stores.paging import Pages
+from skyplane_core.stores.s3_xml import number
+
+_PAGE = 1000
+_PAGE_LIMIT = 4 * MIB
+"""Bytes of a page; an entry has a good kilobyte, and up to 8 KiB of metadata."""
+
+
+class Listing:
+    """Listings of one container. Thread-safe."""
+
+    def __init__(self, calls: AzureCalls, pool: ConnectionPool) -> None:
+        self._calls = calls
+        self._pool = pool
+        self._hierarchical: bool | None = None
+
+    def objects(self, prefix: str = "", start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
+        """The objects under ``prefix`` in key order, with their attributes.
+
+        Raises:
+            StoreRejected: two names are in the order of UTF-16, and their UTF-8 bytes have another one.
+        """
+        start = start_after.encode()
+        last = b""
+        for entry in self._in_order(prefix, start_after, delimiter):
+            encoded = entry.name.encode()
+            if last and encoded <= last:
+                raise StoreRejected(
+                    "Azure does not list these names in the order of their UTF-8 bytes",
+                    where=self._calls.where(entry.name),
+                    why=f"{entry.name!r} comes after {last.decode()!r}",
+                    next_step="Transfer them by a prefix each, or rename one: its name has a character beyond U+FFFF.",
+                )
+            last = encoded
+            # An endpoint that does not know startFrom lists everything.
+            if encoded > start or not start:
+                yield _info(self._calls, entry)
+
+    def uncommitted(self, prefix: str) -> Iterator[str]:
+        """Names at which blocks wait and no blob is."""
+        for entry in self._entries(prefix, include="uncommittedblobs"):
+            if not entry.properties.get("Etag"):
+                yield entry.name
+
+    def _entries(
+        self,
+        prefix: str,
+        *,
+        start_from: str = "",
+        delimiter: str = "",
+        include: str = "metadata",
+        page_size: int = _PAGE,
+    ) -> Iterator[xml.Entry]:
+        """What the service lists, in its own order."""
+        size, marker = page_size, ""
+        pages = Pages(self._calls.where())
+        while True:
+            target = self._calls.target(
+                restype="container",
+                comp="list",
+                prefix=prefix,
+                startFrom="" if marker else start_from,
+                delimiter=delimiter,
+                include=include,
+                maxresults=str(size),
+                marker=marker,
+            )
+            with self._pool.connection() as http:
+                answer = self._calls.send(
+                    http, "GET", target, "cannot list the container", missing=BucketNotFound, limit=_PAGE_LIMIT
+                )
+            if len(answer.body) >= _PAGE_LIMIT and size > 1:
+                size = max(1, size // 4)
+                continue
+            try:
+                page = xml.parse_page(answer.body)
+            except ValueError as error:
+                raise self._calls.garbled(error) from error
+            yield from page.entries
+            if not page.next_marker:
+                return
+            pages.turn(page.next_marker, len(page.entries))
+            marker, size = page.next_marker, min(page_size, size * 2)
+
+    def _in_order(self, prefix: str, start_after: str, delimiter: str) -> Iterator[xml.Entry]:
+        if self._hierarchical is None and start_after:
+            # Directory by directory, names that are behind come before those where a listing would begin.
+            self._learn(next(self._entries(prefix, page_size=1), None))
+        if not self._hierarchical:
+            for entry in self._entries(prefix, start_from=start_after, delimiter=delimiter):
+                if self._learn(entry):
+                    break
+                if not entry.directory:
+                    yield entry
+        if self._hierarchical:
+            yield from self._walk(prefix, start_after, deep=delimiter != "/")
+
+    def _learn(self, entry: xml.Entry | None) -> bool:
+        """Only an account with a hierarchical namespace says of a name whether it is a file or a directory."""
+        if entry is not None and not (entry.directory and not entry.properties):
+            self._hierarchical = "ResourceType" in entry.properties
+        return bool(self._hierarchical)
+
+    def _walk(self, prefix: str, start_after: str, *, deep: bool) -> Iterator[xml.Entry]:
+        """The files under ``prefix`` of a hierarchical namespace, in the order of their keys' UTF-8 bytes.
+
+        A directory's names come in order; what is below ``a/`` has its place after ``a-b``, which comes later. So an
+        entry waits until every later name is behind it: only names that begin with one another wait at the same time.
+        """
+        waiting: list[tuple[bytes, bool]] = []
+        files: dict[bytes, xml.Entry] = {}
+
+        def ready(before: bytes | None) -> Iterator[xml.Entry]:
+            while waiting and (before is None or waiting[0][0] < before):
+                place, directory = heapq.heappop(waiting)
+                if not directory:
+                    yield files.pop(place)
+                elif deep and not _is_behind(start_after, place):
+                    yield from self._walk(place.decode(), start_after, deep=True)
+
+        for entry in self._entries(prefix, delimiter="/"):
+            name = entry.name.rstrip("/").encode()
+            yield from ready(name)
+            if entry.directory:
+                heapq.heappush(waiting, (name + b"/", True))
+            elif entry.properties.get("ResourceType") != "directory":
+                files[name] = entry
+                heapq.heappush(waiting, (name, False))
+        yield from ready(None)
+
+
+def _is_behind(start_after: str, directory: bytes) -> bool:
+    """Whether a listing that starts after a key has nothing to say about a directory."""
+    start = start_after.encode()
+    return directory < start and not start.startswith(directory)
+
+
+def _info(calls: AzureCalls, entry: xml.Entry) -> ObjectInfo:
+    properties = entry.properties
+    try:
+        return ObjectInfo(
+            key=entry.name,
+            size=number(properties.get("Content-Length")),
+            version=wire.from_etag(properties["Etag"]),
+            modified=email.utils.parsedate_to_datetime(properties["Last-Modified"]).timestamp(),
+            attributes=wire.listed_attributes(properties, entry.metadata),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise calls.garbled(ValueError(f"a blob without {error}"), entry.name) from error
