@@ -31,7 +31,8 @@ def resolve(text: str, *, endpoint_url: str = "", directory: bool = False) -> Lo
 
     Args:
         text: a URI or a local path, see :func:`skyplane_core.uri.parse`.
-        endpoint_url: of an S3-compatible server, an emulator, or an account of another cloud; empty for the environment's or the cloud's own.
+        endpoint_url: of an S3-compatible server, an emulator, or an Azure account in another cloud than the public one;
+            empty for the environment's or the cloud's own.
         directory: a local path that does not exist is to be a directory.
 
     Raises:

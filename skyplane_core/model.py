@@ -116,8 +116,8 @@ class Credentials(msgspec.Struct, frozen=True, omit_defaults=True):
 class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that is needed to open one store, on any machine.
 
-    ``kind`` is ``s3``, ``gcs``, ``azure`` or ``local``; ``bucket`` the bucket name, for ``azure`` ``account/container``,
-    or for ``local`` an absolute directory.
+    ``kind`` is ``s3``, ``gcs``, ``azure`` or ``local``; ``bucket`` the bucket name, for ``azure`` the account and the
+    container (``account/container``), for ``local`` an absolute directory.
     ``verify`` is True, False, or the path of a CA bundle for the store's own HTTPS.
     """
 

@@ -41,7 +41,8 @@ class Endpoint(msgspec.Struct, frozen=True):
     """One end of a transfer.
 
     ``kind`` is ``s3``, ``gcs``, ``azure`` or ``local``. ``bucket`` and ``key`` are those of the store; on Azure the
-    bucket is ``account/container``. A local endpoint that comes from :func:`parse` has an empty bucket and the absolute path as its key, until :func:`locate` divides it.
+    bucket is ``account/container``. A local endpoint that comes from :func:`parse` has an empty bucket and the absolute
+    path as its key, until :func:`locate` divides it.
     """
 
     kind: str

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, urlsplit
 
-from skyplane_core.errors import StoreUnavailable, UsageError
+from skyplane_core.errors import StoreUnavailable, Unauthenticated, UsageError
 from skyplane_core.model import Credentials, StoreConfig
 from skyplane_core.stores.azure_errors import from_identity
 from skyplane_core.stores.azure_sign import divide, is_account_key, split_host
@@ -40,9 +40,9 @@ def resolve(
 ) -> StoreConfig:
     """The config for ``account/container`` with the environment's credentials for that account.
 
-    In this order: a connection string, a key, a SAS token (each unless it, or ``AZURE_STORAGE_ACCOUNT`` beside it, names
-    another account), azure-identity's default chain (a service principal, a workload or managed identity, ``az login``).
-    Where that finds nothing the store is anonymous.
+    In this order: a connection string, a key, a SAS token (each unless it, or ``AZURE_STORAGE_ACCOUNT`` beside it,
+    names another account), azure-identity's default chain (a service principal, a workload or managed identity,
+    ``az login``). Where that finds nothing the store is anonymous.
 
     Args:
         endpoint_url: else the connection string's, else the account's own.
@@ -180,14 +180,15 @@ def token_of(credential: TokenCredential, where: str) -> Credentials:
 def _default(where: str) -> Credentials:
     from azure.identity import CredentialUnavailableError, DefaultAzureCredential
 
-    with DefaultAzureCredential() as credential:
-        try:
-            return token_of(credential, where)
-        except Exception as error:
-            # Raised only if no link of the chain has anything to try; one that has and fails is another error.
-            if isinstance(error.__cause__, CredentialUnavailableError):
-                return Credentials()
-            raise
+    with DefaultAzureCredential() as chain:
+        # The chain as a whole raises one error, whether some credentials were refused or there are none.
+        for credential in chain.credentials:
+            try:
+                return token_of(credential, where)
+            except Unauthenticated as error:
+                if not isinstance(error.__cause__, CredentialUnavailableError):
+                    raise
+    return Credentials()
 
 
 def _parse_connection_string(text: str, name: str) -> dict[str, str]:

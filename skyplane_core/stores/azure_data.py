@@ -29,7 +29,7 @@ class AzureData:
         whole: bool = False,  # noqa: ARG002 - the protocol's
         landed: Landed | None = None,
     ) -> ReadResult:
-        """As the protocol says. Azure vouches for nothing that is worth its price: at most an MD5 that a writer left."""
+        """As the protocol says. Azure vouches for nothing: at most it has kept an MD5 that a writer told it."""
         headers = {"If-Match": f'"{version}"'}
         target = self._calls.target(key)
         if len(buffer):

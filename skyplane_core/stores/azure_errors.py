@@ -38,10 +38,10 @@ _BY_STATUS: dict[int, type[errors.StoreError]] = {
 }
 _UNSUPPORTED = frozenset({"FeatureNotSupported", "UnsupportedHeader", "NotImplemented", "UnsupportedHttpVerb"})
 _ADVICE: dict[type[errors.StoreError], str] = {
-    errors.Unauthenticated: "Check the account's key, or renew the SAS token or the login, and check this machine's clock.",
+    errors.Unauthenticated: "Check the account's key and this machine's clock, or renew the SAS token or the login.",
     errors.PermissionDenied: (
-        "Grant the role 'Storage Blob Data Contributor' (to read: 'Reader') on this container, or a SAS with the rights "
-        "to list, read, create, write and delete; and let the account's firewall admit this machine."
+        "Grant the role 'Storage Blob Data Contributor' (to read: 'Reader') on this container, or a SAS token with the "
+        "rights to list, read, create, write and delete; and let the account's firewall admit this machine."
     ),
     errors.ObjectNotFound: NEXT_FOR_MISSING,
     errors.BucketNotFound: "Check the names of account and container, or create the container.",

@@ -54,8 +54,8 @@ def divide(bucket: str) -> tuple[str, str]:
 def address(config: StoreConfig) -> Address:
     """The address of the config's container.
 
-    An endpoint with a path is taken as it is. One without is the account's own host, unless it is a bare address or name
-    of a machine, as of an emulator, which serves many accounts: there the account comes first in the path.
+    An endpoint with a path is taken as it is. One without is the account's own host, unless it is a bare address or
+    name of a machine, as of an emulator, which serves many accounts: there the account comes first in the path.
     """
     account, container = divide(config.bucket)
     if not config.endpoint_url:

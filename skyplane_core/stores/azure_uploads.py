@@ -1,9 +1,9 @@
 """Blobs that are written block by block: open, look at, commit with attestation, abort.
 
 Azure has no uploads, only blocks that wait at a blob's name until somebody commits a list of them. What makes an upload
-of them is in the blocks' ids (:class:`~skyplane_core.stores.azure_wire.Block`): one block opens it, one says that it was
-aborted. Blocks of others are never listed by us; but a commit, or any other write of the blob, drops every block that
-waits there, whosever it is. Azure drops what nobody commits after a week, and has no call that does so earlier.
+of them is in the blocks' ids (:class:`~skyplane_core.stores.azure_wire.Block`): one block opens it, one says that it
+was aborted. Blocks of others are never listed by us; but a commit, or any other write of the blob, drops every block
+that waits there, whosever it is. Azure drops what nobody commits after a week, and has no call that does so earlier.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class AzureUploads:
     def complete(
         self, key: str, upload_id: str, parts: list[StoredPart], size: int, crc32c: int, precondition: Precondition
     ) -> Stored:
-        """As the protocol says; attested PER_PART: each block was checked on arrival, and the committed list is ours."""
+        """As the protocol says; attested PER_PART: blocks were checked on arrival, and the committed list is ours."""
         self._check_parts(key, upload_id, parts, size, crc32c)
         what = "cannot commit the blocks"
         try:
@@ -193,7 +193,7 @@ class AzureUploads:
     def _repeated(
         self, http: HttpData, key: str, parts: list[StoredPart], size: int, refusal: UploadNotFound | PreconditionFailed
     ) -> Stored:
-        """What a commit that took effect before has left behind. Raises ``refusal`` if the blob is not of our blocks."""
+        """What a commit that took effect before has left behind; raises ``refusal`` unless that is of our blocks."""
         version, ours = self._committed(http, key, parts)
         if not ours:
             raise refusal

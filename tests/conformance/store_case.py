@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from skyplane_core.errors import StoreError
-from skyplane_core.model import StoreConfig
+from skyplane_core.model import ObjectAttributes, StoreConfig
 
 
 class Feature(enum.Enum):
@@ -41,6 +41,8 @@ class Feature(enum.Enum):
     LIST_ABORTED = "the parts of an aborted upload raise UploadNotFound"
     REPEAT_AFTER_OVERWRITE = "repeating a completion whose object somebody overwrote raises UploadNotFound"
     REPEATED_COMPLETE = "repeating a completion returns the same Stored"
+    PART_REPLACED = "a part that is put again with other bytes is listed instead of the first"
+    UPLOAD_SURVIVES_WRITES = "an upload stays open when its key is written otherwise"
 
 
 class Gap(NamedTuple):
@@ -61,6 +63,16 @@ class Running(NamedTuple):
     distrust: Callable[[StoreConfig], StoreConfig] | None = None
 
 
+ATTRIBUTES = ObjectAttributes(
+    content_type="text/x-odd; charset=utf-8",
+    cache_control="max-age=17, private",
+    content_disposition='attachment; filename="a b.txt"',
+    content_encoding="gzip",
+    content_language="de",
+    metadata={"owner": "somebody", "spaced": "two  blanks", "word": "=?UTF-8?Q?not=20a=20word?=", "empty-not": "x"},
+)
+
+
 @dataclass(frozen=True)
 class StoreCase:
     """One server under the suite.
@@ -72,6 +84,7 @@ class StoreCase:
         refused_uploads: further such keys, which cannot be uploaded in parts.
         unknown_keys: such keys that the server cannot even route (ObjectNotFound), with the reason.
         large_part: bytes of a part that is not the last one.
+        attributes: content headers and metadata that the store can hold.
     """
 
     name: str
@@ -81,6 +94,7 @@ class StoreCase:
     refused_uploads: Mapping[str, str] = field(default_factory=dict)
     unknown_keys: Mapping[str, str] = field(default_factory=dict)
     large_part: int = 5 * 1024 * 1024
+    attributes: ObjectAttributes = ATTRIBUTES
 
     def outcome(self, feature: Feature, normal: type[StoreError] | None) -> AbstractContextManager[object]:
         """A block that must raise ``normal`` (None: must succeed), or do what the gap says."""

@@ -54,6 +54,7 @@ class Config:
     tls: tuple[str, str] | None = None
     md5: bool = False
     versioning: bool = False
+    hierarchical: bool = False
 
 
 class Core:
@@ -65,7 +66,9 @@ class Core:
         self._directory = config.directory
         self._loans: dict[int, Blob] = {}
         self._loan_numbers = itertools.count(1)
-        self._state = State(config.directory, versioning=config.versioning, md5=config.md5)
+        self._state = State(
+            config.directory, versioning=config.versioning, md5=config.md5, hierarchical=config.hierarchical
+        )
         for name in config.buckets:
             self._state.create_bucket(name)
         self._keyring = Keyring(config.credentials, config.tokens, config.public_keys)

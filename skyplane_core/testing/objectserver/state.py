@@ -234,10 +234,13 @@ class Bucket:
 class State:
     """All buckets of one server, and where their bytes live."""
 
-    def __init__(self, directory: str, *, versioning: bool = False, md5: bool = False) -> None:
+    def __init__(
+        self, directory: str, *, versioning: bool = False, md5: bool = False, hierarchical: bool = False
+    ) -> None:
         self.arena = Arena(directory)
         self.versioning = versioning
         self.md5 = md5
+        self.hierarchical = hierarchical
         self.lock = threading.RLock()
         self._buckets: dict[str, Bucket] = {}
         self._generations = itertools.count(int(time.time() * 1_000_000))
