@@ -6,7 +6,15 @@ import logging
 import time
 
 from skyplane_core import checksum
-from skyplane_core.errors import ChecksumMismatch, ObjectNotFound, PreconditionFailed, StoreError, StoreUnavailable
+from skyplane_core.errors import (
+    ChecksumMismatch,
+    ObjectNotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    StoreError,
+    StoreRejected,
+    StoreUnavailable,
+)
 from skyplane_core.model import StoreConfig
 from skyplane_core.stores import azure_wire as wire
 from skyplane_core.stores.azure_errors import from_answer, lacks_feature
@@ -29,6 +37,7 @@ class AzureCalls:
         self._account, _ = divide(config.bucket)
         self._address = address(config)
         self._knows_crc64 = True
+        self._hierarchical: bool | None = None
 
     def open_http(self, timeout: float = CONTROL_TIMEOUT) -> HttpData:
         """A connection to the config's endpoint; ``timeout`` is seconds without progress."""
@@ -47,6 +56,31 @@ class AzureCalls:
         if key:
             wire.check_key(key, self.where(key))
         return self._address.target(key, **query)
+
+    def check_segments(self, http: HttpData, key: str) -> None:
+        """Refuse a name with an empty segment where a hierarchical namespace would store it as another one.
+
+        Who may not ask for the account's properties is told nothing, and Azure drops the segment.
+
+        Raises:
+            StoreRejected: ``a//b`` would become ``a/b``.
+        """
+        if "" not in key.split("/")[:-1]:
+            return
+        if self._hierarchical is None:
+            target = self.target(restype="account", comp="properties")
+            try:
+                answer = self.send(http, "GET", target, "cannot ask what kind of account it is")
+            except (PermissionDenied, StoreRejected):
+                return
+            self._hierarchical = answer.headers.get("x-ms-is-hns-enabled", "").lower() == "true"
+        if self._hierarchical:
+            raise StoreRejected(
+                "not a name for a blob",
+                where=self.where(key),
+                why="this account's hierarchical namespace drops empty segments, and would mix it up with another name",
+                next_step="Rename the object.",
+            )
 
     def where(self, key: str = "") -> str:
         """The URI of a blob, or of the container."""

@@ -68,6 +68,7 @@ class AzureData:
             **wire.condition_headers(precondition),
         }
         target = self._calls.target(key)
+        self._calls.check_segments(self._http, key)
         answer = self._calls.put(self._http, target, what, key=key, headers=headers, body=data, crc32c=crc32c)
         if answer.status >= 300:
             raise self._calls.refused(answer, what, key=key, missing=written_where_nothing_is(precondition))

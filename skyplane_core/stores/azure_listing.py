@@ -55,13 +55,14 @@ class Listing:
                 )
             last = encoded
             # An endpoint that does not know startFrom lists everything.
-            if encoded > start or not start:
+            behind = bool(start) and encoded <= start
+            if not behind and not (delimiter and delimiter in entry.name[len(prefix) :]):
                 yield _info(self._calls, entry)
 
     def uncommitted(self, prefix: str) -> Iterator[str]:
-        """Names at which blocks wait and no blob is."""
+        """Names at which blocks may wait without a blob: these are listed as empty."""
         for entry in self._entries(prefix, include="uncommittedblobs"):
-            if not entry.properties.get("Etag"):
+            if entry.properties.get("Content-Length", "0") in ("0", ""):
                 yield entry.name
 
     def _entries(

@@ -49,6 +49,7 @@ class AzureUploads:
         wire.attribute_headers(attributes, self._calls.where(key))
         upload_id = wire.new_upload(attributes)
         with self._pool.connection() as http:
+            self._calls.check_segments(http, key)
             self._mark(http, key, upload_id, wire.OPEN, "cannot open an upload")
         return upload_id
 

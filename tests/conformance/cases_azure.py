@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 import msgspec
 
-from skyplane_core.errors import StoreRejected, UploadNotFound
+from skyplane_core.errors import PermissionDenied, StoreRejected, UploadNotFound
 from skyplane_core.model import Credentials, StoreConfig
 from tests.conformance.store_case import ATTRIBUTES, Feature, Gap, Running, StoreCase, Unavailable
 
@@ -92,18 +92,32 @@ _GAPS = {
     Feature.ABORTED_PART: Gap("a block is put by its blob's name alone"),
     Feature.PART_REPLACED: Gap("other bytes are another block"),
     Feature.UPLOAD_SURVIVES_WRITES: Gap("any write of a blob drops the blocks that wait there", UploadNotFound),
+    Feature.UPLOAD_SURVIVES_COMMITS: Gap("a commit drops the blocks that it does not name", UploadNotFound),
 }
 _ATTRIBUTES = msgspec.structs.replace(
     ATTRIBUTES, metadata={name.replace("-", "_"): value for name, value in ATTRIBUTES.metadata.items()}
 )
 
 
-def _case(name: str, start: Callable[[Path], contextlib.AbstractContextManager[Running]]) -> StoreCase:
-    return StoreCase(name, start, gaps=_GAPS, refused_keys=_REFUSED, attributes=_ATTRIBUTES, large_part=1024 * 1024)
+_EMPTY = dict.fromkeys(("double//slash", "/leading", "//"), "a hierarchical namespace drops empty segments")
 
+
+def _case(
+    name: str,
+    start: Callable[[Path], contextlib.AbstractContextManager[Running]],
+    refused: Mapping[str, str] = _REFUSED,
+    gaps: Mapping[Feature, Gap] = _GAPS,
+) -> StoreCase:
+    return StoreCase(name, start, gaps=gaps, refused_keys=refused, attributes=_ATTRIBUTES, large_part=1024 * 1024)
+
+
+_AZURITE_GAPS = {
+    **{feature: gap for feature, gap in _GAPS.items() if feature is not Feature.UPLOAD_SURVIVES_WRITES},
+    Feature.CREDENTIALS: Gap("it answers AuthorizationFailure, as for a missing right", PermissionDenied),
+}
 
 CASES = [
     _case("azure-objectserver", object_server),
-    _case("azure-hierarchical", hierarchical_object_server),
-    _case("azure-azurite", azurite),
+    _case("azure-hierarchical", hierarchical_object_server, refused={**_REFUSED, **_EMPTY}),
+    _case("azure-azurite", azurite, gaps=_AZURITE_GAPS),
 ]

@@ -42,7 +42,8 @@ class Feature(enum.Enum):
     REPEAT_AFTER_OVERWRITE = "repeating a completion whose object somebody overwrote raises UploadNotFound"
     REPEATED_COMPLETE = "repeating a completion returns the same Stored"
     PART_REPLACED = "a part that is put again with other bytes is listed instead of the first"
-    UPLOAD_SURVIVES_WRITES = "an upload stays open when its key is written otherwise"
+    UPLOAD_SURVIVES_WRITES = "an upload stays open when an object is put at its key"
+    UPLOAD_SURVIVES_COMMITS = "an upload stays open when another one of its key is completed"
 
 
 class Gap(NamedTuple):

@@ -37,10 +37,11 @@ def running(directory: Path, *options: str) -> Iterator[str]:
             [
                 node,
                 str(PROGRAM),
-                *("--blobHost", "127.0.0.1", "--blobPort", str(port), "--location", str(directory)),
+                *("--blobHost", "127.0.0.1", "--blobPort", str(port)),
                 *("--inMemoryPersistence", "--silent", "--disableTelemetry", "--skipApiVersionCheck"),
                 *options,
             ],
+            cwd=directory,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

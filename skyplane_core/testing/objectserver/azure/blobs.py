@@ -276,6 +276,11 @@ def _listed(item: Item, *, hierarchical: bool, metadata: bool) -> str:
     return xmlio.wrap("Blob", name, xmlio.wrap("Properties", xmlio.elements(properties)), kept)
 
 
+def get_account(state: State, request: Request, container: str, key: str) -> Response:
+    kind = {"x-ms-account-kind": "StorageV2", "x-ms-is-hns-enabled": str(state.hierarchical).lower()}
+    return Response(200, {**VERSION, **kind})
+
+
 def get_container(state: State, request: Request, container: str, key: str) -> Response:
     bucket = state.bucket(container)
     return Response(200, {"ETag": '"0x1"', "Last-Modified": http_date(bucket.created), **VERSION})

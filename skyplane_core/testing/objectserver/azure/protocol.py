@@ -35,6 +35,7 @@ _CODES = {
 
 _CONTAINER: dict[tuple[str, str], tuple[str, Operation]] = {
     ("GET", "list"): ("ListObjects", blobs.list_blobs),
+    ("GET", "properties"): ("HeadBucket", blobs.get_account),
     ("GET", ""): ("HeadBucket", blobs.get_container),
     ("HEAD", ""): ("HeadBucket", blobs.get_container),
     ("PUT", ""): ("CreateBucket", blobs.create_container),
