@@ -92,6 +92,7 @@ _GAPS = {
     Feature.ABORTED_PART: Gap("a block is put by its blob's name alone"),
     Feature.PART_REPLACED: Gap("other bytes are another block"),
     Feature.UPLOAD_SURVIVES_WRITES: Gap("any write of a blob drops the blocks that wait there", UploadNotFound),
+    Feature.UPLOAD_SURVIVES_DELETES: Gap("a deletion drops them, too", UploadNotFound),
     Feature.UPLOAD_SURVIVES_COMMITS: Gap("a commit drops the blocks that it does not name", UploadNotFound),
 }
 _ATTRIBUTES = msgspec.structs.replace(

@@ -43,6 +43,7 @@ class Feature(enum.Enum):
     REPEATED_COMPLETE = "repeating a completion returns the same Stored"
     PART_REPLACED = "a part that is put again with other bytes is listed instead of the first"
     UPLOAD_SURVIVES_WRITES = "an upload stays open when an object is put at its key"
+    UPLOAD_SURVIVES_DELETES = "an upload stays open when the object at its key is deleted"
     UPLOAD_SURVIVES_COMMITS = "an upload stays open when another one of its key is completed"
 
 

@@ -219,6 +219,7 @@ def delete_blob(state: State, request: Request, container: str, key: str) -> Res
         stored = _find(state, container, key)
         check_read(request, stored)
         bucket.delete(key)
+        bucket.blocks.pop(key, None)
         bucket.committed.pop(stored.generation, None)
     return Response(202, dict(VERSION))
 
