@@ -153,6 +153,12 @@ class SkyplaneHook(BaseHook):
 
         return gcs_config(bucket, gcp_conn_id, impersonation_chain=impersonation_chain)
 
+    def azure(self, bucket: str, azure_conn_id: str = "wasb_default") -> StoreConfig:
+        """An Azure container (``account/container``) with the connection's credentials; see :mod:`hooks.azure`."""
+        from airflow_provider_skyplane.hooks.azure import azure_config
+
+        return azure_config(bucket, azure_conn_id)
+
     def place(
         self, uri: str, conn_id: str | None = None, impersonation_chain: str | Sequence[str] | None = None
     ) -> Location | str:
@@ -169,6 +175,8 @@ class SkyplaneHook(BaseHook):
         if endpoint.kind == "gcs":
             store = self.gcs(endpoint.bucket, conn_id or "google_cloud_default", impersonation_chain)
             return Location(store, endpoint.key)
+        if endpoint.kind == "azure":
+            return Location(self.azure(endpoint.bucket, conn_id or "wasb_default"), endpoint.key)
         return uri
 
     def test_connection(self) -> tuple[bool, str]:

@@ -115,6 +115,8 @@ class DataPath(Protocol):
     ) -> StoredPart:
         """Write part ``number`` (from 1), which begins at ``offset`` of the object. Writing it again replaces it.
 
+        Where a part's id tells its bytes, other bytes replace nothing: both are kept until one is completed.
+
         Raises:
             UploadNotFound: the upload is not open (any more).
         """
@@ -131,7 +133,7 @@ class ObjectStore(Protocol):
 
     @property
     def uri(self) -> str:
-        """``s3://bucket``, ``gs://bucket`` or ``file:///directory``; for messages."""
+        """``s3://bucket``, ``gs://bucket``, ``az://account/container`` or ``file:///directory``; for messages."""
         ...
 
     @property
