@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from skyplane_core import errors
-from skyplane_core.stores.azure_errors import code_of, from_answer, lacks_feature
+from skyplane_core.stores.azure_errors import code_of, from_answer, from_identity, lacks_feature
 from skyplane_core.stores.http_data import Answer
 from skyplane_core.stores.http_head import Headers
 
@@ -98,6 +98,17 @@ def test_only_the_words_are_quoted_and_the_wait_is_passed_on() -> None:
     error = from_answer(answer(503, "ServerBusy", "The server is busy.", ("Retry-After", "7")), what="", where="")
     assert error.why == "HTTP 503 ServerBusy The server is busy."
     assert error.retry_after == 7
+
+
+def test_what_azure_identity_raises() -> None:
+    from azure.core.exceptions import ClientAuthenticationError, ServiceRequestError
+    from azure.identity import CredentialUnavailableError
+
+    for refused in (ClientAuthenticationError("no"), CredentialUnavailableError("none")):
+        assert type(from_identity(refused, where="az://a/b")) is errors.Unauthenticated
+    silent = from_identity(ServiceRequestError("nobody there"), where="az://a/b")
+    assert type(silent) is errors.StoreUnavailable
+    assert (silent.where, silent.why) == ("az://a/b", "nobody there")
 
 
 def test_features_that_an_endpoint_lacks() -> None:

@@ -80,9 +80,7 @@ def test_what_is_no_uploads_id(upload_id: str) -> None:
     ],
 )
 def test_metadata_that_a_blob_cannot_have(metadata: dict[str, str], why: str) -> None:
-    assert why in wire.unholdable(ObjectAttributes(metadata=metadata)) or "empty, not ASCII" in wire.unholdable(
-        ObjectAttributes(metadata=metadata)
-    )
+    assert why in wire.unholdable(ObjectAttributes(metadata=metadata))
     with pytest.raises(StoreRejected) as caught:
         wire.attribute_headers(ObjectAttributes(metadata=metadata), "az://a/b/key")
     assert caught.value.where == "az://a/b/key"
