@@ -118,7 +118,7 @@ def test_options_reach_the_transfer(shell: Shell) -> None:
         (["cp"], "SOURCE"),
         (["cp", "src"], "DESTINATION"),
         (["cp", "src", "out"], "Add -r"),
-        (["cp", "-r", "az://c/x", "out"], "not supported yet"),
+        (["cp", "-r", "hdfs://c/x", "out"], "not supported yet"),
         (["cp", "-r", "src", "gcs://b"], "gs://b"),
         (["cp", "-r", "src", "src"], "same"),
         (["cp", "-r", "src", "src/in"], "inside"),
