@@ -99,8 +99,8 @@ class Credentials(msgspec.Struct, frozen=True, omit_defaults=True):
     secret_key: str = ""
     session_token: str = ""
     token: str = ""
-    sas: str = ""
     expires_at: float | None = None
+    sas: str = ""
 
     @property
     def anonymous(self) -> bool:

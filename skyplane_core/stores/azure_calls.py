@@ -150,6 +150,10 @@ class AzureCalls:
                 answer = http.send(self.request("PUT", target, headers | {name: value}, len(body)), body)
             except StoreUnavailable as error:
                 raise self.unreachable(error, what, key) from error
+            if answer.status < 300 and answer.status != 201:
+                raise self.garbled(
+                    ValueError(f"HTTP {answer.status} to a write, which the service answers with 201"), key
+                )
             echoed = answer.headers.get(name)
             if by_crc64 and (lacks_feature(answer) or (answer.status < 300 and echoed is None)):
                 self._fall_back()

@@ -32,8 +32,8 @@ from skyplane_core.stores.http_pool import ConnectionPool
 
 _MARK = b"skyplane"
 """What a block holds that is no part; an empty one is refused."""
-_LIST_LIMIT = 24 * MIB
-"""Bytes of a block list: 50,000 blocks that are committed and 100,000 that wait have less."""
+_LIST_LIMIT = 8 * MIB
+"""Bytes of a block list: the 50,000 of ours that can be committed take half of it."""
 
 
 class AzureUploads:
