@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
+import psutil
 import pytest
 
 from skyplane_core.client import Location, SkyplaneClient
-from skyplane_core.errors import TransferFailed
+from skyplane_core.errors import TransferFailed, Unauthenticated
 from skyplane_core.model import Attestation, Credentials, ObjectAttributes, StoreConfig
 from skyplane_core.spec import SOURCE_VERSION_KEY, Compare, Outcome, TransferOptions
 from skyplane_core.stores.registry import open_store
@@ -143,3 +147,64 @@ def test_bytes_that_change_on_the_way_to_azure_are_sent_again(
     )
     client.copy(source("large"), blobs("large"), options=STRIPED)
     assert azure.get("box", "large") == content
+
+
+def test_killed_gateways_cost_only_the_blocks_that_had_not_arrived(
+    s3: ObjectServer, azure: ObjectServer, source: At, blobs: At, client: SkyplaneClient
+) -> None:
+    body = os.urandom(60 * MIB)
+    s3.put("src", "p/large", body)
+    azure.set_network(bandwidth=5e6)
+    options = msgspec.structs.replace(STRIPED, concurrency=2)
+    prepared = client.prepare(source("p/"), blobs("q/"), recursive=True, options=options)
+    first = client.dataplane()
+    with first.auto_deprovision():
+        first.provision()
+        tracker = first.submit(prepared)
+        deadline = time.monotonic() + 60
+        # The journal notes acks every two seconds; wait until some are noted.
+        while time.monotonic() < deadline and not (
+            tracker.progress().bytes_acked >= 25 * MIB
+            and len([key for key in azure.list("box", "q/.skyplane/") if "journal" in key]) >= 2
+        ):
+            time.sleep(0.05)
+        for address in first.reference.gateways:
+            family = psutil.Process(address.pid)
+            for process in (*family.children(recursive=True), family):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    process.kill()
+    assert "q/large" not in azure.list("box", "q/")
+    azure.set_network(bandwidth=0)
+    sent_before = azure.requests["UploadPart"]
+    second = client.dataplane()
+    with second.auto_deprovision():
+        second.provision()
+        again = client.prepare(
+            source("p/"), blobs("q/"), recursive=True, options=options, transfer_id=prepared.spec.transfer_id
+        )
+        second.submit(again).wait().raise_for_state()
+    assert azure.get("box", "q/large") == body
+    # Of its twelve parts; the block that opens an upload is not written again.
+    assert 0 < azure.requests["UploadPart"] - sent_before <= 10
+
+
+def test_a_token_that_is_about_to_expire_is_renewed(s3: ObjectServer, source: At, client: SkyplaneClient) -> None:
+    content = os.urandom(30 * MIB)
+    s3.put("src", "large", content)
+    with ObjectServer("azure", buckets=["box"], tokens=["first"]) as server:
+
+        def store(token: str, seconds: float) -> StoreConfig:
+            credentials = Credentials(token=token, expires_at=time.time() + seconds)
+            return StoreConfig("azure", f"{ACCOUNT}/box", endpoint_url=server.endpoint_url, credentials=credentials)
+
+        def refresh() -> tuple[StoreConfig, StoreConfig]:
+            # From now on the first one is good for nothing.
+            server.set_credentials(tokens=["second"])
+            return source().store, store("second", 3600)
+
+        client.copy(source("large"), Location(store("first", 30), "large"), options=STRIPED, refresh=refresh)
+        assert server.get("box", "large") == content
+        stale = open_store(store("first", 30))
+        with pytest.raises(Unauthenticated):
+            stale.probe()
+        stale.close()

@@ -9,6 +9,7 @@ import datetime
 import logging
 import os
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -149,7 +150,7 @@ def test_rclone_reads_what_we_write_in_blocks(store: AzureStore, config: StoreCo
         ["rclone", "--config", os.devnull, "cat", remote],
         capture_output=True,
         check=True,
-        env={**os.environ, "PATH": f"{Path(os.sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)},
+        env={**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HOME": str(tmp_path)},
     )
     assert read.stdout == content
 
@@ -309,3 +310,32 @@ def test_threads_share_a_store(store: AzureStore) -> None:
         thread.join()
     assert failures == []
     assert len(list(store.list())) == 8
+
+
+def test_the_command_finds_its_way_by_the_environment(
+    config: StoreConfig, container: ContainerClient, tmp_path: Path
+) -> None:
+    (tmp_path / "src" / "sub").mkdir(parents=True)
+    (tmp_path / "src" / "sub" / "a b").write_bytes(b"content")
+    environment = {
+        **os.environ,
+        "XDG_STATE_HOME": str(tmp_path / "state"),
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "AZURE_STORAGE_CONNECTION_STRING": (
+            f"AccountName={ACCOUNT};AccountKey={KEY};BlobEndpoint={config.endpoint_url}/{ACCOUNT}"
+        ),
+    }
+    for source, destination in (("src", f"az://{BOX}/up/"), (f"azure://{BOX}/up/", "down")):
+        done = subprocess.run(
+            [sys.executable, "-m", "skyplane_core.cli", "cp", "-r", source, destination],
+            cwd=tmp_path,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        assert KEY not in done.stdout + done.stderr
+    assert container.download_blob("up/sub/a b").readall() == b"content"
+    assert (tmp_path / "down" / "sub" / "a b").read_bytes() == b"content"
