@@ -82,10 +82,11 @@ class AzureStore:
         return self._listing.objects(prefix, start_after, delimiter)
 
     def head(self, key: str) -> ObjectInfo:
+        what = "cannot look at the blob"
         with self._pool.connection() as http:
-            headers = self._calls.send(
-                http, "HEAD", self._calls.target(key), "cannot look at the blob", key=key
-            ).headers
+            headers = self._calls.send(http, "HEAD", self._calls.target(key), what, key=key).headers
+            if headers.get(wire.IS_DIRECTORY) == "true" and self._calls.hierarchical(http):
+                raise ObjectNotFound(what, where=self._calls.where(key), why="it is a directory")
         try:
             return ObjectInfo(
                 key=key,

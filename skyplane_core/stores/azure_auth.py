@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, urlsplit
 from skyplane_core.errors import StoreUnavailable, Unauthenticated, UsageError
 from skyplane_core.model import Credentials, StoreConfig
 from skyplane_core.stores.azure_errors import from_identity
-from skyplane_core.stores.azure_sign import divide, is_account_key, split_host
+from skyplane_core.stores.azure_sign import divide, is_account_key, plain_endpoint, split_host
 from skyplane_core.stores.deadline import bounded
 from skyplane_core.stores.http_data import parse_endpoint
 
@@ -57,6 +57,7 @@ def resolve(
     account, _ = divide(bucket)
     if endpoint_url:
         _check_endpoint(endpoint_url, "endpoint_url")
+    endpoint_url = plain_endpoint(endpoint_url, account)
     config = StoreConfig(kind="azure", bucket=bucket, endpoint_url=endpoint_url, verify=verify)
     if text := os.environ.get(CONNECTION_STRING, ""):
         found = from_connection_string(text, bucket, name=CONNECTION_STRING)
@@ -158,6 +159,7 @@ def from_connection_string(text: str, bucket: str, *, name: str) -> StoreConfig 
         credentials = sas_token(sas, f"SharedAccessSignature in {name}")
     else:
         credentials = Credentials()
+    endpoint = plain_endpoint(endpoint, account)
     return StoreConfig(kind="azure", bucket=bucket, endpoint_url=endpoint, credentials=credentials)
 
 

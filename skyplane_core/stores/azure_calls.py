@@ -60,27 +60,30 @@ class AzureCalls:
     def check_segments(self, http: HttpData, key: str) -> None:
         """Refuse a name with an empty segment where a hierarchical namespace would store it as another one.
 
-        Who may not ask for the account's properties is told nothing, and Azure drops the segment.
-
         Raises:
             StoreRejected: ``a//b`` would become ``a/b``.
         """
-        if "" not in key.split("/")[:-1]:
-            return
-        if self._hierarchical is None:
-            target = self.target(restype="account", comp="properties")
-            try:
-                answer = self.send(http, "GET", target, "cannot ask what kind of account it is")
-            except (PermissionDenied, StoreRejected):
-                return
-            self._hierarchical = answer.headers.get("x-ms-is-hns-enabled", "").lower() == "true"
-        if self._hierarchical:
+        if "" in key.split("/")[:-1] and self.hierarchical(http):
             raise StoreRejected(
                 "not a name for a blob",
                 where=self.where(key),
                 why="this account's hierarchical namespace drops empty segments, and would mix it up with another name",
                 next_step="Rename the object.",
             )
+
+    def hierarchical(self, http: HttpData) -> bool:
+        """Whether the account has a hierarchical namespace, which is asked once.
+
+        False as well where the credentials may not ask.
+        """
+        if self._hierarchical is None:
+            target = self.target(restype="account", comp="properties")
+            try:
+                answer = self.send(http, "GET", target, "cannot ask what kind of account it is")
+            except (PermissionDenied, StoreRejected):
+                return False
+            self._hierarchical = answer.headers.get("x-ms-is-hns-enabled", "").lower() == "true"
+        return self._hierarchical
 
     def where(self, key: str = "") -> str:
         """The URI of a blob, or of the container."""
@@ -155,7 +158,9 @@ class AzureCalls:
                     ValueError(f"HTTP {answer.status} to a write, which the service answers with 201"), key
                 )
             echoed = answer.headers.get(name)
-            if by_crc64 and (lacks_feature(answer) or (answer.status < 300 and echoed is None)):
+            # What carries no object's bytes need not be confirmed.
+            unconfirmed = answer.status < 300 and echoed is None and crc32c is not None
+            if by_crc64 and (lacks_feature(answer) or unconfirmed):
                 self._fall_back()
                 continue
             if answer.status < 300 and echoed not in (None, value):
@@ -215,5 +220,5 @@ class AzureCalls:
             self._knows_crc64 = False
             log.warning(
                 "this endpoint does not check CRC64: MD5 is used, at ten times the price",
-                extra={"fields": {"store": self.config.uri}},
+                extra={"store": self.config.uri},
             )

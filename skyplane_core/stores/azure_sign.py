@@ -130,6 +130,12 @@ def _decoded(key: str) -> bytes:
     return base64.b64decode(key)
 
 
+def plain_endpoint(endpoint_url: str, account: str) -> str:
+    """An endpoint without its final slash; empty for the account's own in the public cloud, which needs no naming."""
+    endpoint = endpoint_url.rstrip("/")
+    return "" if endpoint.lower() == f"https://{account}.blob.core.windows.net" else endpoint
+
+
 def split_host(endpoint_url: str) -> str:
     """The account that an endpoint of Azure's own names, or nothing."""
     host = urlsplit(endpoint_url).hostname or ""

@@ -23,6 +23,8 @@ from skyplane_core.stores.http_head import Headers
 META = "x-ms-meta-"
 CRC64 = "x-ms-content-crc64"
 MD5 = "Content-MD5"
+IS_DIRECTORY = "x-ms-meta-hdi_isfolder"
+"""Marks a directory of a hierarchical namespace; in a flat one, a blob by which Hadoop's tools mean a directory."""
 OPEN, ABORTED = 0, 99_999
 """Numbers of blocks that are no parts: the one that opens an upload, and the one that says it was aborted."""
 

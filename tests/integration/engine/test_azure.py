@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from skyplane_core.client import Location, SkyplaneClient
-from skyplane_core.errors import TransferFailed, Unauthenticated
+from skyplane_core.errors import TransferFailed, Unauthenticated, UsageError
 from skyplane_core.model import Attestation, Credentials, ObjectAttributes, StoreConfig
 from skyplane_core.spec import SOURCE_VERSION_KEY, Compare, Outcome, TransferOptions
 from skyplane_core.stores.registry import open_store
@@ -208,3 +208,11 @@ def test_a_token_that_is_about_to_expire_is_renewed(s3: ObjectServer, source: At
         with pytest.raises(Unauthenticated):
             stale.probe()
         stale.close()
+
+
+def test_a_directory_of_a_hierarchical_namespace_is_no_object(destination: At, client: SkyplaneClient) -> None:
+    with ObjectServer("azure", buckets=["box"], hierarchical=True) as server:
+        server.put("box", "dir/a", b"x")
+        store = StoreConfig("azure", f"{ACCOUNT}/box", endpoint_url=server.endpoint_url)
+        with pytest.raises(UsageError, match="is a prefix with objects under it"):
+            client.copy(Location(store, "dir"), destination("in/"))

@@ -170,6 +170,8 @@ def get_block_list(state: State, request: Request, container: str, key: str) -> 
 
 def get_blob(state: State, request: Request, container: str, key: str) -> Response:
     """GET and HEAD."""
+    if state.hierarchical and next(state.bucket(container).keys(f"{key}/"), None) is not None:
+        return Response(200, {"ETag": '"0x1"', "Last-Modified": http_date(0), f"{META}hdi_isfolder": "true", **VERSION})
     stored = _find(state, container, key)
     check_read(request, stored)
     size = stored.blob.size
