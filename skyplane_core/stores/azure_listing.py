@@ -18,6 +18,7 @@ from skyplane_core.model import ObjectInfo
 from skyplane_core.stores import azure_wire as wire
 from skyplane_core.stores import azure_xml as xml
 from skyplane_core.stores.azure_calls import AzureCalls
+from skyplane_core.stores.azure_places import Places
 from skyplane_core.stores.base import MIB
 from skyplane_core.stores.http_pool import ConnectionPool
 from skyplane_core.stores.paging import Pages
@@ -34,6 +35,7 @@ class Listing:
     def __init__(self, calls: AzureCalls, pool: ConnectionPool) -> None:
         self._calls = calls
         self._pool = pool
+        self._places = Places()
         self._hierarchical: bool | None = None
 
     def objects(self, prefix: str = "", start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
@@ -54,7 +56,7 @@ class Listing:
                     next_step="Transfer them by a prefix each, or rename one: its name has a character beyond U+FFFF.",
                 )
             last = encoded
-            # An endpoint that does not know startFrom lists everything.
+            # A listing begins with a whole page, or at the container's beginning.
             behind = bool(start) and encoded <= start
             if not behind and not (delimiter and delimiter in entry.name[len(prefix) :]):
                 yield _info(self._calls, entry)
@@ -66,23 +68,17 @@ class Listing:
                 yield entry.name
 
     def _entries(
-        self,
-        prefix: str,
-        *,
-        start_from: str = "",
-        delimiter: str = "",
-        include: str = "metadata",
-        page_size: int = _PAGE,
+        self, prefix: str, *, after: str = "", delimiter: str = "", include: str = "metadata"
     ) -> Iterator[xml.Entry]:
-        """What the service lists, in its own order."""
-        size, marker = page_size, ""
+        """What the service lists, in its own order; what comes before ``after`` may be left out."""
+        listing = (prefix, delimiter, include)
+        size, marker = _PAGE, self._places.find(listing, after)
         pages = Pages(self._calls.where())
         while True:
             target = self._calls.target(
                 restype="container",
                 comp="list",
                 prefix=prefix,
-                startFrom="" if marker else start_from,
                 delimiter=delimiter,
                 include=include,
                 maxresults=str(size),
@@ -99,18 +95,17 @@ class Listing:
                 page = xml.parse_page(answer.body)
             except ValueError as error:
                 raise self._calls.garbled(error) from error
+            if page.entries and marker:
+                self._places.note(listing, page.entries[0].name, marker)
             yield from page.entries
             if not page.next_marker:
                 return
             pages.turn(page.next_marker, len(page.entries))
-            marker, size = page.next_marker, min(page_size, size * 2)
+            marker, size = page.next_marker, min(_PAGE, size * 2)
 
     def _in_order(self, prefix: str, start_after: str, delimiter: str) -> Iterator[xml.Entry]:
-        if self._hierarchical is None and start_after:
-            # Directory by directory, names that are behind come before those where a listing would begin.
-            self._learn(next(self._entries(prefix, page_size=1), None))
         if not self._hierarchical:
-            for entry in self._entries(prefix, start_from=start_after, delimiter=delimiter):
+            for entry in self._entries(prefix, after=start_after, delimiter=delimiter):
                 if self._learn(entry):
                     break
                 if not entry.directory:
@@ -132,6 +127,16 @@ class Listing:
         """
         waiting: list[tuple[bytes, bool]] = []
         files: dict[bytes, xml.Entry] = {}
+        begin = ""
+        if start_after.startswith(prefix):
+            above = prefix[: prefix.rfind("/") + 1]
+            next_to = start_after[len(above) :].partition("/")[0]
+            begin = above + next_to
+            # What is below "a/" comes after "a-b", and is not listed again from "a-b" on.
+            shorter = [above + next_to[:at] for at in range(1, len(next_to)) if next_to[at] < "/"]
+            waiting = [(f"{path}/".encode(), True) for path in shorter if path.startswith(prefix)]
+            heapq.heapify(waiting)
+        expected = {place for place, _ in waiting}
 
         def ready(before: bytes | None) -> Iterator[xml.Entry]:
             while waiting and (before is None or waiting[0][0] < before):
@@ -141,11 +146,12 @@ class Listing:
                 elif deep and not _is_behind(start_after, place):
                     yield from self._walk(place.decode(), start_after, deep=True)
 
-        for entry in self._entries(prefix, delimiter="/"):
+        for entry in self._entries(prefix, after=begin, delimiter="/"):
             name = entry.name.rstrip("/").encode()
             yield from ready(name)
             if entry.directory:
-                heapq.heappush(waiting, (name + b"/", True))
+                if name + b"/" not in expected:
+                    heapq.heappush(waiting, (name + b"/", True))
             elif entry.properties.get("ResourceType") != "directory":
                 files[name] = entry
                 heapq.heappush(waiting, (name, False))

@@ -18,8 +18,8 @@ from skyplane_core.errors import UsageError
 from skyplane_core.model import Credentials, StoreConfig
 from skyplane_core.stores.http_data import Request, parse_endpoint
 
-API_VERSION = "2026-02-06"
-"""Pinned. The first in which a listing can begin in the middle; 2019-12-12 brought blocks of 4,000 MiB."""
+API_VERSION = "2023-11-03"
+"""Pinned, and old enough for every cloud. 2019-12-12 brought blocks of 4,000 MiB, 2021-02-12 names beyond XML."""
 
 _SIGNED_HEADERS = ("Content-MD5", "Content-Type", "Date", "If-Modified-Since", "If-Match", "If-None-Match")
 

@@ -9,7 +9,7 @@ import dataclasses
 import time
 
 from skyplane_core.testing.objectserver import xmlio
-from skyplane_core.testing.objectserver.azure.listing import Item, items, pack, place_of, unpack
+from skyplane_core.testing.objectserver.azure.listing import Item, items, pack, unpack
 from skyplane_core.testing.objectserver.blobs import Blob, concatenate
 from skyplane_core.testing.objectserver.checksums import decode, encode, hasher
 from skyplane_core.testing.objectserver.conditions import check_read, write_condition
@@ -24,7 +24,7 @@ from skyplane_core.testing.objectserver.messages import (
 from skyplane_core.testing.objectserver.state import State, StoredObject
 from skyplane_core.testing.objectserver.upload_body import check_digest, receive
 
-VERSION = {"x-ms-version": "2026-02-06", "x-ms-request-id": "00000000-0000-0000-0000-000000000000"}
+VERSION = {"x-ms-version": "2023-11-03", "x-ms-request-id": "00000000-0000-0000-0000-000000000000"}
 META = "x-ms-meta-"
 CRC64 = "x-ms-content-crc64"
 _ATTRIBUTES = ("content-type", "cache-control", "content-disposition", "content-encoding", "content-language")
@@ -232,7 +232,7 @@ def list_blobs(state: State, request: Request, container: str, key: str) -> Resp
     prefix, delimiter, marker = (query.get(name, "") for name in ("prefix", "delimiter", "marker"))
     include = query.get("include", "").split(",")
     try:
-        start = unpack(marker) if marker else place_of(query.get("startFrom", ""), hierarchical=hierarchical)
+        start = unpack(marker) if marker else ()
     except ValueError:
         raise ApiError(400, "OutOfRangeQueryParameterValue", "the marker is not one of ours") from None
     with state.lock:
