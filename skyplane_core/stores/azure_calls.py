@@ -219,6 +219,6 @@ class AzureCalls:
         if self._knows_crc64:
             self._knows_crc64 = False
             log.warning(
-                "this endpoint does not check CRC64: MD5 is used, at ten times the price",
+                "this endpoint does not check CRC64: MD5 is used, at a CPU second a GB",
                 extra={"store": self.config.uri},
             )

@@ -23,7 +23,7 @@ class MissingError(Exception):
 
 @contextlib.contextmanager
 def running(directory: Path, *options: str) -> Iterator[str]:
-    """A server on a port of its own; yields ``http://127.0.0.1:port``.
+    """A server on a port of its own; yields ``http://127.0.0.1:port``, ``https://`` with a ``--cert``.
 
     Raises:
         MissingError: it is not installed.
@@ -48,7 +48,7 @@ def running(directory: Path, *options: str) -> Iterator[str]:
         )
     try:
         _wait(port, process, directory / "azurite.log")
-        yield f"http://127.0.0.1:{port}"
+        yield f"{'https' if '--cert' in options else 'http'}://127.0.0.1:{port}"
     finally:
         process.terminate()
         try:

@@ -6,11 +6,14 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime
+import ipaddress
+import json
 import logging
 import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,11 +28,16 @@ from azure.storage.blob import (
     generate_account_sas,
     generate_container_sas,
 )
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from skyplane_core.errors import (
     BucketNotFound,
     PermissionDenied,
     StoreRejected,
+    StoreUnavailable,
     Unauthenticated,
     UploadNotFound,
 )
@@ -164,7 +172,7 @@ def test_an_endpoint_without_crc64_gets_md5_and_is_told_of_once(
         put_part(store, "striped", upload, 1, b"x" * 1000)
         put(store, "two", b"2")
     assert [record.message for record in caplog.records if "CRC64" in record.message] == [
-        "this endpoint does not check CRC64: MD5 is used, at ten times the price"
+        "this endpoint does not check CRC64: MD5 is used, at a CPU second a GB"
     ]
     kept = container.get_blob_client("two").get_blob_properties().content_settings.content_md5
     assert base64.b64encode(bytes(kept)) == b"yB5yjZ1ML2NvBn+JzBSGLA=="
@@ -339,3 +347,72 @@ def test_the_command_finds_its_way_by_the_environment(
         assert KEY not in done.stdout + done.stderr
     assert container.download_blob("up/sub/a b").readall() == b"content"
     assert (tmp_path / "down" / "sub" / "a b").read_bytes() == b"content"
+
+
+def certificate(directory: Path) -> tuple[str, str]:
+    """A certificate for 127.0.0.1, which vouches for itself, and its key: two PEM files."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    paths = directory / "cert.pem", directory / "key.pem"
+    paths[0].write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    form = serialization.PrivateFormat.PKCS8
+    paths[1].write_bytes(key.private_bytes(serialization.Encoding.PEM, form, serialization.NoEncryption()))
+    return str(paths[0]), str(paths[1])
+
+
+def access_token(*, expires_in: float) -> str:
+    """A token as Entra ID would give, but for its signature, at which Azurite does not look."""
+    now = int(time.time())
+    claims = {
+        "aud": "https://storage.azure.com",
+        "iss": "https://sts.windows.net/ab1f708d-50f6-404c-a006-d71b2ac7a606/",
+        "iat": now - 60,
+        "nbf": now - 60,
+        "exp": int(now + expires_in),
+    }
+    parts = (json.dumps(part).encode() for part in ({"alg": "RS256", "typ": "JWT"}, claims))
+    return ".".join([*(base64.urlsafe_b64encode(part).decode().rstrip("=") for part in parts), "c2lnbmF0dXJl"])
+
+
+def test_bearer_tokens_over_https(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+    with contextlib.ExitStack() as stack:
+        try:
+            url = stack.enter_context(running(tmp_path, "--oauth", "basic", "--cert", cert, "--key", key))
+        except MissingError as missing:
+            pytest.skip(str(missing))
+        with BlobServiceClient(
+            f"{url}/{ACCOUNT}", credential={"account_name": ACCOUNT, "account_key": KEY}, connection_verify=cert
+        ) as service:
+            service.create_container("box").close()
+
+        def using(token: str, verify: bool | str = cert) -> AzureStore:
+            return AzureStore(
+                StoreConfig("azure", BOX, endpoint_url=url, verify=verify, credentials=Credentials(token=token))
+            )
+
+        good = using(access_token(expires_in=600))
+        put(good, "object", b"content")
+        assert get(good, "object") == b"content"
+        good.close()
+        stale = using(access_token(expires_in=-30))
+        with pytest.raises(Unauthenticated) as caught:
+            stale.probe()
+        assert "renew" in caught.value.next_step
+        stale.close()
+        distrustful = using(access_token(expires_in=600), verify=True)
+        with pytest.raises(StoreUnavailable, match="CA bundle"):
+            distrustful.probe()
+        distrustful.close()
