@@ -59,14 +59,18 @@ class End:
         if self.server is not None:
             self.server.delete("b", self.location.key + key)
         else:
-            self._path(key).unlink()
+            path = self._path(key)
+            path.unlink()
+            while not any(path.parent.iterdir()):
+                path = path.parent
+                path.rmdir()
 
     def get(self, key: str) -> bytes:
         if self.server is not None:
             return self.server.get("b", self.location.key + key)
         return self._path(key).read_bytes()
 
-    def keys(self) -> list[str]:
+    def listed(self) -> list[str]:
         """All keys but ours, in the order of their bytes; of a directory those of files and of empty directories."""
         if self.server is not None:
             prefix = self.location.key
