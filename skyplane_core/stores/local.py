@@ -37,7 +37,7 @@ from skyplane_core.stores import local_source, local_upload
 from skyplane_core.stores.base import NEXT_FOR_MISSING, Capabilities, DataPath
 from skyplane_core.stores.local_data import LocalData, require_root, stored_at
 from skyplane_core.stores.local_listing import Listing, info_of
-from skyplane_core.stores.local_paths import NEXT_FOR_RIGHTS, mapped, path_of, remove_empty_parents
+from skyplane_core.stores.local_paths import MAX_NAME_BYTES, NEXT_FOR_RIGHTS, mapped, path_of, remove_empty_parents
 
 _TIB = 1024**4
 CAPABILITIES = Capabilities(
@@ -52,6 +52,8 @@ CAPABILITIES = Capabilities(
     conditional_put=False,
     conditional_complete=False,
     markers_are_implied=True,
+    keys_are_paths=True,
+    max_segment_bytes=MAX_NAME_BYTES,
 )
 
 
