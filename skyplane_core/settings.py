@@ -29,7 +29,7 @@ T = TypeVar("T", bound=msgspec.Struct)
 MAX_MANIFEST_BYTES = 32 * 1024 * 1024
 """Of all keys of a manifest together: they travel with the transfer, and stay in its head's memory."""
 
-_PLACE = re.compile(r"(?P<why>.*) - at `\$\.(?P<field>\w+)`", re.DOTALL)
+_PLACE = re.compile(r"(?P<why>.*) - at `\$\.(?P<field>\w+)[^`]*`", re.DOTALL)
 
 
 def checked_options(options: TransferOptions) -> TransferOptions:

@@ -15,6 +15,7 @@ from skyplane_core.filters import Filters
 from skyplane_core.prepare import check
 from skyplane_core.spec import Compare, DeleteCap, Outcome, Overwrite, TransferState
 from skyplane_core.stores import local as local_store
+from skyplane_core.stores.local_names import NameRules
 from skyplane_core.testing.objectserver import Fault, Faults, ObjectServer
 from tests.integration.engine.sync_ends import ANYTHING, Bench, End, names
 
@@ -272,11 +273,15 @@ def test_names_that_differ_in_case_where_the_destination_folds_it(
     source, destination = bench.ends("s3-local")
     source.put("A", b"upper")
     source.put("a", b"lower")
-    folding = msgspec.structs.replace(local_store.CAPABILITIES, folds_case=True)
-    monkeypatch.setattr(local_store.LocalStore, "capabilities", folding)
-    (first, second) = bench.plan(source, destination)
-    assert (first.action.value, second.action.value) == ("copy", "refuse")
-    assert "the same name as 'A'" in second.reason
+    # A file system that folds case cannot be mounted without rights, so this one is only said to be one.
+    monkeypatch.setattr(local_store, "name_rules", lambda _root: NameRules(folds_case=True, windows_names=True))
+    source.put("sub/nul.txt")
+    told = {decision.destination_key: decision for decision in bench.plan(source, destination)}
+    assert {key: decision.action.value for key, decision in told.items()} == {
+        "A": "copy", "a": "refuse", "sub/nul.txt": "refuse",
+    }  # fmt: skip
+    assert "the same name as 'A'" in told["a"].reason
+    assert "'nul.txt' is a reserved name" in told["sub/nul.txt"].reason
 
 
 @pytest.mark.parametrize("pair", [*PAIRS, "local-local"])
