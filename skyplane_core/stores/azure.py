@@ -39,8 +39,9 @@ CAPABILITIES = Capabilities(
     max_parts=50_000,
     max_single_put=5000 * MIB,
     max_object_size=50_000 * 4000 * MIB,
-    # 1,024 characters; which of them a name cannot have is said when it is written.
+    # 1,024 characters.
     max_key_bytes=3072,
+    blob_names=True,
     conditional_delete=True,
     listing_has_attributes=True,
 )

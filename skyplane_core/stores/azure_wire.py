@@ -18,6 +18,7 @@ import msgspec
 from skyplane_core.errors import StoreRejected
 from skyplane_core.model import ObjectAttributes, Precondition
 from skyplane_core.spec import SOURCE_VERSION_KEY
+from skyplane_core.stores.blob_names import blob_refusal
 from skyplane_core.stores.http_head import Headers
 
 META = "x-ms-meta-"
@@ -38,9 +39,6 @@ _CONTENT = {
 _SOURCE_VERSION = SOURCE_VERSION_KEY.replace("-", "_")
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
-_CONTROL = re.compile("[\x00-\x1f\x7f]")
-_MAX_KEY_UNITS = 1024
-_MAX_SEGMENTS = 254
 _TOKEN_CHARACTERS = 20
 _BLOCK = re.compile(r"([0-9a-z]{20})([0-9]{5})([0-9a-f]{8})")
 _ATTRIBUTES = msgspec.json.Decoder(ObjectAttributes)
@@ -91,21 +89,9 @@ def check_key(key: str, where: str) -> None:
     """Refuse names that Azure refuses, and those that it would quietly take for another one.
 
     Raises:
-        StoreRejected: ``./key`` and ``key.`` are stored as ``key``, a backslash as a slash; the others it refuses.
+        StoreRejected: it says why.
     """
-    why = ""
-    segments = key.split("/")
-    if _CONTROL.search(key):
-        why = "Azure takes no control characters in names"
-    elif any(segment.endswith(".") for segment in segments):
-        why = "Azure drops a dot at the end of a path segment, and would mix it up with another name"
-    elif "\\" in key:
-        why = "Azure stores a backslash as a slash, and would mix it up with another name"
-    elif len(key.encode("utf-16-le", "surrogatepass")) // 2 > _MAX_KEY_UNITS:
-        why = f"Azure takes at most {_MAX_KEY_UNITS} characters"
-    elif len(segments) > _MAX_SEGMENTS:
-        why = f"Azure takes at most {_MAX_SEGMENTS} path segments"
-    if why:
+    if why := blob_refusal(key):
         raise StoreRejected("not a name for a blob", where=where, why=why, next_step="Rename the object.")
 
 

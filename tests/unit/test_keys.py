@@ -171,3 +171,9 @@ def test_the_source_is_listed_as_narrowly_as_possible() -> None:
 def test_keys_that_a_store_cannot_hold(key: str, said: str | None) -> None:
     reason = check_key(key, Capabilities(Attestation.WHOLE, max_key_bytes=16))
     assert reason is None if said is None else said in (reason or "")
+
+
+@pytest.mark.parametrize(("key", "said"), [("a/b", None), ("a./b", "dot"), ("a\\b", "backslash"), ("a\nb", "control")])
+def test_keys_that_azure_would_take_for_others(key: str, said: str | None) -> None:
+    reason = check_key(key, Capabilities(Attestation.WHOLE, blob_names=True))
+    assert reason is None if said is None else said in (reason or "")
