@@ -141,7 +141,7 @@ def test_a_sync_deletes_and_tells_how_much(tmp_path: Path) -> None:
     assert (result["objects_copied"], result["objects_deleted"], result["stopped_at"]) == (1, 1, "")
     assert sorted(path.name for path in (tmp_path / "out").iterdir() if path.is_file()) == ["a.csv", "old.tmp"]
     (tmp_path / "out" / "more.csv").write_bytes(b"")
-    with pytest.raises(AirflowException, match="more would be deleted than is allowed"):
+    with pytest.raises(AirflowException, match="would delete more than it may"):
         operator(tmp_path, delete=True, max_delete=0, exclude="*.tmp").execute({})
     limited = operator(tmp_path, max_objects=1, **TREE).execute({})
     assert (limited["objects_copied"], limited["stopped_at"]) == (1, "max_objects")
