@@ -196,6 +196,20 @@ def test_a_journal_that_names_objects_of_others_has_none_of_them_read() -> None:
     assert run(MemoryStore(objects(1)), destination, mirror()).state is TransferState.DONE
 
 
+def test_a_list_that_somebody_else_changed_deletes_nothing() -> None:
+    destination = MemoryStore([*there("a"), ObjectInfo("other/secret", 1, "w")])
+
+    def forge(call: str, key: str) -> None:
+        if call == "get_bytes" and "deletions" in key:
+            destination.state[key] = destination.state[key].replace(b"to/a", b"other/secret")
+
+    destination.refuse = forge
+    progress = run(MemoryStore(objects(1)), destination, mirror())
+    assert (progress.state, progress.objects_deleted) == (TransferState.FAILED, 0)
+    assert "changed by somebody else" in progress.error
+    assert sorted(destination.listed) == ["other/secret", "to/a"]
+
+
 def test_cancelling_stops_before_anything_goes() -> None:
     destination = MemoryStore(there("a"))
     reader = Reader(MemoryStore(objects(1)), destination, mirror())
