@@ -190,6 +190,16 @@ def test_a_run_that_continues_tells_what_was_deleted_before_and_counts_it() -> N
     assert not [key for key in destination.state if "journal" in key or "deletions" in key]
 
 
+def test_a_run_that_continues_without_deleting_still_tells_what_was_deleted_before() -> None:
+    destination = MemoryStore(there("a", "b"))
+    destination.refuse = failing("delete", "to/b", DENIED)
+    assert run(MemoryStore(objects(1)), destination, mirror()).objects_deleted == 1
+    destination.refuse = lambda call, key: None
+    progress = run(MemoryStore(objects(1)), destination, transfer(compare=Compare.SIZE, part_size=10))
+    assert (progress.state, lines(destination, Outcome.DELETED)) == (TransferState.DONE, ["to/a"])
+    assert "to/b" in destination.listed
+
+
 def test_a_journal_that_names_objects_of_others_has_none_of_them_read() -> None:
     destination = MemoryStore(there("a"))
     destination.state[f"{STATE}journal-0-000000.jsonl"] = msgspec.json.encode(DeletingRecord(("secret",), 1))
