@@ -11,6 +11,8 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
+
 from skyplane_core.control_secret import control_secret
 from skyplane_core.coordinator.decide import decisions
 from skyplane_core.coordinator.preview import PreviewStore
@@ -29,8 +31,8 @@ from skyplane_core.provision.base import DataplaneReference
 from skyplane_core.provision.bootstrap import DEFAULT_POOL_BYTES
 from skyplane_core.provision.choose import check_shape
 from skyplane_core.provision.hosts import SshHost
-from skyplane_core.settings import check_gateways
-from skyplane_core.spec import Compare, KeyMapping, Progress, Selection, TransferOptions
+from skyplane_core.settings import check_gateways, checked_options, delete_cap
+from skyplane_core.spec import Compare, KeyMapping, Overwrite, Progress, Selection, TransferOptions
 from skyplane_core.stores.registry import open_store
 from skyplane_core.tracker import Result, Tracker
 from skyplane_core.uri import parse
@@ -110,6 +112,10 @@ class SkyplaneClient:
         selection: Selection | None = None,
         mapping: KeyMapping | None = None,
         filters: Filters | None = None,
+        compare: Compare | str | None = None,
+        overwrite: Overwrite | str | None = None,
+        delete: bool = False,
+        max_delete: int | str | None = None,
         state: str | None = None,
         transfer_id: str | None = None,
         resume: bool = False,
@@ -118,7 +124,8 @@ class SkyplaneClient:
         """A transfer as a value; no store is asked anything yet. For the arguments see :func:`prepare.prepare`.
 
         ``mode="sync"`` is recursive and leaves unchanged objects alone (Compare.EXACT unless ``options`` says else); so
-        does ``resume``, since what had arrived is not to be copied again.
+        does ``resume``, since what had arrived is not to be copied again. ``compare``, ``overwrite``, ``delete`` and
+        ``max_delete`` (a number, or a share such as ``"10%"``) come before what ``options`` says; see docs/sync.md.
 
         Raises:
             UsageError, InvalidURI: the request makes no sense.
@@ -130,6 +137,7 @@ class SkyplaneClient:
         self._refuse_local_ends(source, destination)
         if options is None:
             options = TransferOptions(compare=Compare.EXACT if mode == "sync" or resume else Compare.ALWAYS)
+        options = _with(options, compare, overwrite, delete=delete, max_delete=max_delete)
         if options.delete and mode != "sync":
             raise UsageError("only a sync deletes", next_step='Use mode="sync", or leave delete out.')
         directory = recursive or selection is not None
@@ -232,6 +240,25 @@ class SkyplaneClient:
             result = dataplane.submit(prepared).wait(on_progress)
         result.raise_for_state()
         return result
+
+
+def _with(
+    options: TransferOptions,
+    compare: Compare | str | None,
+    overwrite: Overwrite | str | None,
+    *,
+    delete: bool,
+    max_delete: int | str | None,
+) -> TransferOptions:
+    said = {
+        "compare": compare,
+        "overwrite": overwrite,
+        "delete": delete or None,
+        "max_delete": None if max_delete is None else delete_cap(max_delete),
+    }
+    given = {name: value for name, value in said.items() if value is not None}
+    # Only now are the types those of the options: a caller may name a comparison or a policy in words.
+    return checked_options(msgspec.structs.replace(options, **given))
 
 
 def _preview(prepared: Prepared, stopped: list[str]) -> Iterator[Decision]:

@@ -71,6 +71,25 @@ def test_a_sync_copies_what_differs(program: Program) -> None:
     assert (program.home / "out" / "sub" / "b").read_bytes() == b"longer"
 
 
+def test_a_mirror_is_planned_capped_and_made(program: Program) -> None:
+    assert program("sync", "src", "out")[0] == 0
+    for name in ("old", "old.tmp"):
+        (program.home / "out" / name).write_bytes(b"xyz")
+    (program.home / "src" / "new.tmp").write_bytes(b"")
+    mirror = ["sync", "--delete", "--exclude", "*.tmp", "src", "out"]
+    code, events, _ = program(*mirror, "--dry-run")
+    assert code == 0
+    assert [event["action"] for event in events if event["event"] == "decision"] == ["skip", "delete", "skip", "skip"]
+    assert (events[-1]["delete"], events[-1]["bytes_deleted"]) == (1, 3)
+    code, events, err = program(*mirror, "--max-delete", "0")
+    assert (code, "would delete more than it may" in err) == (1, True)
+    assert (program.home / "out" / "old").exists()
+    code, events, err = program(*mirror)
+    assert (code, events[-1]["progress"]["objects_deleted"]) == (0, 1), err
+    found = sorted(path.name for path in (program.home / "out").iterdir())
+    assert found == [".skyplane", "a", "old.tmp", "sub"]
+
+
 def test_nothing_is_made_for_a_source_that_is_not_there(program: Program) -> None:
     code, events, err = program("cp", "-r", "nowhere", "out")
     assert code in (2, 3)
