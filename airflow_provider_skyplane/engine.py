@@ -36,12 +36,12 @@ class Request:
     options: TransferOptions = TransferOptions()
     selection: Selection | None = None
     mapping: KeyMapping | None = None
-    state: str | None = None
+    receipt: Callable[[], Location | str] | None = None
 
     def prepare(self, client: SkyplaneClient, transfer_id: str) -> Prepared:
         """The request as a transfer of this id; the same request and id give the same places for state and receipt."""
         # The destination first: a missing Google connection is what the stock operator trips over first, too.
-        destination = self.destination()
+        destination, receipt = self.destination(), self.receipt
         return client.prepare(
             self.source(),
             destination,
@@ -50,9 +50,10 @@ class Request:
             options=msgspec.structs.replace(self.options, keep_uploads=False),
             selection=self.selection,
             mapping=self.mapping,
-            state=f"{self.state.rstrip('/')}/{transfer_id}/" if self.state else None,
             transfer_id=transfer_id,
             refresh=self._fresh_stores,
+            receipt=receipt() if receipt is not None else None,
+            refresh_receipt=None if receipt is None else lambda: _store(receipt(), directory=False),
         )
 
     def _fresh_stores(self) -> tuple[StoreConfig, StoreConfig]:
@@ -101,7 +102,8 @@ class Engine:
 
     def _at_destination(self, request: Request, transfer_id: str) -> Prepared:
         """The transfer as far as its state at the destination goes; the source's credentials stay unresolved."""
-        elsewhere = dataclasses.replace(request, source=lambda: Location(StoreConfig("local", "/"), ""))
+        nowhere = Location(StoreConfig("local", "/"), "")
+        elsewhere = dataclasses.replace(request, source=lambda: nowhere, receipt=None)
         return elsewhere.prepare(self.client, transfer_id)
 
 

@@ -19,7 +19,7 @@ from skyplane_core.diff import Decision
 from skyplane_core.errors import UsageError
 from skyplane_core.identity import check_secret
 from skyplane_core.locations import Location, resolve
-from skyplane_core.model import Role
+from skyplane_core.model import Role, StoreConfig
 from skyplane_core.planner.layout import Layout
 from skyplane_core.planner.plan import Plan, Via
 from skyplane_core.prepare import Prepared, Refresh, check, prepare
@@ -27,6 +27,7 @@ from skyplane_core.provision.base import DataplaneReference
 from skyplane_core.provision.bootstrap import DEFAULT_POOL_BYTES
 from skyplane_core.provision.choose import check_shape
 from skyplane_core.provision.hosts import SshHost
+from skyplane_core.receipt_place import at_hand, check_format
 from skyplane_core.settings import check_gateways
 from skyplane_core.spec import Compare, KeyMapping, Progress, Selection, TransferOptions
 from skyplane_core.stores.registry import open_store
@@ -111,8 +112,13 @@ class SkyplaneClient:
         transfer_id: str | None = None,
         resume: bool = False,
         refresh: Refresh | None = None,
+        receipt: str | Location | None = None,
+        refresh_receipt: Callable[[], StoreConfig] | None = None,
     ) -> Prepared:
         """A transfer as a value; no store is asked anything yet. For the arguments see :func:`prepare.prepare`.
+
+        ``receipt`` as a URI has the credentials of source or destination if it is in one of their buckets, else those
+        that the environment has for it.
 
         ``mode="sync"`` is recursive and leaves unchanged objects alone (Compare.EXACT unless ``options`` says else); so
         does ``resume``, since what had arrived is not to be copied again.
@@ -128,9 +134,18 @@ class SkyplaneClient:
         if options is None:
             options = TransferOptions(compare=Compare.EXACT if mode == "sync" or resume else Compare.ALWAYS)
         directory = recursive or selection is not None
+        here = source if isinstance(source, Location) else resolve(source)
+        there = destination if isinstance(destination, Location) else resolve(destination, directory=directory)
+        if isinstance(receipt, str):
+            uri, receipt = receipt, at_hand(receipt, there, here)
+            if receipt is None:
+                receipt, refresh_receipt = resolve(uri), lambda: resolve(uri).store
+        if receipt is not None:
+            self._refuse_local_ends(receipt)
+            check_format(receipt.key, remote=bool(self.config.hosts))
         return prepare(
-            source if isinstance(source, Location) else resolve(source),
-            destination if isinstance(destination, Location) else resolve(destination, directory=directory),
+            here,
+            there,
             options=options,
             recursive=recursive,
             selection=selection,
@@ -140,6 +155,8 @@ class SkyplaneClient:
             resume=resume,
             refresh=refresh or _refresh_of(source, destination, directory=directory),
             pool_bytes=self.config.pool_bytes,
+            receipt=receipt,
+            refresh_receipt=refresh_receipt,
         )
 
     def dry_run(self, prepared: Prepared) -> tuple[Plan, Iterator[Decision]]:

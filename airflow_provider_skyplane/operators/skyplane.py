@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_skyplane.compat import AirflowException, conf
-from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator
+from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator, is_literal
 from skyplane_core.errors import InvalidURI, NothingToTransfer, UsageError
 from skyplane_core.keys import map_key, rule
 from skyplane_core.locations import Location, check_apart
@@ -37,9 +36,10 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         google_impersonation_chain: service accounts to impersonate on whichever ends are GCS. (templated)
         preserve_metadata: carry content headers and user metadata over.
 
-    The other arguments are those of :class:`SkyplaneBaseOperator`. Returns a small dict: ``transfer_id``,
-    ``objects_copied``, ``objects_skipped``, ``bytes_copied``, ``seconds`` and ``receipt``, the URI of the list of
-    everything that was moved.
+    The other arguments are those of :class:`SkyplaneBaseOperator`. Returns a dict that is small whatever was moved:
+    ``transfer_id``, ``objects_copied``, ``objects_skipped``, ``bytes_copied``, ``seconds`` and ``receipt``, the URI of
+    the list of everything. Of a transfer that failed it is under the XCom key ``skyplane_failed``, with
+    ``objects_failed``, the first ``failures`` and ``error``.
 
     Raises:
         UsageError: at construction, for literal URIs that cannot be parsed (InvalidURI) or cannot be right together;
@@ -54,7 +54,9 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         "destination_conn_id",
         "skyplane_conn_id",
         "google_impersonation_chain",
+        "receipt_url",
         "receipt_path",
+        "receipt_conn_id",
     )
     ui_color = "#e09411"
 
@@ -78,7 +80,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         if mode == "sync" and recursive is False:
             raise ValueError("Invalid value for recursive: a sync always is. Leave it out, or use mode='copy'")
         recursive = bool(recursive) or mode == "sync"
-        here, there = (parse(uri) if _is_literal(uri) else None for uri in (source, destination))
+        here, there = (parse(uri) if is_literal(uri) else None for uri in (source, destination))
         if here is not None:
             _check_source(here, recursive=recursive)
         if here is not None and there is not None and source_conn_id == destination_conn_id:
@@ -116,17 +118,19 @@ class SkyplaneOperator(SkyplaneBaseOperator):
                 compression=Compression(self.compression),
                 keep_attributes=self.preserve_metadata,
             ),
-            state=self.receipt_path,
+            receipt=self._receipt(*self._at_destination(), self.google_impersonation_chain),
         )
+
+    def _at_destination(self) -> tuple[str, dict[str, str | None]]:
+        here, there = parse(self.source), parse(self.destination)
+        bucket = Endpoint(there.kind, there.bucket, there.key if there.kind == "local" else "").uri.rstrip("/")
+        return bucket, {here.kind: self.source_conn_id, there.kind: self.destination_conn_id}
 
     def _place(self, uri: str, conn_id: str | None) -> Any:
         return self.hook.place(uri, conn_id, impersonation_chain=self.google_impersonation_chain)
 
     def _result(self, finished: Finished) -> dict[str, Any]:
-        summary = dataclasses.asdict(finished)
-        for only_for_the_log in ("objects_failed", "failures", "error", "compression"):
-            del summary[only_for_the_log]
-        return summary
+        return finished.summary()
 
 
 def _check_source(source: Endpoint, *, recursive: bool) -> None:
@@ -149,8 +153,3 @@ def _check_apart(source: Endpoint, destination: Endpoint, *, recursive: bool) ->
         recursive=recursive,
         destination_key=map_key(mapping, source.key) if selection.single else destination.key,
     )
-
-
-def _is_literal(uri: object) -> bool:
-    """Whether the text is what it will be at run time: no template, and not another task's output."""
-    return isinstance(uri, str) and "{{" not in uri and "{%" not in uri
