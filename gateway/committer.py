@@ -100,7 +100,7 @@ class Committer:
         )
 
     def _as_good(self, event: Commit, refused: PreconditionFailed) -> Stored:
-        """What stands there instead, if it is the same bytes: another run of the same sync was quicker. Our upload goes.
+        """What stands there instead, if it has the same bytes: a run of the same sync was quicker. Our upload goes.
 
         Raises:
             PreconditionFailed: ``refused``, as they are others.
