@@ -10,11 +10,13 @@ import dataclasses
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import msgspec
 
 from airflow_provider_skyplane.finished import Finished
 from skyplane_core.client import ClientConfig, Dataplane, Location, Prepared, SkyplaneClient, Tracker
+from skyplane_core.diff import Action
 from skyplane_core.locations import resolve
 from skyplane_core.model import StoreConfig
 from skyplane_core.prepare import check
@@ -86,6 +88,32 @@ class Engine:
         except BaseException:
             dataplane.deprovision()
             raise
+
+    def preview(self, request: Request) -> dict[str, Any]:
+        """What a run of the request would do, and cost by list prices. Starts nothing and writes nothing.
+
+        Returns:
+            Plain JSON, small whatever would be moved: numbers of objects by what would be done with them, ``bytes`` to
+            copy, ``usd`` (None if a price is not known), ``usd_known``, ``usd_month`` and the ``unknown`` prices.
+        """
+        prepared = request.prepare(self.client, secrets.token_hex(16))
+        plan, decisions = self.client.dry_run(prepared)
+        meter = self.client.cost_meter(prepared)
+        counts, size = {action.value: 0 for action in Action}, 0
+        for decision in decisions:
+            meter.add(decision)
+            counts[decision.action.value] += 1
+            size += decision.source.size if decision.action is Action.COPY else 0
+        cost = meter.cost()
+        return {
+            "plan": plan.render(),
+            **counts,
+            "bytes": size,
+            "usd": cost.usd,
+            "usd_known": cost.usd_known,
+            "usd_month": cost.usd_month,
+            "unknown": list(cost.unknown),
+        }
 
     def attach(self, reference: str, transfer_id: str) -> Run:
         """A run that somebody with the same control secret started; ``reference`` is its :attr:`Run.reference`."""

@@ -20,6 +20,7 @@ from skyplane_core.errors import UsageError
 from skyplane_core.identity import check_secret
 from skyplane_core.locations import Location, resolve
 from skyplane_core.model import Role, StoreConfig
+from skyplane_core.planner.cost import CostMeter
 from skyplane_core.planner.layout import Layout
 from skyplane_core.planner.plan import Plan, Via
 from skyplane_core.prepare import Prepared, Refresh, check, prepare
@@ -163,6 +164,21 @@ class SkyplaneClient:
         """The plan, and what would become of each object, as a stream. Provisions nothing and writes nothing."""
         check(prepared)
         return self.dataplane().plan(prepared), _preview(prepared)
+
+    def cost_meter(self, prepared: Prepared) -> CostMeter:
+        """Counts a dry run's decisions, which are added to it, and tells what the transfer would cost by list prices.
+
+        ::
+
+            plan, decisions = client.dry_run(prepared)
+            meter = client.cost_meter(prepared)
+            for decision in decisions:
+                meter.add(decision)
+            print(meter.cost().usd, meter.cost().unknown)
+        """
+        with contextlib.closing(open_store(prepared.destinations[0])) as destination:
+            limits = destination.capabilities
+        return CostMeter(prepared.spec, self.dataplane().plan(prepared), limits, prepared.pool_bytes)
 
     def copy(self, src: str | Location, dst: str | Location, recursive: bool = False, **how: Any) -> Result:  # noqa: FBT001, FBT002 - the signature that users know
         """Copy an object, or with ``recursive`` all objects under a prefix, and return when they have arrived.

@@ -17,6 +17,7 @@ from skyplane_core.cli.exits import Exit
 from skyplane_core.cli.receipt import ReceiptRequest
 from skyplane_core.cli.records import provisioned
 from skyplane_core.cli.show import Show
+from skyplane_core.cli.show_cost import show_cost
 from skyplane_core.diff import Action
 from skyplane_core.errors import GatewayError, SkyplaneError, TransferCancelled, TransferFailed, from_record
 from skyplane_core.locations import Location, resolve
@@ -103,13 +104,16 @@ def _prepare(client: SkyplaneClient, request: Request, receipt: ReceiptRequest) 
 def _preview(client: SkyplaneClient, prepared: Prepared, show: Show) -> Exit:
     plan, decisions = client.dry_run(prepared)
     show.plan(plan)
+    meter = client.cost_meter(prepared)
     counts = collections.Counter({action.value: 0 for action in Action})
     size = 0
     for decision in decisions:
         show.decision(prepared.spec, decision)
+        meter.add(decision)
         counts[decision.action.value] += 1
         size += decision.source.size if decision.action is Action.COPY else 0
     show.counted(dict(counts), size)
+    show_cost(show, meter.cost())
     return Exit.FAILED if counts[Action.REFUSE.value] else Exit.OK
 
 

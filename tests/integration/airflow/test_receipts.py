@@ -63,3 +63,15 @@ def test_the_drop_in_returns_its_list_unless_asked_for_a_summary(world: Clouds) 
     assert len(receipt(world, short["receipt"])) == MANY + 1
     # Nothing but the objects is where they are.
     assert [name for name in world.destination.list("dst", "b/") if ".skyplane" in name] == []
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_dry_run_tells_what_would_be_done_and_cost_and_does_nothing(world: Clouds) -> None:
+    operator = SkyplaneOperator(task_id="t", source="s3://src/data/", destination="gs://dst/dry/", mode="sync")
+    told = operator.preview()
+    assert (told["copy"], told["skip"], told["refuse"], told["bytes"]) == (MANY, 0, 0, MANY * 10)
+    # Both servers are on this machine.
+    assert (told["usd"], told["usd_month"], told["unknown"]) == (0, 0, [])
+    assert pushed(told) < 1000
+    operator.dry_run()
+    assert world.destination.list("dst", "dry/") == []

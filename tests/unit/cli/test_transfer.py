@@ -164,6 +164,7 @@ def test_a_dry_run_decides_and_does_nothing(shell: Shell, capsys: Captured) -> N
         f"copy   file://{shell.home}/src/a -> file://{shell.home}/out/in/a (new, 1 B)",
         f"skip   file://{shell.home}/src/a -> file://{shell.home}/out/in/b (same, 1 B)",
         "Dry run: 1 to copy, 1 to skip, 0 to refuse; 1 B to copy. Nothing was provisioned or written.",
+        "Cost by list prices: $0.00 once, then $0.00 a month for what is copied.",
     ]
     assert err.startswith("Plan: single")
     assert shell.client.events == []
