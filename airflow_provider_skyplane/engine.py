@@ -165,7 +165,8 @@ class Run:
 
     def renew(self, engine: Engine, request: Request) -> float | None:
         """Give the gateways fresh credentials; returns when those expire (seconds since the epoch), None for never."""
-        prepared = dataclasses.replace(request.prepare(engine.client, self.transfer_id), refresh=None)
+        fresh = request.prepare(engine.client, self.transfer_id)
+        prepared = dataclasses.replace(fresh, refresh=None, refresh_receipt=None)
         return self._dataplane.renew(prepared).credentials_expire_at
 
     def cancel(self) -> None:
