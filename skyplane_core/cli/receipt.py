@@ -5,10 +5,14 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import msgspec
+
 from skyplane_core.cli.show import Show
 from skyplane_core.errors import SkyplaneError, UsageError
 from skyplane_core.locations import Location, resolve
-from skyplane_core.receipt_place import at_hand, check_format, receipt_name
+from skyplane_core.model import StoreConfig
+from skyplane_core.receipt_place import at_hand, check_aside, check_format, receipt_name
+from skyplane_core.spec import ReceiptPlace, TransferSpec
 from skyplane_core.tracker import Result
 from skyplane_core.uri import parse
 
@@ -45,6 +49,16 @@ class ReceiptRequest:
     def resolved(self) -> Location:
         """The object with the environment's credentials for it."""
         return resolve(self._uri, endpoint_url=self._endpoint_url)
+
+    def check(self, spec: TransferSpec) -> None:
+        """Refuse a file among the objects of the transfer.
+
+        Raises:
+            UsageError: it names the file.
+        """
+        if self._path:
+            directory, name = os.path.split(os.path.realpath(receipt_name(self._path, spec.transfer_id)))
+            check_aside(msgspec.structs.replace(spec, receipt=ReceiptPlace(StoreConfig("local", directory), name)))
 
     def save(self, result: Result, show: Show) -> None:
         """Write the file, if it is one.

@@ -57,6 +57,7 @@ def run(client: SkyplaneClient, request: Request, show: Show) -> Exit:
     """
     receipt = ReceiptRequest(request.receipt, request.receipt_endpoint_url)
     prepared = _prepare(client, request, receipt)
+    receipt.check(prepared.spec)
     if request.dry_run:
         return _preview(client, prepared, show)
     check(prepared, create_directory=True)

@@ -13,7 +13,7 @@ import msgspec
 import pytest
 
 from skyplane_core.client import ClientConfig, Location, SkyplaneClient
-from skyplane_core.errors import BucketNotFound, StoreError, TransferFailed, UsageError
+from skyplane_core.errors import BucketNotFound, InvalidURI, StoreError, TransferFailed, UsageError
 from skyplane_core.model import Credentials, StoreConfig
 from skyplane_core.provision.hosts import SshHost
 from skyplane_core.spec import Outcome, Progress, ReceiptLine, TransferState
@@ -148,6 +148,9 @@ def test_what_cannot_hold_a_receipt_is_refused_before_anything_is_written(
         (stranger, StoreError),
         (destination("q/r.jsonl"), UsageError),
         (at_audit("r.parquet.gz"), UsageError),
+        ("gs://dst/q/", UsageError),
+        ("sftp://log/r", InvalidURI),
+        ("s3://", InvalidURI),
     ):
         with pytest.raises(kind):
             client.copy(source("p/"), destination("q/"), recursive=True, receipt=place)
