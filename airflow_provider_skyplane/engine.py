@@ -10,15 +10,16 @@ import dataclasses
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import msgspec
 
 from airflow_provider_skyplane.finished import Finished
 from skyplane_core.client import ClientConfig, Dataplane, Location, Prepared, SkyplaneClient, Tracker
-from skyplane_core.diff import Action
+from skyplane_core.dry_run import DryRun
+from skyplane_core.filters import Filters
 from skyplane_core.locations import resolve
 from skyplane_core.model import StoreConfig
+from skyplane_core.planner.cost import CostMeter
 from skyplane_core.prepare import check
 from skyplane_core.provision.base import DataplaneReference
 from skyplane_core.spec import KeyMapping, Progress, ReceiptLine, Selection, TransferOptions
@@ -39,6 +40,8 @@ class Request:
     selection: Selection | None = None
     mapping: KeyMapping | None = None
     receipt: Callable[[], Location | str] | None = None
+    filters: Filters | None = None
+    mode: str = "copy"
 
     def prepare(self, client: SkyplaneClient, transfer_id: str) -> Prepared:
         """The request as a transfer of this id; the same request and id give the same places for state and receipt."""
@@ -52,6 +55,8 @@ class Request:
             options=msgspec.structs.replace(self.options, keep_uploads=False),
             selection=self.selection,
             mapping=self.mapping,
+            filters=self.filters,
+            mode=self.mode,
             transfer_id=transfer_id,
             refresh=self._fresh_stores,
             receipt=receipt() if receipt is not None else None,
@@ -89,31 +94,14 @@ class Engine:
             dataplane.deprovision()
             raise
 
-    def preview(self, request: Request) -> dict[str, Any]:
-        """What a run of the request would do, and cost by list prices. Starts nothing and writes nothing.
+    def dry_run(self, request: Request) -> tuple[DryRun, CostMeter]:
+        """What would become of each object, as a stream, and a meter of its cost. Starts nothing and writes nothing.
 
-        Returns:
-            Plain JSON, small whatever would be moved: numbers of objects by what would be done with them, ``bytes`` to
-            copy, ``usd`` (None if a price is not known), ``usd_known``, ``usd_month`` and the ``unknown`` prices.
+        Raises:
+            SkyplaneError: refused.
         """
         prepared = request.prepare(self.client, secrets.token_hex(16))
-        plan, decisions = self.client.dry_run(prepared)
-        meter = self.client.cost_meter(prepared)
-        counts, size = {action.value: 0 for action in Action}, 0
-        for decision in decisions:
-            meter.add(decision)
-            counts[decision.action.value] += 1
-            size += decision.source.size if decision.action is Action.COPY else 0
-        cost = meter.cost()
-        return {
-            "plan": plan.render(),
-            **counts,
-            "bytes": size,
-            "usd": cost.usd,
-            "usd_known": cost.usd_known,
-            "usd_month": cost.usd_month,
-            "unknown": list(cost.unknown),
-        }
+        return self.client.dry_run(prepared)[1], self.client.cost_meter(prepared)
 
     def attach(self, reference: str, transfer_id: str) -> Run:
         """A run that somebody with the same control secret started; ``reference`` is its :attr:`Run.reference`."""

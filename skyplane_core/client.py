@@ -16,7 +16,9 @@ from skyplane_core.coordinator.decide import decisions
 from skyplane_core.coordinator.preview import PreviewStore
 from skyplane_core.dataplane import Dataplane
 from skyplane_core.diff import Decision
+from skyplane_core.dry_run import DryRun
 from skyplane_core.errors import UsageError
+from skyplane_core.filters import Filters
 from skyplane_core.identity import check_secret
 from skyplane_core.locations import Location, resolve
 from skyplane_core.model import Role, StoreConfig
@@ -109,6 +111,7 @@ class SkyplaneClient:
         options: TransferOptions | None = None,
         selection: Selection | None = None,
         mapping: KeyMapping | None = None,
+        filters: Filters | None = None,
         state: str | None = None,
         transfer_id: str | None = None,
         resume: bool = False,
@@ -134,6 +137,8 @@ class SkyplaneClient:
         self._refuse_local_ends(source, destination)
         if options is None:
             options = TransferOptions(compare=Compare.EXACT if mode == "sync" or resume else Compare.ALWAYS)
+        if options.delete and mode != "sync":
+            raise UsageError("only a sync deletes", next_step='Use mode="sync", or leave delete out.')
         directory = recursive or selection is not None
         here = source if isinstance(source, Location) else resolve(source)
         there = destination if isinstance(destination, Location) else resolve(destination, directory=directory)
@@ -151,6 +156,7 @@ class SkyplaneClient:
             recursive=recursive,
             selection=selection,
             mapping=mapping,
+            filters=filters,
             state=state,
             transfer_id=transfer_id,
             resume=resume,
@@ -160,10 +166,11 @@ class SkyplaneClient:
             refresh_receipt=refresh_receipt,
         )
 
-    def dry_run(self, prepared: Prepared) -> tuple[Plan, Iterator[Decision]]:
+    def dry_run(self, prepared: Prepared) -> tuple[Plan, DryRun]:
         """The plan, and what would become of each object, as a stream. Provisions nothing and writes nothing."""
         check(prepared)
-        return self.dataplane().plan(prepared), _preview(prepared)
+        stopped: list[str] = []
+        return self.dataplane().plan(prepared), DryRun(prepared.spec, _preview(prepared, stopped), stopped)
 
     def cost_meter(self, prepared: Prepared) -> CostMeter:
         """Counts a dry run's decisions, which are added to it, and tells what the transfer would cost by list prices.
@@ -260,12 +267,14 @@ class SkyplaneClient:
         return result
 
 
-def _preview(prepared: Prepared) -> Iterator[Decision]:
+def _preview(prepared: Prepared, stopped: list[str]) -> Iterator[Decision]:
     with (
         contextlib.closing(open_store(prepared.source)) as source,
         contextlib.closing(open_store(prepared.destinations[0])) as destination,
     ):
-        yield from decisions(prepared.spec, lambda listing: listing, PreviewStore(source), PreviewStore(destination))
+        yield from decisions(
+            prepared.spec, lambda listing: listing, PreviewStore(source), PreviewStore(destination), stopped
+        )
 
 
 def _refresh_of(source: str | Location, destination: str | Location, *, directory: bool) -> Refresh | None:

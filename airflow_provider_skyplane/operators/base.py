@@ -123,23 +123,6 @@ class SkyplaneBaseOperator(BaseOperator):
         conn_id = self.receipt_conn_id or connections.get(parse(uri).kind)
         return lambda: self.hook.place(uri, conn_id, impersonation_chain=impersonation_chain)
 
-    def preview(self) -> dict[str, Any]:
-        """What a run would do, and cost by list prices, as a small dict; see :meth:`engine.Engine.preview`.
-
-        Raises:
-            AirflowException: it would fail at once.
-            NothingToTransfer: the source holds nothing.
-        """
-        with engine_errors():
-            return self.hook.engine.preview(self._request())
-
-    def dry_run(self) -> None:
-        """Log what a run would do and cost, as ``airflow tasks test --dry-run`` asks. Nothing is started or written."""
-        super().dry_run()
-        for name, value in self.preview().items():
-            for line in value if name == "plan" else [f"{name}: {value}"]:
-                self.log.info("%s", line)
-
     def _request(self) -> Request:
         """What to move, once templates are rendered. Bad input is refused here, before anything is started."""
         raise NotImplementedError

@@ -15,13 +15,7 @@ def show_cost(show: Show, cost: Cost) -> None:
         for line in lines:
             if line.usd != 0:
                 show.item("cost-line", {"charged": often, **msgspec.to_builtins(line)}, _line(line))
-    values = {
-        "usd": cost.usd,
-        "usd_known": cost.usd_known,
-        "usd_month": cost.usd_month,
-        "unknown": list(cost.unknown),
-    }
-    show.item("cost", values, _sum(cost))
+    show.item("cost", cost.summary(), _sum(cost))
 
 
 def _line(line: CostLine) -> str:

@@ -7,6 +7,7 @@ gateways costs is known only on this machine and in a region that has prices.
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import msgspec
 
@@ -61,6 +62,15 @@ class Cost(msgspec.Struct, frozen=True):
         """Storage for a month; None if its price is not known."""
         return _total(self.monthly)
 
+    def summary(self) -> dict[str, Any]:
+        """The sums and the unknown, as plain JSON."""
+        return {
+            "usd": self.usd,
+            "usd_known": self.usd_known,
+            "usd_month": self.usd_month,
+            "unknown": list(self.unknown),
+        }
+
     @property
     def unknown(self) -> tuple[str, ...]:
         """What has no price here."""
@@ -82,16 +92,18 @@ class CostMeter:
         self._plan = plan
         self._limits = limits
         self._pool_bytes = pool_bytes
-        self._objects = self._copied = self._bytes = 0
+        self._objects = self._deleted = self._bytes = 0
         self._reads = self._looked_up = self._writes = self._checked = 0
 
     def add(self, decision: Decision) -> None:
         """Count what would be done with one object."""
+        if decision.action is Action.DELETE:
+            self._deleted += 1
+            return
         self._objects += 1
         if decision.action is Action.SKIP or decision.precondition.version:
             self._looked_up += 1
         if decision.action is Action.COPY:
-            self._copied += 1
             self._bytes += decision.source.size
             self._count_parts(decision)
 
@@ -100,12 +112,12 @@ class CostMeter:
         source, destination = self._spec.source, self._spec.destinations[0].store
         compares = self._spec.options.compare is not Compare.ALWAYS
         single = self._spec.selection.single
-        pages = 0 if single else -(-self._objects // PAGE) or 1
+        pages, pages_there = (0 if single else -(-count // PAGE) or 1 for count in self._listed())
         looked_up = self._looked_up if single or not self._limits.listing_has_attributes else 0
         requests = [
             _requests(source, "source", Item.LIST, pages),
             _requests(source, "source", Item.READ, self._reads + single),
-            _requests(destination, "destination", Item.LIST, pages if compares else 0),
+            _requests(destination, "destination", Item.LIST, pages_there if compares else 0),
             _requests(destination, "destination", Item.READ, self._checked + (looked_up if compares else 0)),
             _requests(destination, "destination", Item.WRITE, self._writes + STATE_WRITES),
         ]
@@ -113,6 +125,10 @@ class CostMeter:
             place_of(destination), Item.STORAGE, "storage at the destination", self._bytes, "bytes a month"
         )
         return Cost(tuple(self._egress()) + tuple(line for line in requests if line.quantity), (storage,))
+
+    def _listed(self) -> tuple[int, int]:
+        """Objects at the source and at the destination, as far as they were decided about."""
+        return self._objects, self._objects + self._deleted
 
     def _count_parts(self, decision: Decision) -> None:
         size, options = decision.source.size, self._spec.options

@@ -67,11 +67,12 @@ def test_the_drop_in_returns_its_list_unless_asked_for_a_summary(world: Clouds) 
 
 @pytest.mark.filterwarnings("ignore")
 def test_a_dry_run_tells_what_would_be_done_and_cost_and_does_nothing(world: Clouds) -> None:
-    operator = SkyplaneOperator(task_id="t", source="s3://src/data/", destination="gs://dst/dry/", mode="sync")
-    told = operator.preview()
+    operator = SkyplaneOperator(
+        task_id="t", source="s3://src/data/", destination="gs://dst/dry/", mode="sync", dry_run_only=True
+    )
+    told = operator.execute({})
     assert (told["copy"], told["skip"], told["refuse"], told["bytes"]) == (MANY, 0, 0, MANY * 10)
     # Both servers are on this machine.
     assert (told["usd"], told["usd_month"], told["unknown"]) == (0, 0, [])
     assert pushed(told) < 1000
-    operator.dry_run()
     assert world.destination.list("dst", "dry/") == []
