@@ -23,7 +23,8 @@ from skyplane_core.errors import UsageError
 from skyplane_core.filters import Filters
 from skyplane_core.identity import check_secret
 from skyplane_core.locations import Location, resolve
-from skyplane_core.model import Role
+from skyplane_core.model import Role, StoreConfig
+from skyplane_core.planner.cost import CostMeter
 from skyplane_core.planner.layout import Layout
 from skyplane_core.planner.plan import Plan, Via
 from skyplane_core.prepare import Prepared, Refresh, check, prepare
@@ -31,6 +32,7 @@ from skyplane_core.provision.base import DataplaneReference
 from skyplane_core.provision.bootstrap import DEFAULT_POOL_BYTES
 from skyplane_core.provision.choose import check_shape
 from skyplane_core.provision.hosts import SshHost
+from skyplane_core.receipt_place import at_hand, check_format
 from skyplane_core.settings import check_gateways, checked_options, delete_cap
 from skyplane_core.spec import Compare, KeyMapping, Overwrite, Progress, Selection, TransferOptions
 from skyplane_core.stores.registry import open_store
@@ -120,8 +122,13 @@ class SkyplaneClient:
         transfer_id: str | None = None,
         resume: bool = False,
         refresh: Refresh | None = None,
+        receipt: str | Location | None = None,
+        refresh_receipt: Callable[[], StoreConfig] | None = None,
     ) -> Prepared:
         """A transfer as a value; no store is asked anything yet. For the arguments see :func:`prepare.prepare`.
+
+        ``receipt`` as a URI has the credentials of source or destination if it is in one of their buckets, else those
+        that the environment has for it.
 
         ``mode="sync"`` is recursive and leaves unchanged objects alone (Compare.EXACT unless ``options`` says else); so
         does ``resume``, since what had arrived is not to be copied again. ``compare``, ``overwrite``, ``delete`` and
@@ -141,9 +148,18 @@ class SkyplaneClient:
         if options.delete and mode != "sync":
             raise UsageError("only a sync deletes", next_step='Use mode="sync", or leave delete out.')
         directory = recursive or selection is not None
+        here = source if isinstance(source, Location) else resolve(source)
+        there = destination if isinstance(destination, Location) else resolve(destination, directory=directory)
+        if isinstance(receipt, str):
+            uri, receipt = receipt, at_hand(receipt, there, here)
+            if receipt is None:
+                receipt, refresh_receipt = resolve(uri), lambda: resolve(uri).store
+        if receipt is not None:
+            self._refuse_local_ends(receipt)
+            check_format(receipt.key, remote=bool(self.config.hosts))
         return prepare(
-            source if isinstance(source, Location) else resolve(source),
-            destination if isinstance(destination, Location) else resolve(destination, directory=directory),
+            here,
+            there,
             options=options,
             recursive=recursive,
             selection=selection,
@@ -154,6 +170,8 @@ class SkyplaneClient:
             resume=resume,
             refresh=refresh or _refresh_of(source, destination, directory=directory),
             pool_bytes=self.config.pool_bytes,
+            receipt=receipt,
+            refresh_receipt=refresh_receipt,
         )
 
     def dry_run(self, prepared: Prepared) -> tuple[Plan, DryRun]:
@@ -161,6 +179,21 @@ class SkyplaneClient:
         check(prepared)
         stopped: list[str] = []
         return self.dataplane().plan(prepared), DryRun(prepared.spec, _preview(prepared, stopped), stopped)
+
+    def cost_meter(self, prepared: Prepared) -> CostMeter:
+        """Counts a dry run's decisions, which are added to it, and tells what the transfer would cost by list prices.
+
+        ::
+
+            plan, decisions = client.dry_run(prepared)
+            meter = client.cost_meter(prepared)
+            for decision in decisions:
+                meter.add(decision)
+            print(meter.cost().usd, meter.cost().unknown)
+        """
+        with contextlib.closing(open_store(prepared.destinations[0])) as destination:
+            limits = destination.capabilities
+        return CostMeter(prepared.spec, self.dataplane().plan(prepared), limits, prepared.pool_bytes)
 
     def copy(self, src: str | Location, dst: str | Location, recursive: bool = False, **how: Any) -> Result:  # noqa: FBT001, FBT002 - the signature that users know
         """Copy an object, or with ``recursive`` all objects under a prefix, and return when they have arrived.

@@ -14,7 +14,8 @@ def parcels(prepared: Prepared, routes: Sequence[Route], keys: TransferKeys | No
     """A parcel for each gateway on a route, by its id.
 
     A reader gets the source's credentials, a writer those of the destinations that it writes to, both the transfer's
-    key. A relay gets where to pass batches on, no credentials and no key.
+    key. A relay gets where to pass batches on, no credentials and no key. The head, which is the first reader, alone
+    gets the store of a receipt that is neither.
 
     Args:
         keys: None from a client that only renews credentials.
@@ -36,5 +37,6 @@ def parcels(prepared: Prepared, routes: Sequence[Route], keys: TransferKeys | No
             compare_source=spec.options.verify is not Verification.NONE,
             credentials_expire_at=prepared.credentials_expire_at,
             onward=onward(ways, gateway),
+            receipt=prepared.receipt if gateway == ways[0].reader else None,
         )
     return found

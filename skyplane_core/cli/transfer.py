@@ -89,7 +89,15 @@ _OPTIONS = [
         help="An S3-compatible server or emulator.",
     ),
     click.option("--endpoint-url-destination", type=endpoint_url, metavar="URL", default="", help="As for the source."),
-    click.option("--receipt", type=click.Path(path_type=Path), help="Write the receipt to this file as JSON lines."),
+    click.option(
+        "--receipt",
+        metavar="URL",
+        help="Write the receipt there as well: a file, an object, or a prefix that ends in /. The name's ending says "
+        "how: .jsonl, .jsonl.gz or .parquet.",
+    ),
+    click.option(
+        "--endpoint-url-receipt", type=endpoint_url, metavar="URL", default="", help="As for source and destination."
+    ),
     click.option(
         "--resume",
         type=transfer_id,
@@ -161,7 +169,8 @@ def _transfer(
     verify: str,
     endpoint_url_source: str,
     endpoint_url_destination: str,
-    receipt: Path | None,
+    receipt: str | None,
+    endpoint_url_receipt: str,
     resume: str | None,
     **filters: Any,
 ) -> int:
@@ -189,6 +198,7 @@ def _transfer(
         destination_endpoint_url=endpoint_url_destination,
         dry_run=dry_run,
         receipt=receipt,
+        receipt_endpoint_url=endpoint_url_receipt,
         resume=resume,
     )
     show = context.show(json=json)
