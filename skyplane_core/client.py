@@ -19,7 +19,7 @@ from skyplane_core.diff import Decision
 from skyplane_core.errors import UsageError
 from skyplane_core.identity import check_secret
 from skyplane_core.locations import Location, resolve
-from skyplane_core.model import Role
+from skyplane_core.model import Role, StoreConfig
 from skyplane_core.planner.layout import Layout
 from skyplane_core.planner.plan import Plan, Via
 from skyplane_core.prepare import Prepared, Refresh, check, prepare
@@ -29,6 +29,7 @@ from skyplane_core.provision.choose import check_shape
 from skyplane_core.provision.hosts import SshHost
 from skyplane_core.settings import check_gateways
 from skyplane_core.spec import Compare, KeyMapping, Progress, Selection, TransferOptions
+from skyplane_core.store_options import StoreOptions
 from skyplane_core.stores.registry import open_store
 from skyplane_core.tracker import Result, Tracker
 from skyplane_core.uri import parse
@@ -111,8 +112,12 @@ class SkyplaneClient:
         transfer_id: str | None = None,
         resume: bool = False,
         refresh: Refresh | None = None,
+        source_options: StoreOptions = StoreOptions(),
+        destination_options: StoreOptions = StoreOptions(),
     ) -> Prepared:
         """A transfer as a value; no store is asked anything yet. For the arguments see :func:`prepare.prepare`.
+
+        ``source_options`` and ``destination_options`` say how the ends are reached that are given as a URI.
 
         ``mode="sync"`` is recursive and leaves unchanged objects alone (Compare.EXACT unless ``options`` says else); so
         does ``resume``, since what had arrived is not to be copied again.
@@ -128,9 +133,23 @@ class SkyplaneClient:
         if options is None:
             options = TransferOptions(compare=Compare.EXACT if mode == "sync" or resume else Compare.ALWAYS)
         directory = recursive or selection is not None
+
+        def source_end() -> Location:
+            return source if isinstance(source, Location) else resolve(source, options=source_options)
+
+        def destination_end() -> Location:
+            if isinstance(destination, Location):
+                return destination
+            return resolve(destination, options=destination_options, directory=directory, written=True)
+
+        if refresh is None and not isinstance(source, Location) and not isinstance(destination, Location):
+            # The environment's credentials can be resolved again; those that a caller gave are the caller's to renew.
+            def refresh() -> tuple[StoreConfig, StoreConfig]:
+                return source_end().store, destination_end().store
+
         return prepare(
-            source if isinstance(source, Location) else resolve(source),
-            destination if isinstance(destination, Location) else resolve(destination, directory=directory),
+            source_end(),
+            destination_end(),
             options=options,
             recursive=recursive,
             selection=selection,
@@ -138,7 +157,7 @@ class SkyplaneClient:
             state=state,
             transfer_id=transfer_id,
             resume=resume,
-            refresh=refresh or _refresh_of(source, destination, directory=directory),
+            refresh=refresh,
             pool_bytes=self.config.pool_bytes,
         )
 
@@ -233,10 +252,3 @@ def _preview(prepared: Prepared) -> Iterator[Decision]:
         contextlib.closing(open_store(prepared.destinations[0])) as destination,
     ):
         yield from decisions(prepared.spec, lambda listing: listing, PreviewStore(source), PreviewStore(destination))
-
-
-def _refresh_of(source: str | Location, destination: str | Location, *, directory: bool) -> Refresh | None:
-    """Environment credentials can be resolved again; those that a caller gave are the caller's to renew."""
-    if isinstance(source, Location) or isinstance(destination, Location):
-        return None
-    return lambda: (resolve(source).store, resolve(destination, directory=directory).store)

@@ -16,7 +16,12 @@ from skyplane_core.errors import ErrorRecord
 
 
 class ObjectAttributes(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Content headers and user metadata. An empty string means that the store has none."""
+    """Content headers and user metadata. An empty string means that the store has none.
+
+    ``storage_class``: empty is the bucket's default, or STANDARD. ``mtime_ns`` (nanoseconds since the epoch) and
+    ``mode`` (permission bits) are a file's; what a store that has neither makes of them says
+    :mod:`skyplane_core.fidelity`.
+    """
 
     content_type: str = ""
     cache_control: str = ""
@@ -24,6 +29,10 @@ class ObjectAttributes(msgspec.Struct, frozen=True, omit_defaults=True):
     content_encoding: str = ""
     content_language: str = ""
     metadata: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    storage_class: str = ""
+    mtime_ns: int | None = None
+    mode: int | None = None
 
 
 class ObjectInfo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -113,7 +122,11 @@ class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that is needed to open one store, on any machine.
 
     ``kind`` is ``s3``, ``gcs`` or ``local``; ``bucket`` the bucket name, or for ``local`` an absolute directory.
-    ``verify`` is True, False, or the path of a CA bundle for the store's own HTTPS.
+    ``verify`` is True, False, or the path of a CA bundle for the store's own HTTPS. ``service`` names a service that
+    speaks another one's protocol, as its URIs do (``r2``, ``cos``). ``path_style`` and ``virtual_host`` say how a
+    bucket is named to an S3 endpoint; neither: see :func:`skyplane_core.stores.s3_sign.use_path_style`. ``encryption``
+    and ``kms_key`` are what every object that is written is to be encrypted with at rest; empty: the bucket's default.
+    ``symlinks``: ``follow`` or ``skip``, for the links in a local directory.
     """
 
     kind: str
@@ -125,13 +138,18 @@ class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     requester_pays: bool = False
     verify: bool | str = True
     credentials: Credentials = Credentials()
+    service: str = ""
+    virtual_host: bool = False
+    encryption: str = ""
+    kms_key: str = ""
+    symlinks: str = "follow"
 
     @property
     def uri(self) -> str:
         """For messages and receipts."""
         if self.kind == "local":
             return f"file://{self.bucket}"
-        return f"{'gs' if self.kind == 'gcs' else self.kind}://{self.bucket}"
+        return f"{self.service or ('gs' if self.kind == 'gcs' else self.kind)}://{self.bucket}"
 
     def object_uri(self, key: str) -> str:
         """The URI of one object, for messages and receipts."""

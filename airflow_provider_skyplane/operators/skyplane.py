@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_skyplane.compat import AirflowException, conf
@@ -13,6 +13,7 @@ from skyplane_core.keys import map_key, rule
 from skyplane_core.locations import Location, check_apart
 from skyplane_core.model import Compression, StoreConfig
 from skyplane_core.spec import Compare, TransferOptions
+from skyplane_core.store_options import StoreOptions
 from skyplane_core.uri import Endpoint, locate, parse
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
     """Copies an object or a tree, or brings a destination up to date with its source.
 
     Args:
-        source: ``s3://bucket/key``, ``gs://bucket/key`` or ``file:///path``. (templated)
+        source: ``s3://bucket/key``, ``gs://bucket/key``, ``r2://bucket/key``, ``cos://bucket/key`` or ``file:///path``.
+            (templated)
         destination: the same. (templated)
         mode: ``copy`` writes every object, ``sync`` only those that are missing or differ. Nothing is ever deleted.
         recursive: copy the tree below ``source``; otherwise the one object of that name. A sync always is, and
@@ -36,6 +38,9 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         destination_conn_id: the same for the destination. (templated)
         google_impersonation_chain: service accounts to impersonate on whichever ends are GCS. (templated)
         preserve_metadata: carry content headers and user metadata over.
+        source_options: how the source is reached, by the names of :class:`skyplane_core.store_options.StoreOptions`,
+            such as ``{"requester_pays": True}``. What says who asks, and where, goes before the connection's.
+        destination_options: the same for the destination, and how what is written is encrypted.
 
     The other arguments are those of :class:`SkyplaneBaseOperator`. Returns a small dict: ``transfer_id``,
     ``objects_copied``, ``objects_skipped``, ``bytes_copied``, ``seconds`` and ``receipt``, the URI of the list of
@@ -69,6 +74,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         destination_conn_id: str | None = None,
         google_impersonation_chain: str | Sequence[str] | None = None,
         preserve_metadata: bool = True,
+        source_options: Mapping[str, Any] | None = None,
+        destination_options: Mapping[str, Any] | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
@@ -78,9 +85,15 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         if mode == "sync" and recursive is False:
             raise ValueError("Invalid value for recursive: a sync always is. Leave it out, or use mode='copy'")
         recursive = bool(recursive) or mode == "sync"
+        self.source_options = dict(source_options or {})
+        self.destination_options = dict(destination_options or {})
         here, there = (parse(uri) if _is_literal(uri) else None for uri in (source, destination))
+        from_there, to_there = StoreOptions.of(self.source_options), StoreOptions.of(self.destination_options)
         if here is not None:
             _check_source(here, recursive=recursive)
+            from_there.check(here.kind, source, written=False)
+        if there is not None:
+            to_there.check(there.kind, destination, written=True)
         if here is not None and there is not None and source_conn_id == destination_conn_id:
             _check_apart(here, there, recursive=recursive)
         self.source = source
@@ -108,8 +121,10 @@ class SkyplaneOperator(SkyplaneBaseOperator):
                 raise InvalidURI("the URI is empty", next_step="Check what the template was rendered to.")
             parse(uri)
         return Request(
-            source=lambda: self._place(self.source, self.source_conn_id),
-            destination=lambda: self._place(self.destination, self.destination_conn_id),
+            source=lambda: self._place(self.source, self.source_conn_id, self.source_options, written=False),
+            destination=lambda: self._place(
+                self.destination, self.destination_conn_id, self.destination_options, written=True
+            ),
             recursive=self.recursive,
             options=TransferOptions(
                 compare=Compare.EXACT if self.mode == "sync" else Compare.ALWAYS,
@@ -119,8 +134,15 @@ class SkyplaneOperator(SkyplaneBaseOperator):
             state=self.receipt_path,
         )
 
-    def _place(self, uri: str, conn_id: str | None) -> Any:
-        return self.hook.place(uri, conn_id, impersonation_chain=self.google_impersonation_chain)
+    def _place(self, uri: str, conn_id: str | None, options: Mapping[str, Any], *, written: bool) -> Any:
+        return self.hook.place(
+            uri,
+            conn_id,
+            impersonation_chain=self.google_impersonation_chain,
+            options=StoreOptions.of(options),
+            directory=written and self.recursive,
+            written=written,
+        )
 
     def _result(self, finished: Finished) -> dict[str, Any]:
         summary = dataclasses.asdict(finished)

@@ -23,6 +23,7 @@ from skyplane_core.errors import GatewayError, SkyplaneError, TransferCancelled,
 from skyplane_core.locations import Location, resolve
 from skyplane_core.prepare import check
 from skyplane_core.spec import Compare, TransferOptions, TransferSpec
+from skyplane_core.store_options import StoreOptions
 
 if TYPE_CHECKING:
     from skyplane_core.client import Prepared, Result, SkyplaneClient, Tracker
@@ -40,8 +41,8 @@ class Request:
     mode: str
     recursive: bool
     options: TransferOptions
-    source_endpoint_url: str = ""
-    destination_endpoint_url: str = ""
+    source_options: StoreOptions = StoreOptions()
+    destination_options: StoreOptions = StoreOptions()
     dry_run: bool = False
     receipt: Path | None = None
     resume: str | None = None
@@ -78,10 +79,10 @@ def _prepare(client: SkyplaneClient, request: Request) -> Prepared:
     tree = request.recursive or request.mode == "sync"
 
     def source() -> Location:
-        return resolve(request.source, endpoint_url=request.source_endpoint_url)
+        return resolve(request.source, options=request.source_options)
 
     def destination() -> Location:
-        return resolve(request.destination, endpoint_url=request.destination_endpoint_url, directory=tree)
+        return resolve(request.destination, options=request.destination_options, directory=tree, written=True)
 
     return client.prepare(
         source(),

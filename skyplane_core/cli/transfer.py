@@ -10,7 +10,8 @@ import click
 
 from skyplane_core.cli.context import Context, pass_context
 from skyplane_core.cli.hosts import chosen, hosts_options
-from skyplane_core.cli.values import endpoint_url, layout, size, transfer_id
+from skyplane_core.cli.stores import store_options, stores_of
+from skyplane_core.cli.values import layout, size, transfer_id
 from skyplane_core.errors import UsageError
 from skyplane_core.model import Compression
 from skyplane_core.spec import Compare, TransferOptions, Verification
@@ -65,14 +66,7 @@ _OPTIONS = [
         show_default=True,
         help="What is compared: with the source's checksum and the destination's; with full also by reading back.",
     ),
-    click.option(
-        "--endpoint-url-source",
-        type=endpoint_url,
-        metavar="URL",
-        default="",
-        help="An S3-compatible server or emulator.",
-    ),
-    click.option("--endpoint-url-destination", type=endpoint_url, metavar="URL", default="", help="As for the source."),
+    store_options,
     click.option("--receipt", type=click.Path(path_type=Path), help="Write the receipt to this file as JSON lines."),
     click.option(
         "--resume",
@@ -96,8 +90,8 @@ def _options(function: F) -> F:
 def cp(context: Context, /, *, recursive: bool, **options: Any) -> int:
     """Copy SOURCE to DESTINATION: an object, or with -r all objects under a prefix.
 
-    Both are s3://bucket/key, gs://bucket/key, file:///path or a local path. What is at the destination is replaced,
-    unless --compare or --resume says what counts as unchanged.
+    Both are s3://bucket/key, gs://bucket/key, r2://bucket/key, cos://bucket/key, file:///path or a local path. What is
+    at the destination is replaced, unless --compare or --resume says what counts as unchanged.
     """
     return _transfer(context, "copy", Compare.ALWAYS, recursive=recursive, **options)
 
@@ -133,15 +127,15 @@ def _transfer(
     compression: str,
     compare: str | None,
     verify: str,
-    endpoint_url_source: str,
-    endpoint_url_destination: str,
     receipt: Path | None,
     resume: str | None,
+    **of_stores: Any,
 ) -> int:
     from skyplane_core.cli.run import Request, run
 
     if resume:
         default_compare = Compare.EXACT
+    source_options, destination_options = stores_of(of_stores)
     request = Request(
         source=source,
         destination=destination,
@@ -154,8 +148,8 @@ def _transfer(
             concurrency=concurrency,
             verify=Verification(verify),
         ),
-        source_endpoint_url=endpoint_url_source,
-        destination_endpoint_url=endpoint_url_destination,
+        source_options=source_options,
+        destination_options=destination_options,
         dry_run=dry_run,
         receipt=receipt,
         resume=resume,
