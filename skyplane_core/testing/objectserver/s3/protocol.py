@@ -40,6 +40,7 @@ _UNSUPPORTED = frozenset(
         "restore",
         "retention",
         "select",
+        "tagging",
         "torrent",
         "website",
     }
@@ -98,6 +99,8 @@ class S3Protocol:
             return self._call("ListBuckets", buckets.list_buckets, request, "", "")
         query = request.query if request.raw_query else {}
         unsupported = _UNSUPPORTED.intersection(query)
+        if key and request.method == "GET":
+            unsupported -= {"tagging"}
         if unsupported:
             raise ApiError(501, "NotImplemented", f"The sub-resource {min(unsupported)!r} is not implemented.")
         table = _ON_OBJECT if key else _ON_BUCKET
