@@ -36,5 +36,6 @@ def parcels(prepared: Prepared, routes: Sequence[Route], keys: TransferKeys | No
             compare_source=spec.options.verify is not Verification.NONE,
             credentials_expire_at=prepared.credentials_expire_at,
             onward=onward(ways, gateway),
+            rules=spec.options.attributes,
         )
     return found

@@ -35,6 +35,43 @@ class ObjectAttributes(msgspec.Struct, frozen=True, omit_defaults=True):
     mode: int | None = None
 
 
+class Unfit(enum.Enum):
+    """What is done with an attribute that a destination cannot hold as it is."""
+
+    FAIL = "fail"
+    """The object is not copied, and the receipt says why."""
+    DROP = "drop"
+    """It is left out, and the receipt says so."""
+    RENAME = "rename"
+    """It gets another name, where that helps; otherwise it is left out. The receipt says so."""
+
+
+class AttributeRules(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What becomes of attributes on their way.
+
+    Args:
+        metadata: entries that every copy gets, whatever the source has.
+        metadata_rename: old names to new ones.
+        metadata_drop: patterns (``fnmatch``, in any case) of names that are left out.
+        storage_class: of every copy; empty for the destination's default.
+        keep_storage_class: give a copy the source's class.
+        keep_tags: carry tags over, at the price of one more request for each object.
+        keep_mtime: carry the time of modification over.
+        keep_mode: carry a file's permissions over; otherwise a new file has those that the umask leaves.
+        unfit: see :class:`Unfit`.
+    """
+
+    metadata: dict[str, str] = {}
+    metadata_rename: dict[str, str] = {}
+    metadata_drop: tuple[str, ...] = ()
+    storage_class: str = ""
+    keep_storage_class: bool = False
+    keep_tags: bool = False
+    keep_mtime: bool = True
+    keep_mode: bool = False
+    unfit: Unfit = Unfit.FAIL
+
+
 class ObjectInfo(msgspec.Struct, frozen=True, omit_defaults=True):
     """One object as a listing or a HEAD shows it.
 
@@ -197,7 +234,7 @@ class PartTarget(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``destination`` is the index into the transfer's destinations. Without ``upload_id`` the part is the whole
     object and is written by a single put under ``precondition``. ``attributes`` of None: those that the
-    source's answer to the read carried.
+    source's answer to the read carried, with ``tags``, and with ``mtime_ns`` if it carried none.
     """
 
     destination: int
@@ -206,6 +243,8 @@ class PartTarget(msgspec.Struct, frozen=True, omit_defaults=True):
     precondition: Precondition = Precondition()
     attributes: ObjectAttributes | None = None
     extra_metadata: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    mtime_ns: int | None = None
 
 
 class PartLease(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -260,7 +299,8 @@ class PartAck(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``crc32c`` is ours, computed over the bytes as they left the source, and so is ``crc64nvme`` where the source
     vouches for one. For a multipart part ``stored_part`` is set; for a whole object ``stored`` is. ``source_crc32c``
-    and ``source_crc64nvme`` are what the source vouched for, of a whole object, and equal ours.
+    and ``source_crc64nvme`` are what the source vouched for, of a whole object, and equal ours. ``notes``: what of its
+    attributes was dropped or renamed.
     """
 
     object: int
@@ -274,6 +314,7 @@ class PartAck(msgspec.Struct, frozen=True, omit_defaults=True):
     crc64nvme: int | None = None
     source_crc32c: int | None = None
     source_crc64nvme: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 class PartFailure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -340,3 +381,4 @@ class GatewayTransfer(msgspec.Struct, frozen=True, omit_defaults=True):
     compare_source: bool = True
     credentials_expire_at: float | None = None
     onward: dict[int, str] = {}
+    rules: AttributeRules = AttributeRules()

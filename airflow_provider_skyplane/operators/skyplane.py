@@ -12,6 +12,7 @@ from skyplane_core.errors import InvalidURI, NothingToTransfer, UsageError
 from skyplane_core.keys import map_key, rule
 from skyplane_core.locations import Location, check_apart
 from skyplane_core.model import Compression, StoreConfig
+from skyplane_core.settings import rules_of
 from skyplane_core.spec import Compare, TransferOptions
 from skyplane_core.store_options import StoreOptions
 from skyplane_core.uri import Endpoint, locate, parse
@@ -38,6 +39,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         destination_conn_id: the same for the destination. (templated)
         google_impersonation_chain: service accounts to impersonate on whichever ends are GCS. (templated)
         preserve_metadata: carry content headers and user metadata over.
+        attribute_rules: what becomes of attributes, by the names of :class:`skyplane_core.model.AttributeRules`, such
+            as ``{"storage_class": "NEARLINE", "metadata": {"team": "a"}}``.
         source_options: how the source is reached, by the names of :class:`skyplane_core.store_options.StoreOptions`,
             such as ``{"requester_pays": True}``. What says who asks, and where, goes before the connection's.
         destination_options: the same for the destination, and how what is written is encrypted.
@@ -74,6 +77,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         destination_conn_id: str | None = None,
         google_impersonation_chain: str | Sequence[str] | None = None,
         preserve_metadata: bool = True,
+        attribute_rules: Mapping[str, Any] | None = None,
         source_options: Mapping[str, Any] | None = None,
         destination_options: Mapping[str, Any] | None = None,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
@@ -85,6 +89,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         if mode == "sync" and recursive is False:
             raise ValueError("Invalid value for recursive: a sync always is. Leave it out, or use mode='copy'")
         recursive = bool(recursive) or mode == "sync"
+        self.attribute_rules = dict(attribute_rules or {})
+        rules_of(self.attribute_rules)
         self.source_options = dict(source_options or {})
         self.destination_options = dict(destination_options or {})
         here, there = (parse(uri) if _is_literal(uri) else None for uri in (source, destination))
@@ -130,6 +136,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
                 compare=Compare.EXACT if self.mode == "sync" else Compare.ALWAYS,
                 compression=Compression(self.compression),
                 keep_attributes=self.preserve_metadata,
+                attributes=rules_of(self.attribute_rules),
             ),
             state=self.receipt_path,
         )

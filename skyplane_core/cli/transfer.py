@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
+from skyplane_core.cli.attributes import attribute_options, rules_of
 from skyplane_core.cli.context import Context, pass_context
 from skyplane_core.cli.hosts import chosen, hosts_options
 from skyplane_core.cli.stores import store_options, stores_of
@@ -67,6 +68,7 @@ _OPTIONS = [
         help="What is compared: with the source's checksum and the destination's; with full also by reading back.",
     ),
     store_options,
+    attribute_options,
     click.option("--receipt", type=click.Path(path_type=Path), help="Write the receipt to this file as JSON lines."),
     click.option(
         "--resume",
@@ -129,13 +131,13 @@ def _transfer(
     verify: str,
     receipt: Path | None,
     resume: str | None,
-    **of_stores: Any,
+    **more: Any,
 ) -> int:
     from skyplane_core.cli.run import Request, run
 
     if resume:
         default_compare = Compare.EXACT
-    source_options, destination_options = stores_of(of_stores)
+    source_options, destination_options = stores_of(more)
     request = Request(
         source=source,
         destination=destination,
@@ -147,6 +149,7 @@ def _transfer(
             part_size=part_size or 0,
             concurrency=concurrency,
             verify=Verification(verify),
+            attributes=rules_of(more),
         ),
         source_options=source_options,
         destination_options=destination_options,

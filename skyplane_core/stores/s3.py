@@ -103,6 +103,21 @@ class S3Store:
             crc64nvme=found.crc64nvme,
         )
 
+    def tags(self, key: str) -> dict[str, str]:
+        try:
+            answer = self._calls.send("GET", key, query={"tagging": ""})
+        except PermissionDenied as refused:
+            raise PermissionDenied(
+                "the object's tags cannot be read",
+                where=refused.where,
+                why=refused.why,
+                next_step="Let these credentials read tags there (s3:GetObjectTagging), or do not keep them.",
+            ) from refused
+        try:
+            return s3_xml.tags(answer.body)
+        except ValueError as error:
+            raise self._calls.garbled(error, key) from error
+
     def create_upload(self, key: str, attributes: ObjectAttributes) -> str:
         if _NOT_IN_XML.search(key):
             raise StoreRejected(
