@@ -16,7 +16,7 @@ import msgspec
 
 from skyplane_core.errors import StoreRejected
 from skyplane_core.model import AttributeRules, ObjectAttributes, StoreConfig, Unfit
-from skyplane_core.mtimes import GSUTIL_MTIME, MTIME, as_rfc3339, as_seconds, recorded
+from skyplane_core.mtimes import GSUTIL_MTIME, MTIME, as_rfc3339, as_seconds, possible, recorded
 from skyplane_core.spec import SOURCE_VERSION_KEY
 from skyplane_core.stores.holding import Holding, Mtime, holding
 
@@ -89,7 +89,7 @@ def _of_file(attributes: ObjectAttributes, metadata: dict[str, str], rules: Attr
         if mtime is not None:
             metadata.pop(MTIME, None)
             metadata.pop(GSUTIL_MTIME, None)
-        else:
+        elif attributes.mtime_ns is not None and possible(attributes.mtime_ns):
             mtime = attributes.mtime_ns
     if rules.keep_mode:
         mode = attributes.mode

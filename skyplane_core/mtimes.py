@@ -11,9 +11,16 @@ MTIME = "mtime"
 GSUTIL_MTIME = "goog-reserved-file-mtime"
 """gsutil's name: whole seconds."""
 
-_SECONDS = re.compile(r"(-?)(\d{1,11})(?:\.(\d{1,9})\d*)?")
-_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)")
+_SECONDS = re.compile(r"(-?)(\d{1,12})(?:\.(\d{1,9})\d*)?", re.ASCII)
+_RFC3339 = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9})\d*)?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _SECOND = 10**9
+_FIRST, _END = -62_135_596_800 * _SECOND, 253_402_300_800 * _SECOND
+"""The years 1 to 9999, which all forms have."""
+
+
+def possible(mtime_ns: int) -> bool:
+    """Whether every form can tell this time."""
+    return _FIRST <= mtime_ns < _END
 
 
 def recorded(metadata: Mapping[str, str]) -> int | None:
@@ -23,7 +30,12 @@ def recorded(metadata: Mapping[str, str]) -> int | None:
 
 
 def parse(text: str) -> int | None:
-    """Nanoseconds since the epoch of either form; None for anything else."""
+    """Nanoseconds since the epoch of either form; None for anything else, and outside of the years 1 to 9999."""
+    found = _parse(text)
+    return found if found is not None and possible(found) else None
+
+
+def _parse(text: str) -> int | None:
     if seconds := _SECONDS.fullmatch(text):
         size = int(seconds[2]) * _SECOND + _fraction(seconds[3])
         return -size if seconds[1] else size
@@ -45,12 +57,9 @@ def as_seconds(mtime_ns: int) -> str:
 
 
 def as_rfc3339(mtime_ns: int) -> str:
-    """As rclone writes it on GCS. Raises ValueError for years that this form has not."""
+    """As rclone writes it on GCS, of a :func:`possible` time."""
     whole, rest = divmod(mtime_ns, _SECOND)
-    try:
-        date = datetime.fromtimestamp(whole, tz=timezone.utc)
-    except (OverflowError, OSError) as error:
-        raise ValueError(f"no year of this form: {whole} s") from error
+    date = datetime.fromtimestamp(whole, tz=timezone.utc)
     return f"{date:%Y-%m-%dT%H:%M:%S}".rjust(19, "0") + (f".{rest:09d}".rstrip("0") if rest else "") + "Z"
 
 
