@@ -122,8 +122,9 @@ def check_attributes(options: TransferOptions, source: StoreConfig, destination:
             raise UsageError(f"{name} needs keep_attributes", why="without them nothing of the source's is kept")
     if rules.storage_class and rules.keep_storage_class:
         raise UsageError("storage_class and keep_storage_class contradict each other", next_step="Leave one out.")
-    if rules.storage_class and not holds.classes:
-        raise UsageError("there are no storage classes", where=where, next_step="Leave storage_class out.")
+    if (rules.storage_class or rules.keep_storage_class) and not holds.classes:
+        name = "storage_class" if rules.storage_class else "keep_storage_class"
+        raise UsageError("there are no storage classes", where=where, next_step=f"Leave {name} out.")
     if rules.storage_class and holds.storage_classes and rules.storage_class not in holds.storage_classes:
         raise UsageError(
             f"no storage class {rules.storage_class!r}",

@@ -103,7 +103,7 @@ CASES = [
         refused_uploads=_NOT_IN_XML,
     ),
     StoreCase(
-        # As Ceph and older versions of MinIO, at their least: checksums and conditions are not seen.
+        # As Ceph 16 with checksums, and as the least of servers with conditions: neither is seen.
         "s3-ignores",
         lacking("ignores-checksums", "ignores-conditions"),
         gaps={

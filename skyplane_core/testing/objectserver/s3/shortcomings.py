@@ -9,7 +9,7 @@ from skyplane_core.testing.objectserver.state import State
 
 SHORTCOMINGS = {
     "refuses-checksums": "a request that carries a checksum is refused (Backblaze B2: InvalidArgument)",
-    "ignores-checksums": "checksums are neither compared nor kept nor shown (Ceph before Squid, older MinIO)",
+    "ignores-checksums": "checksums are neither compared nor kept nor shown (Ceph 16)",
     "composite-only": "CRC32C only of the parts' checksums, never of a whole upload (Cloudflare R2)",
     "refuses-conditions": "a conditional write is refused as not implemented (Swift, Backblaze B2)",
     "ignores-conditions": "a conditional write happens whatever is there",
