@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from skyplane_core.errors import StoreUnavailable
+from skyplane_core.errors import StoreRejected, StoreUnavailable
 from skyplane_core.model import Credentials, StoreConfig
 from tests.conformance.store_case import Feature, Gap, Running, StoreCase
 
@@ -145,6 +145,8 @@ CASES = [
         swift,
         gaps={
             Feature.WHOLE_CHECKSUM: Gap("it checks parts, but has no checksum of a whole object"),
+            Feature.STORAGE_CLASS: Gap("it has none but STANDARD", StoreRejected),
+            Feature.TAGS: Gap("it answers 501", StoreRejected),
         },
         refused_uploads=_NOT_IN_XML | {"k" * 1024: "the names of its segments are longer than the key"},
     ),

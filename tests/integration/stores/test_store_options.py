@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 import pytest
@@ -123,3 +124,31 @@ def test_what_is_written_is_encrypted_as_asked_for(server: ObjectServer, attribu
             described = server.head("plain", key)
             assert kept.items() <= described["attributes"].items(), key
             assert described["metadata"] == attributes.metadata
+
+
+def test_moto_records_encryption_and_class() -> None:
+    """A server that nobody here wrote, asked by AWS's own client."""
+    import boto3
+
+    from tests.conformance.cases_s3 import moto
+
+    with moto(Path()) as running:
+        plain = running.make_bucket("moto-options")
+        client = boto3.client(
+            "s3",
+            endpoint_url=plain.endpoint_url,
+            region_name="us-east-1",
+            aws_access_key_id="AK",
+            aws_secret_access_key="SK",
+        )
+        for options, encryption in (
+            (StoreOptions(encryption="AES256"), {"ServerSideEncryption": "AES256"}),
+            (StoreOptions(kms_key="key/1"), {"ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "key/1"}),
+        ):
+            store = open_store(options.applied(plain))
+            write(store, ObjectAttributes(storage_class="STANDARD_IA"))
+            store.close()
+            described = client.head_object(Bucket="moto-options", Key="put")
+            assert (encryption | {"StorageClass": "STANDARD_IA"}).items() <= described.items()
+            assert client.head_object(Bucket="moto-options", Key="striped")["StorageClass"] == "STANDARD_IA"
+        client.close()
