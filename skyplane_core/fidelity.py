@@ -134,8 +134,10 @@ class _Fitting:
         changes: dict[str, Any] = {}
         for name in _HEADERS:
             value = getattr(attributes, name)
+            if not value:
+                continue
             shown = name.replace("_", "-").title()
-            if value and not self._holds.content_headers:
+            if not self._holds.content_headers:
                 changes[name] = ""
                 if name != "content_type":
                     self.notes.append(f"{shown} dropped, which is not held there")
@@ -173,6 +175,8 @@ class _Fitting:
         return [(f"{_TAG_PREFIX}{name}", value) for name, value in tags.items()]
 
     def tags(self, tags: dict[str, str]) -> dict[str, str]:
+        if not tags:
+            return {}
         kept = dict(list(tags.items())[: self._holds.tags])
         gone = [name for name in tags if name not in kept]
         if gone and (self._holds.tags or self._unfit is not Unfit.RENAME):
