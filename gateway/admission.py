@@ -120,7 +120,7 @@ class Admission:
     def _part_size(self, decision: Decision) -> int:
         if decision.action is Action.REFUSE:
             raise StoreRejected(
-                "the destination cannot hold an object of this name",
+                "the object cannot be copied",
                 where=self._spec.destinations[0].store.object_uri(decision.destination_key),
                 why=decision.reason,
                 next_step="Rename the source object or leave it out of the transfer.",
@@ -136,7 +136,7 @@ class Admission:
         if 0 < options.part_size < size < whole:
             log.info(
                 "parts are larger than asked for, as the destination takes only so many",
-                extra={"fields": {"key": decision.source.key, "part_size": options.part_size, "grown_to": size}},
+                extra={"key": decision.source.key, "part_size": options.part_size, "grown_to": size},
             )
         return size
 
@@ -209,7 +209,7 @@ class Admission:
                 continue
             self._recovered[(decision.source.key, 0)].remove(recovered)
             acks = _stored_before(number, pieces, listed, recovered.acks, summed=self._summed(decision.source))
-            log.info("upload continued", extra={"fields": {"parts": len(acks)}})
+            log.info("upload continued", extra={"parts": len(acks)})
             return upload.upload_id, acks
         return None
 

@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.admission import Admission
 from gateway.committer import Committer
+from gateway.deletion import Deletion
 from gateway.limits import new_machine
 from gateway.liveness import REPORT_SECONDS, Liveness, stalled, stranded
 from gateway.records import Records
@@ -109,7 +110,7 @@ class TransferRun:
         with self._changed:
             voided = self._machine.table.lose(gateway, time.monotonic(), why)
             self._changed.notify_all()
-        log.warning("leases void", extra={"fields": {"gateway": gateway, "leases": len(voided)}})
+        log.warning("leases void", extra={"gateway": gateway, "leases": len(voided)})
 
     def gateway_found(self, gateway: str) -> None:
         """It is back: its routes are tried again."""
@@ -174,11 +175,20 @@ class TransferRun:
                 self._pool_bytes,
                 self,
             )
-            admission.run(decisions(self.spec, self._counted, self._source, self._destinations[0]))
+            stopped: list[str] = []
+            destination = self._destinations[0]
+            deletion = Deletion(
+                self.spec, self._source, destination, self._machine, self._records, self.do, lambda: self.stopping
+            )
+            decided = decisions(self.spec, self._counted, self._source, destination, stopped)
+            admission.run(deletion.sifted(decided))
+            self._machine.tally.stopped_at = "".join(stopped)
             if self._error is None:
                 # After an error they stay, for a run that gets further.
                 uploads = [recovered.upload for recovered in admission.unused()]
                 self.do(lambda: [Abort(0, upload.destination_key, upload.upload_id) for upload in uploads])
+            if self.spec.options.delete and self._all_arrived():
+                deletion.run()
         except SkyplaneError as error:
             self._fail(error)
         except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name
@@ -187,6 +197,14 @@ class TransferRun:
             self._admitting = False
             self._machine.tally.listing_done = not self.stopping
             self._changed.notify_all()
+
+    def _all_arrived(self) -> bool:
+        """Wait for everything that was admitted; False if any of it failed, or the transfer as a whole."""
+        with self._changed:
+            self._machine.tally.listing_done = not self.stopping
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self.stopping or not (self._machine.in_flight or self._committing))
+            return not self.stopping and not self._machine.tally.failed
 
     def _counted(self, listing: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
         for info in listing:
@@ -278,7 +296,7 @@ class TransferRun:
         ended_as: dict[str, object] = {"transfer": self.spec.transfer_id, "state": state.value}
         if self._machine.tally.shrinkage is not None:
             ended_as["compression"] = describe(self._machine.tally.shrinkage)
-        log.info("transfer ended", extra={"fields": ended_as})
+        log.info("transfer ended", extra=ended_as)
 
     def _outcome(self) -> TransferState:
         if self._cancelled:
@@ -323,5 +341,5 @@ class TransferRun:
             self._changed.notify_all()
 
     def broke(self, bug: Exception) -> None:
-        log.error("the coordinator failed", exc_info=bug, extra={"fields": {"transfer": self.spec.transfer_id}})
+        log.error("the coordinator failed", exc_info=bug, extra={"transfer": self.spec.transfer_id})
         self._fail(SkyplaneError("internal error in the coordinator", where=self.spec.transfer_id, why=repr(bug)))

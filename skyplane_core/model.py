@@ -56,7 +56,7 @@ class AttributeRules(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unk
         storage_class: of every copy; empty for the destination's default.
         keep_storage_class: give a copy the source's class.
         keep_tags: carry tags over, at the price of one more request for each object.
-        keep_mtime: carry the time of modification over.
+        keep_mtime: carry the time of modification over; otherwise a copy's is that of its writing.
         keep_mode: carry a file's permissions over; otherwise a new file has those that the umask leaves.
         unfit: see :class:`Unfit`.
     """
@@ -67,7 +67,7 @@ class AttributeRules(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unk
     storage_class: str = ""
     keep_storage_class: bool = False
     keep_tags: bool = False
-    keep_mtime: bool = True
+    keep_mtime: bool = False
     keep_mode: bool = False
     unfit: Unfit = Unfit.FAIL
 

@@ -10,7 +10,7 @@ from airflow_provider_skyplane.compat import conf
 from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator
 from airflow_provider_skyplane.transfers.gcs_url import check_directory, dataset_name, split_gcs_url
 from skyplane_core.errors import NothingToTransfer, SkyplaneError
-from skyplane_core.model import AttributeRules, Compression
+from skyplane_core.model import Compression
 from skyplane_core.spec import Compare, KeyMapping, MappingKind, Outcome, Selection, TransferOptions
 
 if TYPE_CHECKING:
@@ -157,8 +157,6 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
                 compression=Compression(self.compression),
                 keep_attributes=self.preserve_metadata,
                 record_source=self.compare == "exact",
-                # As the stock operator and this one have always had it: what the source says, and nothing beside it.
-                attributes=AttributeRules(keep_mtime=False),
             ),
             selection=selection,
             mapping=self._mapping(gcs_prefix),

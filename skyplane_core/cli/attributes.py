@@ -45,7 +45,7 @@ _OPTIONS = [
     click.option("--storage-class", metavar="NAME", default="", help="Of every copy. Default: the destination's."),
     click.option("--keep-storage-class", is_flag=True, help="Give copies the source's storage class."),
     click.option("--keep-tags", is_flag=True, help="Carry tags over: one more request for each object."),
-    click.option("--keep-mtime/--no-keep-mtime", default=True, show_default=True, help="Carry the file's time over."),
+    click.option("--keep-mtime", is_flag=True, help="Carry times of modification over. Default: the time of writing."),
     click.option("--keep-mode", is_flag=True, help="Carry a file's permissions over. Default: as the umask says."),
     click.option(
         "--unfit",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import msgspec
 import pytest
@@ -62,6 +63,10 @@ def fits(attributes: ObjectAttributes, holds: Holding) -> bool:
     )
 
 
+def keeping(**more: Any) -> AttributeRules:
+    return AttributeRules(keep_mtime=True, **more)
+
+
 @given(ATTRIBUTES, RULES, HOLDINGS)
 def test_what_comes_out_fits_and_what_is_lost_is_said(
     attributes: ObjectAttributes, rules: AttributeRules, holds: Holding
@@ -100,7 +105,7 @@ def test_what_was_fitted_once_fits_as_it_is(
 @given(ATTRIBUTES, HOLDINGS, st.integers(0, 4 * 10**18))
 def test_the_time_goes_along_through_any_store(attributes: ObjectAttributes, holds: Holding, mtime_ns: int) -> None:
     start = msgspec.structs.replace(attributes, metadata={}, tags={}, mtime_ns=mtime_ns)
-    rules = AttributeRules(unfit=Unfit.DROP)
+    rules = keeping(unfit=Unfit.DROP)
     there = fit(start, rules, holds).attributes
     back = fit(msgspec.structs.replace(there, mtime_ns=there.mtime_ns or 1), rules, LOCAL).attributes
     assert back.mtime_ns == mtime_ns or (mtime_ns == 0 and back.mtime_ns == 1)
@@ -108,25 +113,25 @@ def test_the_time_goes_along_through_any_store(attributes: ObjectAttributes, hol
 
 def test_times_are_recorded_as_rclone_and_gsutil_do() -> None:
     file = ObjectAttributes(mtime_ns=MTIME_NS, mode=0o644)
-    assert fit(file, AttributeRules(), AWS).attributes == ObjectAttributes(metadata={MTIME: "1484931135.123456789"})
-    assert fit(file, AttributeRules(), GCS).attributes == ObjectAttributes(
+    assert fit(file, keeping(), AWS).attributes == ObjectAttributes(metadata={MTIME: "1484931135.123456789"})
+    assert fit(file, keeping(), GCS).attributes == ObjectAttributes(
         metadata={MTIME: "2017-01-20T16:52:15.123456789Z", GSUTIL_MTIME: "1484931135"}
     )
-    assert fit(file, AttributeRules(), LOCAL).attributes == ObjectAttributes(mtime_ns=MTIME_NS)
-    assert fit(file, AttributeRules(keep_mtime=False), AWS).attributes == ObjectAttributes()
+    assert fit(file, keeping(), LOCAL).attributes == ObjectAttributes(mtime_ns=MTIME_NS)
+    assert fit(file, AttributeRules(), AWS).attributes == ObjectAttributes()
 
 
 def test_the_form_of_one_store_becomes_that_of_the_other() -> None:
     at_s3 = ObjectAttributes(metadata={MTIME: "1484931135.5", "owner": "a"}, mtime_ns=1)
-    at_gcs = fit(at_s3, AttributeRules(), GCS).attributes
+    at_gcs = fit(at_s3, keeping(), GCS).attributes
     assert at_gcs.metadata == {
         MTIME: "2017-01-20T16:52:15.5Z", GSUTIL_MTIME: "1484931135", "owner": "a"
     }  # fmt: skip
-    assert fit(at_gcs, AttributeRules(), AWS).attributes.metadata == {MTIME: "1484931135.5", "owner": "a"}
+    assert fit(at_gcs, keeping(), AWS).attributes.metadata == {MTIME: "1484931135.5", "owner": "a"}
     # Only gsutil's, and one that is no time at all.
     assert recorded({MTIME: "yesterday", GSUTIL_MTIME: "7"}) == 7 * 10**9
     unread = ObjectAttributes(metadata={MTIME: "yesterday"})
-    assert fit(unread, AttributeRules(), AWS).attributes == unread
+    assert fit(unread, keeping(), AWS).attributes == unread
 
 
 def test_permissions_are_carried_only_if_asked_for() -> None:
@@ -194,7 +199,7 @@ def test_what_does_not_fit_is_refused_dropped_or_renamed(
 
 def test_our_records_make_room_for_the_users_metadata() -> None:
     own = ObjectAttributes(metadata={"a": "1" * 2040, SOURCE_VERSION_KEY: "v"}, mtime_ns=MTIME_NS)
-    fitted = fit(own, AttributeRules(), AWS)
+    fitted = fit(own, keeping(), AWS)
     assert fitted.attributes.metadata == {"a": "1" * 2040}
     assert fitted.notes == ("mtime not recorded for want of room", "skyplane-source not recorded for want of room")
 

@@ -57,7 +57,6 @@ def test_tags_class_and_metadata_go_from_s3_to_s3(
     rules = options(
         keep_tags=True,
         keep_storage_class=True,
-        keep_mtime=False,
         metadata={"run": "7"},
         metadata_rename={"owner": "made-by"},
         metadata_drop=("x-*",),
@@ -92,9 +91,7 @@ def test_metadata_beyond_the_limit_fails_or_is_dropped_and_the_receipt_says_so(
     gcs.put("dst", f"p/{key}", os.urandom(SIZES[key]), metadata={"note": "n" * 3000, "A b": "1", "owner": "me"})
 
     def copy() -> Any:
-        return client.copy(
-            Location(store, "p/"), at(s3_there, "q/"), recursive=True, options=options(unfit=unfit, keep_mtime=False)
-        )
+        return client.copy(Location(store, "p/"), at(s3_there, "q/"), recursive=True, options=options(unfit=unfit))
 
     if unfit is Unfit.FAIL:
         with pytest.raises(TransferFailed, match="'A b' is no name there"):
@@ -114,7 +111,7 @@ def test_tags_become_metadata_where_there_are_none(
     fill(s3, {"x-amz-tagging": "team=a"}, {})
     with pytest.raises(UsageError, match="no place for tags"):
         client.copy(source("p/"), destination("q/"), recursive=True, options=options(keep_tags=True))
-    renamed = options(keep_tags=True, unfit=Unfit.RENAME, keep_mtime=False)
+    renamed = options(keep_tags=True, unfit=Unfit.RENAME)
     result = client.copy(source("p/"), destination("q/"), recursive=True, options=renamed)
     assert {gcs.head("dst", f"q/{key}")["metadata"]["tag-team"] for key in KEYS} == {"a"}
     assert all("tags renamed to metadata" in line.reason for line in result.lines())
@@ -131,7 +128,7 @@ def test_a_files_time_and_permissions_come_back_from_a_bucket(
         path.chmod(0o640)
         os.utime(path, ns=(MTIME_NS, MTIME_NS))
     server, there = (gcs, destination("q/")) if kind == "gcs" else (s3_there, at(s3_there, "q/"))
-    keep = options(keep_mode=True)
+    keep = options(keep_mode=True, keep_mtime=True)
     either_client.copy(here, there, recursive=True, options=keep)
     expected = {
         "s3": {"mtime": "1484931135.123456789", "mode": "0640"},
@@ -145,7 +142,7 @@ def test_a_files_time_and_permissions_come_back_from_a_bucket(
         assert server.head("dst", f"q/{key}")["metadata"] == expected[kind], key
     either_client.copy(there, on_disk(tmp_path / "back"), recursive=True, options=keep)
     either_client.copy(here, on_disk(tmp_path / "beside"), recursive=True, options=keep)
-    either_client.copy(here, on_disk(tmp_path / "plain"), recursive=True, options=options(keep_mtime=False))
+    either_client.copy(here, on_disk(tmp_path / "plain"), recursive=True, options=options())
     for key in KEYS:
         for directory in ("back", "beside"):
             status = (tmp_path / directory / key).stat()
@@ -170,7 +167,7 @@ def test_an_objects_own_time_is_that_of_the_file(
     s3: ObjectServer, source: At, tmp_path: Path, client: SkyplaneClient
 ) -> None:
     fill(s3, {}, {})
-    client.copy(source("p/"), on_disk(tmp_path / "out"), recursive=True, options=options())
+    client.copy(source("p/"), on_disk(tmp_path / "out"), recursive=True, options=options(keep_mtime=True))
     for key in KEYS:
         seen = (tmp_path / "out" / key).stat().st_mtime
         assert abs(seen - s3.head("src", f"p/{key}")["modified"]) < 1

@@ -20,7 +20,9 @@ from skyplane_core.testing.objectserver import ObjectServer
 MIB = 1024 * 1024
 MTIME_NS = 1_484_931_135_123_456_789
 MODE = 0o640
-OPTIONS = TransferOptions(part_size=5 * MIB, multipart_threshold=6 * MIB, attributes=AttributeRules(keep_mode=True))
+OPTIONS = TransferOptions(
+    part_size=5 * MIB, multipart_threshold=6 * MIB, attributes=AttributeRules(keep_mtime=True, keep_mode=True)
+)
 
 
 @pytest.fixture(params=["s3", "gcs"])
