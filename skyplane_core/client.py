@@ -139,6 +139,14 @@ class SkyplaneClient:
             raise UsageError("only a sync deletes", next_step='Use mode="sync", or leave delete out.')
         directory = recursive or selection is not None
 
+        for end, given in ((source, source_options), (destination, destination_options)):
+            if isinstance(end, Location) and given != StoreOptions():
+                raise UsageError(
+                    "options of a store are for an end that is given as a URI",
+                    where=end.uri,
+                    next_step="Leave them out, and put them into the location's store.",
+                )
+
         def source_end() -> Location:
             return source if isinstance(source, Location) else resolve(source, options=source_options)
 

@@ -26,7 +26,8 @@ _KINDS = {
     "kms_key": ("s3", "gcs"),
     "symlinks": ("local",),
 }
-"""Which kinds of stores take which option."""
+"""Which kinds of stores take which option. Of a kind that is nowhere here nothing is known, and nothing refused."""
+_KNOWN = frozenset(kind for kinds in _KINDS.values() for kind in kinds)
 _FOR_DESTINATIONS = ("encryption", "kms_key")
 
 
@@ -100,8 +101,7 @@ class StoreOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
         for name in self.__struct_fields__:
             if getattr(self, name) == getattr(StoreOptions(), name):
                 continue
-            # A kind that is not in the table has options of its own.
-            if kind in ("s3", "gcs", "local") and kind not in _KINDS[name]:
+            if kind in _KNOWN and kind not in _KINDS[name]:
                 raise UsageError(
                     f"{name} means nothing there", where=where, why=f"it is for {' and '.join(_KINDS[name])}"
                 )

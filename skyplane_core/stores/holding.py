@@ -91,11 +91,12 @@ R2 = msgspec.structs.replace(
 COS = msgspec.structs.replace(
     AWS,
     name="IBM COS",
-    storage_classes=("STANDARD", "ACCELERATED", "GLACIER"),
-    archives=("ACCELERATED", "GLACIER"),
-    encryptions=("AES256",),
+    classes=False,
+    storage_classes=(),
+    archives=(),
+    encryptions=(),
 )
-"""IBM, "Archiving cold data": classes of a bucket are its own; an object is archived or not."""
+"""IBM, "Use storage classes" and "Encrypting your data": both are a bucket's own, and not an object's."""
 GCS = Holding(
     "Google Cloud Storage",
     metadata_bytes=8192,

@@ -42,7 +42,8 @@ class S3Data:
         self._config = config
         self._address = address(config)
         self._aws = is_aws(config.endpoint_url)
-        self._checked = self._conditional = True
+        self._checked = True
+        self._not_implemented: set[str] = set()
         self._unsigned = payload_may_be_unsigned(self._address.endpoint_url)
         self._http = HttpData(self._address.endpoint_url, verify=config.verify, timeout=DATA_TIMEOUT)
 
@@ -86,15 +87,15 @@ class S3Data:
     ) -> Stored:
         where = self._config.object_uri(key)
         headers = s3_attributes.to_headers(attributes) | s3_attributes.encryption_headers(self._config)
-        condition = s3_version.condition_headers(precondition, where) if self._conditional else {}
-        if not self._conditional:
-            self._look(key, precondition)
-        answer = self._put(key, {}, headers | condition, data, crc32c)
-        if condition and answer.status == 501 and not self._aws:
-            # Not atomic, and all there is (``conditional_put``).
-            self._conditional = False
-            self._look(key, precondition)
-            answer = self._put(key, {}, headers, data, crc32c)
+        condition = s3_version.condition_headers(precondition, where)
+        if condition.keys() & self._not_implemented:
+            answer = self._put_after_look(key, headers, data, crc32c, precondition)
+        else:
+            answer = self._put(key, {}, headers | condition, data, crc32c)
+            if condition and answer.status == 501 and not self._aws:
+                answer = self._put_after_look(key, headers, data, crc32c, precondition)
+                if answer.status in _STORED:
+                    self._not_implemented |= condition.keys()
         if answer.status not in _STORED:
             raise s3_errors.of_conditional_write(self._refused(answer, where), precondition)
         theirs = _crc32c(answer.headers)
@@ -145,15 +146,20 @@ class S3Data:
         self._checked = self._checked and again.status not in _STORED
         return again
 
-    def _look(self, key: str, precondition: Precondition) -> None:
-        """Raise PreconditionFailed unless it holds now; for servers that have no conditional writes."""
-        if precondition == Precondition():
-            return
+    def _put_after_look(
+        self, key: str, headers: dict[str, str], data: memoryview, crc32c: int, precondition: Precondition
+    ) -> Answer:
+        """As :meth:`_put`, if the precondition holds now. Not atomic, and all there is (``conditional_put``).
+
+        Raises:
+            PreconditionFailed: it does not.
+        """
         where = self._config.object_uri(key)
-        answer = self._http.send(self._signed("HEAD", key, {}, {}))
-        if answer.status not in (200, 404):
-            raise self._refused(answer, where)
-        s3_version.check_seen(precondition, answer.headers.get("ETag", "") if answer.status == 200 else "", where)
+        seen = self._http.send(self._signed("HEAD", key, {}, {}))
+        if seen.status not in (200, 404):
+            raise self._refused(seen, where)
+        s3_version.check_seen(precondition, seen.headers.get("ETag", "") if seen.status == 200 else "", where)
+        return self._put(key, {}, headers, data, crc32c)
 
     def _refused(self, answer: Answer, where: str) -> StoreError:
         return s3_errors.from_answer(

@@ -28,7 +28,7 @@ def probe(source: Holding) -> ObjectAttributes:
         cache_control="no-cache",
         metadata={"owner": "me", **recorded_there},
         tags={"team": "a"} if source.tags else {},
-        storage_class=source.storage_classes[1] if source.storage_classes else "STANDARD_IA",
+        storage_class=source.storage_classes[1] if source.storage_classes else "STANDARD_IA" if source.classes else "",
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from skyplane_core.client import ClientConfig, Location, SkyplaneClient
 from skyplane_core.errors import UsageError
 from skyplane_core.locations import resolve
 from skyplane_core.model import Credentials, StoreConfig
@@ -164,3 +165,11 @@ def test_anonymous_gcs_asks_for_no_credentials(monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(broken))
     options = StoreOptions(anonymous=True)
     assert resolve("gs://b/k", options=options).store == StoreConfig("gcs", "b")
+
+
+def test_options_for_a_location_are_refused_and_not_forgotten() -> None:
+    here, there = (Location(StoreConfig("s3", name), "p/") for name in ("a", "b"))
+    client = SkyplaneClient(ClientConfig(control_secret=b"a control secret for tests, 32 bytes or more"))
+    for name in ("source_options", "destination_options"):
+        with pytest.raises(UsageError, match="given as a URI"):
+            client.prepare(here, there, recursive=True, **{name: StoreOptions(requester_pays=True)})
