@@ -367,7 +367,7 @@ class GatewayTransfer(msgspec.Struct, frozen=True, omit_defaults=True):
     A reader gets ``source``; a writer gets ``destinations`` (by destination index) with their credentials. A relay gets
     ``onward``, the next gateway by the number of the way that a batch takes, and neither credentials nor keys.
     ``concurrency`` bounds the requests in flight to a store from this gateway for this transfer.
-    ``compare_source``: a reader compares what it read with what the source vouches for.
+    ``compare_source``: a reader compares what it read with what the source vouches for. ``rules`` are a writer's.
     ``credentials_expire_at`` is the earliest expiry on either side, so that the head can say when renewal is due.
     """
 
