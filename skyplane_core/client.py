@@ -35,6 +35,7 @@ from skyplane_core.provision.hosts import SshHost
 from skyplane_core.receipt_place import at_hand, check_format
 from skyplane_core.settings import check_gateways, checked_options, delete_cap
 from skyplane_core.spec import Compare, KeyMapping, Overwrite, Progress, Selection, TransferOptions
+from skyplane_core.store_options import StoreOptions
 from skyplane_core.stores.registry import open_store
 from skyplane_core.tracker import Result, Tracker
 from skyplane_core.uri import parse
@@ -124,9 +125,12 @@ class SkyplaneClient:
         refresh: Refresh | None = None,
         receipt: str | Location | None = None,
         refresh_receipt: Callable[[], StoreConfig] | None = None,
+        source_options: StoreOptions = StoreOptions(),
+        destination_options: StoreOptions = StoreOptions(),
     ) -> Prepared:
         """A transfer as a value; no store is asked anything yet. For the arguments see :func:`prepare.prepare`.
 
+        ``source_options`` and ``destination_options`` say how the ends are reached that are given as a URI.
         ``receipt`` as a URI has the credentials of source or destination if it is in one of their buckets, else those
         that the environment has for it.
 
@@ -148,12 +152,25 @@ class SkyplaneClient:
         if options.delete and mode != "sync":
             raise UsageError("only a sync deletes", next_step='Use mode="sync", or leave delete out.')
         directory = recursive or selection is not None
-        here = source if isinstance(source, Location) else resolve(source)
-        there = destination if isinstance(destination, Location) else resolve(destination, directory=directory)
+        _check_options(source, source_options)
+        _check_options(destination, destination_options)
+
+        def source_end() -> Location:
+            return source if isinstance(source, Location) else resolve(source, options=source_options)
+
+        def destination_end() -> Location:
+            if isinstance(destination, Location):
+                return destination
+            return resolve(destination, options=destination_options, directory=directory, written=True)
+
+        if refresh is None and not isinstance(source, Location) and not isinstance(destination, Location):
+            # The environment's credentials can be resolved again; those that a caller gave are the caller's to renew.
+            def refresh() -> tuple[StoreConfig, StoreConfig]:
+                return source_end().store, destination_end().store
+
+        here, there = source_end(), destination_end()
         if isinstance(receipt, str):
-            uri, receipt = receipt, at_hand(receipt, there, here)
-            if receipt is None:
-                receipt, refresh_receipt = resolve(uri), lambda: resolve(uri).store
+            receipt, refresh_receipt = _receipt(receipt, there, here)
         if receipt is not None:
             self._refuse_local_ends(receipt)
             check_format(receipt.key, remote=bool(self.config.hosts))
@@ -168,7 +185,7 @@ class SkyplaneClient:
             state=state,
             transfer_id=transfer_id,
             resume=resume,
-            refresh=refresh or _refresh_of(source, destination, directory=directory),
+            refresh=refresh,
             pool_bytes=self.config.pool_bytes,
             receipt=receipt,
             refresh_receipt=refresh_receipt,
@@ -304,8 +321,18 @@ def _preview(prepared: Prepared, stopped: list[str]) -> Iterator[Decision]:
         )
 
 
-def _refresh_of(source: str | Location, destination: str | Location, *, directory: bool) -> Refresh | None:
-    """Environment credentials can be resolved again; those that a caller gave are the caller's to renew."""
-    if isinstance(source, Location) or isinstance(destination, Location):
-        return None
-    return lambda: (resolve(source).store, resolve(destination, directory=directory).store)
+def _check_options(end: str | Location, options: StoreOptions) -> None:
+    if isinstance(end, Location) and options != StoreOptions():
+        raise UsageError(
+            "options of a store are for an end that is given as a URI",
+            where=end.uri,
+            next_step="Leave them out, and put them into the location's store.",
+        )
+
+
+def _receipt(uri: str, *ends: Location) -> tuple[Location, Callable[[], StoreConfig] | None]:
+    """Where a receipt goes, and how its credentials are renewed if they are not those of an end."""
+    found = at_hand(uri, *ends)
+    if found is not None:
+        return found, None
+    return resolve(uri, written=True), lambda: resolve(uri, written=True).store
