@@ -36,7 +36,12 @@ _DEVELOPMENT = {
 
 
 def resolve(
-    bucket: str, *, endpoint_url: str = "", verify: bool | str = True, deadline: float = _DEADLINE
+    bucket: str,
+    *,
+    endpoint_url: str = "",
+    verify: bool | str = True,
+    credentials: Credentials | None = None,
+    deadline: float = _DEADLINE,
 ) -> StoreConfig:
     """The config for ``account/container`` with the environment's credentials for that account.
 
@@ -46,6 +51,7 @@ def resolve(
 
     Args:
         endpoint_url: else the connection string's, else the account's own.
+        credentials: else those of the environment.
         deadline: seconds for the default chain, which may ask a metadata server that never answers.
 
     Raises:
@@ -59,6 +65,8 @@ def resolve(
         _check_endpoint(endpoint_url, "endpoint_url")
     endpoint_url = plain_endpoint(endpoint_url, account)
     config = StoreConfig(kind="azure", bucket=bucket, endpoint_url=endpoint_url, verify=verify)
+    if credentials is not None:
+        return with_credentials(config, credentials)
     if text := os.environ.get(CONNECTION_STRING, ""):
         found = from_connection_string(text, bucket, name=CONNECTION_STRING)
         if found is not None:

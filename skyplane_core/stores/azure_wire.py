@@ -11,7 +11,7 @@ import binascii
 import hashlib
 import re
 import secrets
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -20,6 +20,7 @@ from skyplane_core.model import ObjectAttributes, Precondition
 from skyplane_core.spec import SOURCE_VERSION_KEY
 from skyplane_core.stores.blob_names import blob_refusal
 from skyplane_core.stores.http_head import Headers
+from skyplane_core.stores.s3_attributes import decode_value, encode_value
 
 META = "x-ms-meta-"
 CRC64 = "x-ms-content-crc64"
@@ -98,8 +99,8 @@ def check_key(key: str, where: str) -> None:
 def unholdable(attributes: ObjectAttributes) -> str:
     """Why a blob cannot have these attributes, or nothing.
 
-    Metadata names are identifiers that differ in more than their case; values, and those of content headers, are ASCII
-    without blanks around them, and not empty.
+    Metadata names are identifiers that differ in more than their case, and their values are not empty. Content headers
+    are ASCII without blanks around them.
     """
     seen: set[str] = set()
     for name, value in attributes.metadata.items():
@@ -109,8 +110,8 @@ def unholdable(attributes: ObjectAttributes) -> str:
         if held.lower() in seen:
             return f"the metadata name {name!r} is there twice, but for its case"
         seen.add(held.lower())
-        if not _VALUE.fullmatch(value):
-            return f"the value of the metadata {name!r} is empty, not ASCII, or has blanks around it"
+        if not value:
+            return f"the value of the metadata {name!r} is empty"
     for field, header in _CONTENT.items():
         if (value := getattr(attributes, field)) and not _VALUE.fullmatch(value):
             return f"{header} is not ASCII, or has blanks around it"
@@ -134,26 +135,29 @@ def attribute_headers(attributes: ObjectAttributes, where: str) -> dict[str, str
         f"x-ms-blob-{header}": value for field, header in _CONTENT.items() if (value := getattr(attributes, field))
     }
     for name, value in attributes.metadata.items():
-        headers[META + (_SOURCE_VERSION if name == SOURCE_VERSION_KEY else name)] = value
+        headers[META + (_SOURCE_VERSION if name == SOURCE_VERSION_KEY else name)] = encode_value(value)
     return headers
 
 
 def parse_attributes(headers: Headers) -> ObjectAttributes:
     """The attributes in an answer's headers."""
-    content = {field: headers.get(header, "") for field, header in _CONTENT.items()}
+    content: dict[str, Any] = {field: headers.get(header, "") for field, header in _CONTENT.items()}
     found = {name[len(META) :]: value for name, value in headers.items() if name.lower().startswith(META)}
     return ObjectAttributes(**content, metadata=known_metadata(found))
 
 
 def listed_attributes(properties: dict[str, str], metadata: dict[str, str]) -> ObjectAttributes:
     """The attributes in an entry of a listing."""
-    content = {field: properties.get(header, "") for field, header in _CONTENT.items()}
+    content: dict[str, Any] = {field: properties.get(header, "") for field, header in _CONTENT.items()}
     return ObjectAttributes(**content, metadata=known_metadata(metadata))
 
 
 def known_metadata(found: dict[str, str]) -> dict[str, str]:
-    """Metadata as the engine knows them: the source's version has a hyphen in its name."""
-    return {(SOURCE_VERSION_KEY if name.lower() == _SOURCE_VERSION else name): value for name, value in found.items()}
+    """Metadata as the engine knows them: the source's version has a hyphen in its name, and values may be any text."""
+    return {
+        (SOURCE_VERSION_KEY if name.lower() == _SOURCE_VERSION else name): decode_value(value)
+        for name, value in found.items()
+    }
 
 
 def condition_headers(precondition: Precondition) -> dict[str, str]:

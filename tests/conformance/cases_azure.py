@@ -9,7 +9,7 @@ from pathlib import Path
 
 import msgspec
 
-from skyplane_core.errors import PermissionDenied, StoreRejected, UploadNotFound
+from skyplane_core.errors import PermissionDenied, UploadNotFound
 from skyplane_core.model import Credentials, StoreConfig
 from tests.conformance.store_case import ATTRIBUTES, Feature, Gap, Running, StoreCase, Unavailable
 
@@ -88,7 +88,8 @@ _REFUSED = {
     "dots...": _DOT,
 }
 _GAPS = {
-    Feature.METADATA_UNICODE: Gap("metadata are ASCII", StoreRejected),
+    Feature.STORAGE_CLASS: Gap("access tiers are not set"),
+    Feature.TAGS: Gap("index tags are not set"),
     Feature.ABORTED_PART: Gap("a block is put by its blob's name alone"),
     Feature.PART_REPLACED: Gap("other bytes are another block"),
     Feature.UPLOAD_SURVIVES_WRITES: Gap("any write of a blob drops the blocks that wait there", UploadNotFound),

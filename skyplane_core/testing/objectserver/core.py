@@ -55,6 +55,9 @@ class Config:
     md5: bool = False
     versioning: bool = False
     hierarchical: bool = False
+    requester_pays: Sequence[str] = ()
+    public: Sequence[str] = ()
+    shortcomings: Sequence[str] = ()
 
 
 class Core:
@@ -67,12 +70,20 @@ class Core:
         self._loans: dict[int, Blob] = {}
         self._loan_numbers = itertools.count(1)
         self._state = State(
-            config.directory, versioning=config.versioning, md5=config.md5, hierarchical=config.hierarchical
+            config.directory,
+            versioning=config.versioning,
+            md5=config.md5,
+            requester_pays=config.requester_pays,
+            public=config.public,
+            hierarchical=config.hierarchical,
         )
         for name in config.buckets:
             self._state.create_bucket(name)
         self._keyring = Keyring(config.credentials, config.tokens, config.public_keys)
-        protocol = PROTOCOLS[config.kind](self._state, self._keyring)
+        if config.shortcomings:
+            protocol: StoreProtocol = S3Protocol(self._state, self._keyring, config.shortcomings)
+        else:
+            protocol = PROTOCOLS[config.kind](self._state, self._keyring)
         self._listener = Listener(
             protocol,
             host=config.host,

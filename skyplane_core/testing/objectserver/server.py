@@ -52,6 +52,10 @@ class ObjectServer:
             those of SSE-KMS objects, because MD5 costs more than all the rest together.
         versioning: buckets keep old versions.
         hierarchical: Azure lists as an account with a hierarchical namespace does.
+        requester_pays: buckets whose requests have to say that the requester pays.
+        public: buckets that anybody may read.
+        shortcomings: what a server of kind ``s3`` lacks, and does not call itself by its name then; see
+            :data:`~skyplane_core.testing.objectserver.s3.shortcomings.SHORTCOMINGS`.
     """
 
     def __init__(
@@ -73,6 +77,9 @@ class ObjectServer:
         md5: bool = False,
         versioning: bool = False,
         hierarchical: bool = False,
+        requester_pays: Sequence[str] = (),
+        public: Sequence[str] = (),
+        shortcomings: Sequence[str] = (),
     ) -> None:
         self.kind = kind
         self._root = str(root) if root is not None else default_root()
@@ -95,6 +102,9 @@ class ObjectServer:
             md5=md5,
             versioning=versioning,
             hierarchical=hierarchical,
+            requester_pays=tuple(requester_pays),
+            public=tuple(public),
+            shortcomings=tuple(shortcomings),
         )
         self._running: Core | ChildServer | None = None
 

@@ -74,9 +74,6 @@ def test_what_is_no_uploads_id(upload_id: str) -> None:
         ({"a": "x", "A": "y"}, "twice, but for its case"),
         ({SOURCE_VERSION_KEY: "v", "skyplane_source": "w"}, "twice"),
         ({"a": ""}, "empty"),
-        ({"a": " x"}, "blanks around it"),
-        ({"a": "ünï"}, "not ASCII"),
-        ({"a": "x\r\nx-ms-evil: 1"}, "not ASCII, or has blanks"),
     ],
 )
 def test_metadata_that_a_blob_cannot_have(metadata: dict[str, str], why: str) -> None:
@@ -93,10 +90,11 @@ def test_a_content_header_that_a_blob_cannot_have(field: str) -> None:
 
 
 IDENTIFIERS = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,8}", fullmatch=True)
+VALUES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=12)
 PRINTABLE = st.from_regex(r"[!-~]([ -~]{0,10}[!-~])?", fullmatch=True)
 
 
-@given(st.dictionaries(IDENTIFIERS, PRINTABLE, max_size=4), st.one_of(st.just(""), PRINTABLE))
+@given(st.dictionaries(IDENTIFIERS, VALUES, max_size=4), st.one_of(st.just(""), PRINTABLE))
 def test_what_can_be_held_comes_back_as_it_went(metadata: dict[str, str], content_type: str) -> None:
     attributes = ObjectAttributes(content_type=content_type, metadata={**metadata, SOURCE_VERSION_KEY: "etag:1"})
     if wire.unholdable(attributes):
@@ -104,6 +102,7 @@ def test_what_can_be_held_comes_back_as_it_went(metadata: dict[str, str], conten
         assert len(set(lowered)) < len(lowered) or "skyplane_source" in lowered
         return
     sent = wire.attribute_headers(attributes, "")
+    assert all(value.isascii() and value.isprintable() for value in sent.values())
     assert all(name.isascii() and "-" not in name.removeprefix(wire.META) for name in sent if wire.META in name)
     answered = [(name.replace("x-ms-blob-content", "Content"), value) for name, value in sent.items()]
     answered = [(name.replace("x-ms-blob-Content", "Content"), value) for name, value in answered]
