@@ -1,7 +1,7 @@
 """A sync in which nothing has changed, of millions of keys a side: S3 listing against GCS listing, key by key.
 
-No object has bytes here: a server gives pages of generated keys (``skyplane_core.testing.listserver``). What it can give is
-the limit, measured by a loop that fetches all pages of both sides and looks at nothing. rclone compares fewer keys,
+No object has bytes here: a server gives pages of generated keys (``skyplane_core.testing.listserver``). What it can
+give is the limit, measured by a loop that fetches all pages of both sides and looks at nothing. rclone compares fewer,
 by size, because the versions that our copies record mean nothing to it, and its better way of listing counts.
 """
 

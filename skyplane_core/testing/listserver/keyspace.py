@@ -29,10 +29,10 @@ class KeySpace(Sequence[str]):
     """``count`` keys in order, none of them in memory."""
 
     def __init__(self, count: int) -> None:
-        self.count = count
+        self.total = count
 
     def __len__(self) -> int:
-        return self.count
+        return self.total
 
     @overload
     def __getitem__(self, number: int) -> str: ...
@@ -40,8 +40,8 @@ class KeySpace(Sequence[str]):
     def __getitem__(self, number: slice) -> Sequence[str]: ...
     def __getitem__(self, number: int | slice) -> str | Sequence[str]:
         if isinstance(number, slice):
-            return [self[n] for n in range(*number.indices(self.count))]
-        if not 0 <= number < self.count:
+            return [self[n] for n in range(*number.indices(self.total))]
+        if not 0 <= number < self.total:
             raise IndexError(number)
         return f"{folder(number // FOLDER)}{number % FOLDER:03d}.bin"
 
@@ -75,7 +75,7 @@ class KeySpace(Sequence[str]):
         return Page(first, end, (), self[end - 1], more=end < stop)
 
     def _folders(self, prefix: str, group: str, first: int, stop: int, limit: int) -> Page:
-        prefixes = []
+        prefixes: list[str] = []
         while first < stop and len(prefixes) < limit:
             group = _group(self[first], prefix)
             prefixes.append(group)

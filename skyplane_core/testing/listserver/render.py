@@ -139,4 +139,4 @@ class GcsPages:
         return b"".join((head[:-1], b',"items":[', self._rendered.rows(page.start, page.end), b"]}"))
 
 
-PAGES = {"s3": S3Pages, "gcs": GcsPages}
+PAGES: dict[str, type[S3Pages | GcsPages]] = {"s3": S3Pages, "gcs": GcsPages}
