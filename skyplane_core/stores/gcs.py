@@ -44,6 +44,7 @@ CAPABILITIES = Capabilities(
     max_single_put=5 * 1024 * 1024 * 1024 * 1024,
     conditional_complete=False,
     conditional_delete=True,
+    listing_ranges=True,
     listing_has_attributes=True,
     listing_has_crc32c=True,
 )

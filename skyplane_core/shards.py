@@ -1,0 +1,147 @@
+"""A listing cut into ranges of keys that are listed at once and delivered in order. Pure: no store, thread or clock.
+
+A store lists from any key on, so a range needs no folder and no delimiter: it is what lies behind one text up to
+another. Where to cut is guessed: keys are read as numbers, and from a page that was seen follows how far a few pages
+reach. A guess that is wrong costs a request, never a key: ranges that hold more than was thought are cut again, and
+what an answer shows beyond the end of its range belongs to the next ones. Nothing is cut unless whoever takes the pages
+has to wait, and answers that bring nothing new make requests fewer: a listing of one page costs one request.
+"""
+
+from __future__ import annotations
+
+import bisect
+import dataclasses
+import operator
+from collections import deque
+
+from skyplane_core.keynumbers import KeyNumbers
+from skyplane_core.model import ObjectInfo
+
+_KEY = operator.attrgetter("key")
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Shard:
+    """What is not listed yet of the keys behind ``after`` up to and including ``end`` (None: all).
+
+    ``pages`` are those before that nobody has taken, ``asking`` the key behind which a page is asked for. ``reach``:
+    two keys, one about a page behind the other. ``long``: a page was not all of it.
+    """
+
+    after: str
+    end: str | None
+    reach: tuple[str, str] = ("", "")
+    pages: deque[list[ObjectInfo]] = dataclasses.field(default_factory=deque)
+    asking: str | None = None
+    listed: bool = False
+    long: bool = False
+
+
+class Shards:
+    """Says which page to ask for, and puts pages into order. Not thread-safe.
+
+    Args:
+        prefix: what all keys begin with.
+        after: they come behind this key.
+        at_once: requests in flight at most.
+        each: pages of which a range is to be, and at most so many of one wait.
+    """
+
+    def __init__(self, prefix: str, after: str, *, at_once: int, each: int) -> None:
+        self._at_once = at_once
+        self._each = each
+        self._shards = deque([Shard(after, None)])
+        self._numbers = KeyNumbers(len(prefix))
+        self._hungry = True
+        self._window = 1
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything was listed and taken."""
+        return all(shard.listed and not shard.pages for shard in self._shards)
+
+    @property
+    def waiting(self) -> int:
+        """Pages that nobody has taken."""
+        return sum(len(shard.pages) for shard in self._shards)
+
+    def take(self) -> list[ObjectInfo] | None:
+        """The next page in order; None if it has not come yet, or nothing is left. Ranges are cut until it comes."""
+        while self._shards:
+            first = self._shards[0]
+            if first.pages:
+                self._hungry = False
+                return first.pages.popleft()
+            if not first.listed:
+                break
+            self._shards.popleft()
+        self._hungry = True
+        return None
+
+    def ask(self) -> Shard | None:
+        """The range of which the page behind ``asking`` is to be asked for, or None if there is enough to wait for.
+
+        The answer is to be brought to :meth:`came`.
+        """
+        if sum(shard.asking is not None for shard in self._shards) >= self._window:
+            return None
+        chosen = self._unlisted() or (self._cut() if self._hungry else None)
+        if chosen is not None:
+            chosen.asking = chosen.after
+        return chosen
+
+    def came(self, shard: Shard, objects: list[ObjectInfo], *, more: bool) -> None:
+        """What the store lists behind the key that was asked for. ``more``: there is something behind the last one."""
+        asked, shard.asking = shard.asking or "", None
+        news = shard in self._shards and bool(objects) and objects[-1].key > shard.after
+        self._window = min(self._window + 1, self._at_once) if news else max(self._window - 1, 1)
+        if shard not in self._shards:
+            return
+        reach = shard.reach
+        if news:
+            self._numbers.learn(objects)
+            if asked == shard.reach[1] or not shard.reach[1]:
+                reach = (asked or objects[0].key, objects[-1].key)
+        # What was shown is all there is up to its last key, whichever ranges that lies in.
+        for place in range(self._shards.index(shard), len(self._shards)):
+            shown = self._shards[place]
+            if more and not (objects and objects[-1].key > shown.after):
+                break
+            self._extend(shown, objects, reach, more=more)
+        self._shards = deque(shard for shard in self._shards if shard.pages or not shard.listed)
+
+    def _extend(self, shard: Shard, objects: list[ObjectInfo], reach: tuple[str, str], *, more: bool) -> None:
+        first = bisect.bisect_right(objects, shard.after, key=_KEY)
+        last = len(objects) if shard.end is None else bisect.bisect_right(objects, shard.end, key=_KEY)
+        if first < last and not shard.listed:
+            shard.pages.append(objects[first:last])
+            shard.after = objects[last - 1].key
+            shard.reach = reach
+        shard.listed |= not more or last < len(objects) or shard.after == shard.end
+        shard.long = not shard.listed
+
+    def _unlisted(self) -> Shard | None:
+        """The earliest range, of those near the front, of which a page can be asked for."""
+        for place, shard in enumerate(self._shards):
+            if shard.listed or shard.asking is not None or (shard.end is None and place):
+                continue
+            if len(shard.pages) < 2 * self._each:
+                return shard
+        return None
+
+    def _cut(self) -> Shard | None:
+        """The second part of the earliest range that is too long, now a range of its own."""
+        if sum(len(shard.pages) or 1 for shard in self._shards) >= self._each * self._at_once:
+            return None
+        for place, shard in enumerate(self._shards):
+            if shard.listed or not shard.long:
+                continue
+            first, last = shard.reach
+            end = self._numbers.beyond(first, last, shard.after, self._each)
+            shard.long = False
+            if end is not None and (shard.end is None or end < shard.end):
+                behind = Shard(end, shard.end, shard.reach, long=shard.end is None)
+                shard.end = end
+                self._shards.insert(place + 1, behind)
+                return behind
+        return None
