@@ -136,7 +136,7 @@ class Admission:
         if 0 < options.part_size < size < whole:
             log.info(
                 "parts are larger than asked for, as the destination takes only so many",
-                extra={"fields": {"key": decision.source.key, "part_size": options.part_size, "grown_to": size}},
+                extra={"key": decision.source.key, "part_size": options.part_size, "grown_to": size},
             )
         return size
 
@@ -195,7 +195,7 @@ class Admission:
                 continue
             self._recovered[(decision.source.key, 0)].remove(recovered)
             acks = _stored_before(number, pieces, listed, recovered.acks, summed=self._summed(decision.source))
-            log.info("upload continued", extra={"fields": {"parts": len(acks)}})
+            log.info("upload continued", extra={"parts": len(acks)})
             return upload.upload_id, acks
         return None
 

@@ -159,7 +159,7 @@ class Committer:
     def _resend(self, event: Resend) -> None:
         again = self._uploads.number()
         upload_id = self._uploads.open(event.info, event.destination, event.key, event.part_size)
-        log.warning("an object was read wrong and is read again", extra={"fields": {"key": event.info.key}})
+        log.warning("an object was read wrong and is read again", extra={"key": event.info.key})
         self._do(lambda: self._machine.resend(event, again, upload_id))
 
     def _abort(self, event: Abort) -> None:
@@ -170,14 +170,14 @@ class Committer:
         except SkyplaneError as error:
             self.left_open = True
             # The journal still names it, so the next run of this transfer aborts it.
-            log.warning("an upload could not be aborted", extra={"fields": {"why": str(error)}})
+            log.warning("an upload could not be aborted", extra={"why": str(error)})
 
     def _discard(self, event: Discard) -> None:
         try:
             self._destinations[event.destination].delete(event.key, Precondition(version=event.version))
         except SkyplaneError as error:
             # Its failure is in the receipt already, and says what is to be done.
-            log.warning("a damaged object could not be deleted", extra={"fields": {"why": str(error)}})
+            log.warning("a damaged object could not be deleted", extra={"why": str(error)})
 
 
 def _alike(new: StoredPart, old: StoredPart, *, summed: bool) -> bool:

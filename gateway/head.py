@@ -109,7 +109,7 @@ class TransferRun:
         with self._changed:
             voided = self._machine.table.lose(gateway, time.monotonic(), why)
             self._changed.notify_all()
-        log.warning("leases void", extra={"fields": {"gateway": gateway, "leases": len(voided)}})
+        log.warning("leases void", extra={"gateway": gateway, "leases": len(voided)})
 
     def gateway_found(self, gateway: str) -> None:
         """It is back: its routes are tried again."""
@@ -278,7 +278,7 @@ class TransferRun:
         ended_as: dict[str, object] = {"transfer": self.spec.transfer_id, "state": state.value}
         if self._machine.tally.shrinkage is not None:
             ended_as["compression"] = describe(self._machine.tally.shrinkage)
-        log.info("transfer ended", extra={"fields": ended_as})
+        log.info("transfer ended", extra=ended_as)
 
     def _outcome(self) -> TransferState:
         if self._cancelled:
@@ -323,5 +323,5 @@ class TransferRun:
             self._changed.notify_all()
 
     def broke(self, bug: Exception) -> None:
-        log.error("the coordinator failed", exc_info=bug, extra={"fields": {"transfer": self.spec.transfer_id}})
+        log.error("the coordinator failed", exc_info=bug, extra={"transfer": self.spec.transfer_id})
         self._fail(SkyplaneError("internal error in the coordinator", where=self.spec.transfer_id, why=repr(bug)))

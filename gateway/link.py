@@ -202,7 +202,7 @@ class Link:
         try:
             self._sock.shutdown(socket.SHUT_RDWR)
         except OSError as error:
-            log.debug("link was already down", extra={"fields": {"peer": self.peer, "why": str(error)}})
+            log.debug("link was already down", extra={"peer": self.peer, "why": str(error)})
 
     def _wait(self, future: Future[Answered], timeout: float) -> Answered:
         deadline = time.monotonic() + timeout
@@ -223,7 +223,7 @@ class Link:
             if quiet:
                 self._asked = now
         if silent:
-            log.warning("a peer has fallen silent", extra={"fields": {"peer": self.peer}})
+            log.warning("a peer has fallen silent", extra={"peer": self.peer})
             self.close()
         elif quiet:
             try:
@@ -259,7 +259,7 @@ class Link:
             # Text that is no UTF-8 and nesting without end have exceptions of their own (UnicodeDecodeError,
             # RecursionError); whoever waits for an answer must hear of each. Its text may quote what was sent.
             why = type(error).__name__
-        log.info("link closed", extra={"fields": {"peer": self.peer, "why": why}})
+        log.info("link closed", extra={"peer": self.peer, "why": why})
         self._sock.close()
         with self._calls_lock:
             self._closed = True
@@ -307,7 +307,7 @@ class Link:
         try:
             self._send(answer)
         except OSError as error:
-            log.info("an answer could not be sent", extra={"fields": {"peer": self.peer, "why": str(error)}})
+            log.info("an answer could not be sent", extra={"peer": self.peer, "why": str(error)})
 
     def _perform(self, asked: Asked, caller: Caller) -> Answered:
         try:

@@ -124,7 +124,7 @@ class Links:
         try:
             self._link(peer).call(RenewExpiry(), timeout=DIAL_SECONDS)
         except SkyplaneError as error:
-            log.info("a peer could not be told to stay", extra={"fields": {"peer": peer, "why": str(error)}})
+            log.info("a peer could not be told to stay", extra={"peer": peer, "why": str(error)})
         finally:
             with self._lock:
                 self._renewing.discard(peer)
@@ -188,7 +188,7 @@ class Links:
                 try:
                     self._link(name)
                 except SkyplaneError as error:
-                    log.info("a peer cannot be dialled", extra={"fields": {"peer": name, "why": str(error)}})
+                    log.info("a peer cannot be dialled", extra={"peer": name, "why": str(error)})
 
     def _forget(self, link: Link) -> None:
         with self._lock:

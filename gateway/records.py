@@ -71,7 +71,7 @@ class Records:
         try:
             self.journal.close(discard=discard)
         except Exception as error:  # noqa: BLE001 - see above; it is logged
-            log.warning("a journal could not be deleted", extra={"fields": {"why": repr(error)}})
+            log.warning("a journal could not be deleted", extra={"why": repr(error)})
 
     def _records(self, keys: list[str]) -> Iterator[Record]:
         with ThreadPoolExecutor(READS, thread_name_prefix="journal") as pool:

@@ -61,7 +61,7 @@ class FailingOver:
                     body = self._call(writer, request)
                 except (LinkLost, HandshakeFailed, GatewayUnreachable) as error:
                     problems.append(f"{writer}: {error}")
-                    log.info("a writer does not answer", extra={"fields": {"writer": writer, "why": str(error)}})
+                    log.info("a writer does not answer", extra={"writer": writer, "why": str(error)})
                     continue
                 self._first, self.trouble = index, ""
                 return decode_result(body, result)

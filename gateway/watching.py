@@ -63,13 +63,13 @@ class Watch:
                 silent_since = asked if silent_since is None else silent_since
                 if not away and time.monotonic() - silent_since >= LOST_SECONDS:
                     away = True
-                    log.warning("gateway lost", extra={"fields": {"gateway": self.gateway, "why": str(error)}})
+                    log.warning("gateway lost", extra={"gateway": self.gateway, "why": str(error)})
                     self._lost(self.gateway, str(error))
                 continue
             silent_since = None
             if away:
                 away = False
-                log.info("gateway found again", extra={"fields": {"gateway": self.gateway}})
+                log.info("gateway found again", extra={"gateway": self.gateway})
                 self._found(self.gateway)
 
     def _wait(self, seconds: float, *, eager: bool) -> bool:

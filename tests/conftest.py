@@ -24,6 +24,8 @@ import hypothesis
 import psutil
 import pytest
 
+from tests import gateway_logs
+
 ROOT = Path(__file__).resolve().parent.parent
 RUN_MARK = "SKYPLANE_TEST_RUN"
 # Set by scripts/supervise.py, which adopts daemons that have left this process's family.
@@ -95,6 +97,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(gateway_logs)
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         # A shell's background jobs ignore it, and so would all programs here that tests interrupt.
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -31,9 +31,16 @@ def test_a_jump_that_signatures_survive(jump: float, world: Callable[..., World]
     run(world(("s3", "s3")), jump, tmp_path)
 
 
+def jump_to(offset: Path, seconds: float) -> None:
+    """At once: the gateways may look at any moment, and an empty file is no time."""
+    prepared = offset.with_suffix(".new")
+    prepared.write_text(str(seconds))
+    prepared.replace(offset)
+
+
 def run(here: World, jump: float, tmp_path: Path) -> None:
     offset = tmp_path / "offset"
-    offset.write_text("0")
+    jump_to(offset, 0.0)
     identity = DataplaneIdentity(CONTROL_SECRET, new_dataplane_id())
     provisioner = LocalProvisioner(
         identity,
@@ -49,11 +56,11 @@ def run(here: World, jump: float, tmp_path: Path) -> None:
     with dataplane(plane=plane) as (_plane, _proxy):
         tracker = plane.submit(here.prepare(options=options))
         here.destination.wait_held()
-        offset.write_text(str(jump))
+        jump_to(offset, jump)
         expires = plane.gateways[1].status().expires_in_seconds
         assert 0 < expires <= 300
         here.destination.release()
         tracker.wait(timeout=PATIENCE).raise_for_state()
-        offset.write_text("0")
+        jump_to(offset, 0.0)
     here.assert_exact()
     here.assert_closed()
