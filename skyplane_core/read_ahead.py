@@ -64,8 +64,7 @@ class _Listing:
 
     def close(self) -> None:
         """Ask for no more pages. What was asked for comes in vain."""
-        with self._changed:
-            self._closed = True
+        self._closed = True
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def _ask(self) -> None:
