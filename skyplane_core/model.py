@@ -15,7 +15,7 @@ import msgspec
 from skyplane_core.errors import ErrorRecord
 
 
-class ObjectAttributes(msgspec.Struct, frozen=True, omit_defaults=True):
+class ObjectAttributes(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Content headers and user metadata. An empty string means that the store has none."""
 
     content_type: str = ""
@@ -26,7 +26,7 @@ class ObjectAttributes(msgspec.Struct, frozen=True, omit_defaults=True):
     metadata: dict[str, str] = {}
 
 
-class ObjectInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+class ObjectInfo(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One object as a listing or a HEAD shows it.
 
     ``version`` is the store's own opaque pin for exactly these bytes (S3 version id or ETag, GCS generation,

@@ -39,7 +39,7 @@ _META_NAME = re.compile(r"[a-z0-9!#$&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
-class JsonObject(msgspec.Struct, rename="camel"):
+class JsonObject(msgspec.Struct, rename="camel", gc=False):
     """The object resource of the JSON API, as far as we read it. GCS writes 64-bit integers as strings."""
 
     name: str
