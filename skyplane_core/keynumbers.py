@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TypeAlias
 
 from skyplane_core.model import ObjectInfo
 
 _DIGITS = 96
 """Characters that count. What lies behind them makes no difference for a guess."""
+
+Reach: TypeAlias = tuple[str, str]
+"""Two texts, the second behind the first."""
 
 
 class KeyNumbers:
@@ -27,14 +31,20 @@ class KeyNumbers:
             self._alphabet = sorted(self._characters)
             self._ranks = {character: rank for rank, character in enumerate(self._alphabet, 1)}
 
-    def beyond(self, first: str, last: str, key: str, times: int) -> str | None:
-        """A text as far behind ``key`` as ``times`` the way from ``first`` to ``last``; None if there is none."""
-        way = self._number(last) - self._number(first)
-        text = self._text(self._number(key) + times * way)
+    def further(self, one: Reach, other: Reach) -> bool:
+        """Whether it is further from end to end of the first."""
+        return self._way(one) > self._way(other)
+
+    def beyond(self, reach: Reach, key: str, times: int) -> str | None:
+        """A text as far behind ``key`` as ``times`` the way of ``reach``; None if there is none."""
+        text = self._text(self._number(key) + times * self._way(reach))
         if text is None:
             return None
         found = key[: self._start] + text
         return found if found > key else None
+
+    def _way(self, reach: Reach) -> int:
+        return self._number(reach[1]) - self._number(reach[0])
 
     def _number(self, key: str) -> int:
         base = len(self._alphabet) + 1

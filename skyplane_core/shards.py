@@ -14,7 +14,7 @@ import dataclasses
 import operator
 from collections import deque
 
-from skyplane_core.keynumbers import KeyNumbers
+from skyplane_core.keynumbers import KeyNumbers, Reach
 from skyplane_core.model import ObjectInfo
 
 _KEY = operator.attrgetter("key")
@@ -25,15 +25,17 @@ class Shard:
     """What is not listed yet of the keys behind ``after`` up to and including ``end`` (None: all).
 
     ``pages`` are those before that nobody has taken, ``asking`` the key behind which a page is asked for. ``reach``:
-    two keys, one about a page behind the other. ``long``: a page was not all of it.
+    two texts, the second about a page behind the first. ``known``: ``after`` is a key and no guess. ``long``: a page
+    was not all of it.
     """
 
     after: str
     end: str | None
-    reach: tuple[str, str] = ("", "")
+    reach: Reach = ("", "")
     pages: deque[list[ObjectInfo]] = dataclasses.field(default_factory=deque)
     asking: str | None = None
     listed: bool = False
+    known: bool = False
     long: bool = False
 
 
@@ -54,6 +56,8 @@ class Shards:
         self._numbers = KeyNumbers(len(prefix))
         self._hungry = True
         self._window = 1
+        self._out = 0
+        self._reach: Reach = ("", "")
 
     @property
     def ended(self) -> bool:
@@ -83,40 +87,46 @@ class Shards:
 
         The answer is to be brought to :meth:`came`.
         """
-        if sum(shard.asking is not None for shard in self._shards) >= self._window:
+        if self._out >= self._window:
             return None
         chosen = self._unlisted() or (self._cut() if self._hungry else None)
         if chosen is not None:
             chosen.asking = chosen.after
+            self._out += 1
         return chosen
 
     def came(self, shard: Shard, objects: list[ObjectInfo], *, more: bool) -> None:
         """What the store lists behind the key that was asked for. ``more``: there is something behind the last one."""
         asked, shard.asking = shard.asking or "", None
+        self._out -= 1
         news = shard in self._shards and bool(objects) and objects[-1].key > shard.after
         self._window = min(self._window + 1, self._at_once) if news else max(self._window - 1, 1)
         if shard not in self._shards:
             return
-        reach = shard.reach
         if news:
             self._numbers.learn(objects)
-            if asked == shard.reach[1] or not shard.reach[1]:
-                reach = (asked or objects[0].key, objects[-1].key)
+            seen = (asked or objects[0].key, objects[-1].key)
+            # Behind a guess a page seems to reach further than it does, if there was nothing for a while; but where
+            # nothing at all was in its range, guesses had not reached far enough.
+            missed = shard.end is not None and objects[0].key > shard.end
+            if shard.known or not self._reach[1] or (missed and self._numbers.further(seen, self._reach)):
+                self._reach = seen
         # What was shown is all there is up to its last key, whichever ranges that lies in.
         for place in range(self._shards.index(shard), len(self._shards)):
             shown = self._shards[place]
             if more and not (objects and objects[-1].key > shown.after):
                 break
-            self._extend(shown, objects, reach, more=more)
+            self._extend(shown, objects, more=more)
         self._shards = deque(shard for shard in self._shards if shard.pages or not shard.listed)
 
-    def _extend(self, shard: Shard, objects: list[ObjectInfo], reach: tuple[str, str], *, more: bool) -> None:
+    def _extend(self, shard: Shard, objects: list[ObjectInfo], *, more: bool) -> None:
         first = bisect.bisect_right(objects, shard.after, key=_KEY)
         last = len(objects) if shard.end is None else bisect.bisect_right(objects, shard.end, key=_KEY)
         if first < last and not shard.listed:
             shard.pages.append(objects[first:last])
             shard.after = objects[last - 1].key
-            shard.reach = reach
+            shard.reach = self._reach
+            shard.known = True
         shard.listed |= not more or last < len(objects) or shard.after == shard.end
         shard.long = not shard.listed
 
@@ -131,16 +141,18 @@ class Shards:
 
     def _cut(self) -> Shard | None:
         """The second part of the earliest range that is too long, now a range of its own."""
-        if sum(len(shard.pages) or 1 for shard in self._shards) >= self._each * self._at_once:
-            return None
+        held = sum(len(shard.pages) or 1 for shard in self._shards)
+        most = self._each * self._at_once
         for place, shard in enumerate(self._shards):
+            # The first range holds up all others, however much of those is here.
+            if held >= (2 * most if not place else most):
+                return None
             if shard.listed or not shard.long:
                 continue
-            first, last = shard.reach
-            end = self._numbers.beyond(first, last, shard.after, self._each)
+            end = self._numbers.beyond(shard.reach if shard.end else self._reach, shard.after, self._each)
             shard.long = False
             if end is not None and (shard.end is None or end < shard.end):
-                behind = Shard(end, shard.end, shard.reach, long=shard.end is None)
+                behind = Shard(end, shard.end, self._reach, long=shard.end is None)
                 shard.end = end
                 self._shards.insert(place + 1, behind)
                 return behind

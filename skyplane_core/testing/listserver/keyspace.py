@@ -60,12 +60,10 @@ class KeySpace(Sequence[str]):
             raise ValueError(f"the delimiter {delimiter!r} is not served")
         first = bisect.bisect_left(self, max(prefix, start))
         if after:
-            first = max(
-                first,
-                bisect.bisect_left(self, after + LAST)
-                if after.endswith("/") and delimiter
-                else bisect.bisect_right(self, after),
-            )
+            first = max(first, bisect.bisect_right(self, after))
+            # A common prefix that has been told is behind us with all that is in it.
+            if delimiter and first < len(self) and _group(self[first], prefix) == after:
+                first = bisect.bisect_left(self, after + LAST)
         stop = bisect.bisect_left(self, prefix + LAST)
         if first >= stop:
             return Page(stop, stop, (), "", more=False)

@@ -74,15 +74,22 @@ class Handler(http.server.BaseHTTPRequestHandler):
         return "skyplane-objectserver"
 
     def _relay(self) -> None:
+        self.pass_on(*self.fetch())
+
+    def fetch(self) -> tuple[http.client.HTTPResponse, bytes]:
+        """What the object server answers to this request, and its body."""
         behind = http.client.HTTPConnection(*self.server.behind)
         try:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             headers = {name: value for name, value in self.headers.items() if name.lower() not in _HOP_BY_HOP}
             behind.request(self.command, self.path, body, headers)
             answer = behind.getresponse()
-            content = answer.read()
+            return answer, answer.read()
         finally:
             behind.close()
+
+    def pass_on(self, answer: http.client.HTTPResponse, content: bytes) -> None:
+        """Answer so."""
         self.send_response(answer.status)
         for name, value in answer.getheaders():
             if name.lower() not in _HOP_BY_HOP:
