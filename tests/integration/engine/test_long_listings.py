@@ -1,4 +1,4 @@
-"""Listings of many pages: copying begins with the first, a crash costs little, and what a listing cannot be is noticed."""
+"""Listings of many pages: copying begins with the first, a crash is survived, and lies are noticed."""
 
 from __future__ import annotations
 
@@ -134,7 +134,7 @@ class Liar(Server):
 class Lying(Handler):
     server: Liar
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - the name of http.server
         url = urllib.parse.urlsplit(self.path)
         answer, content = self.fetch()
         if self.server.pages.is_listing(url.path, dict(urllib.parse.parse_qsl(url.query))) and STATE not in self.path:
