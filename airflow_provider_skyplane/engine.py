@@ -15,6 +15,8 @@ import msgspec
 
 from airflow_provider_skyplane.finished import Finished
 from skyplane_core.client import ClientConfig, Dataplane, Location, Prepared, SkyplaneClient, Tracker
+from skyplane_core.dry_run import DryRun
+from skyplane_core.filters import Filters
 from skyplane_core.locations import resolve
 from skyplane_core.model import StoreConfig
 from skyplane_core.prepare import check
@@ -36,6 +38,8 @@ class Request:
     options: TransferOptions = TransferOptions()
     selection: Selection | None = None
     mapping: KeyMapping | None = None
+    filters: Filters | None = None
+    mode: str = "copy"
     state: str | None = None
 
     def prepare(self, client: SkyplaneClient, transfer_id: str) -> Prepared:
@@ -50,6 +54,8 @@ class Request:
             options=msgspec.structs.replace(self.options, keep_uploads=False),
             selection=self.selection,
             mapping=self.mapping,
+            filters=self.filters,
+            mode=self.mode,
             state=f"{self.state.rstrip('/')}/{transfer_id}/" if self.state else None,
             transfer_id=transfer_id,
             refresh=self._fresh_stores,
@@ -85,6 +91,14 @@ class Engine:
         except BaseException:
             dataplane.deprovision()
             raise
+
+    def dry_run(self, request: Request) -> DryRun:
+        """What would become of each object, as a stream. Starts nothing and writes nothing.
+
+        Raises:
+            SkyplaneError: refused.
+        """
+        return self.client.dry_run(request.prepare(self.client, secrets.token_hex(16)))[1]
 
     def attach(self, reference: str, transfer_id: str) -> Run:
         """A run that somebody with the same control secret started; ``reference`` is its :attr:`Run.reference`."""

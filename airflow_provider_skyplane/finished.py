@@ -17,6 +17,7 @@ class Finished:
     """Counts and where the receipt is; ``failures`` holds the first few as ``(key, reason)``.
 
     ``compression`` says what was compressed between gateways and what not, and why; empty where nothing could be.
+    ``stopped_at``: the limit that ended the selection, or empty.
     """
 
     transfer_id: str
@@ -29,6 +30,8 @@ class Finished:
     failures: tuple[tuple[str, str], ...] = ()
     error: str = ""
     compression: str = ""
+    objects_deleted: int = 0
+    stopped_at: str = ""
 
     @classmethod
     def of(cls, progress: Progress) -> Finished:
@@ -48,6 +51,8 @@ class Finished:
             failures=progress.failures[:_NAMED_FAILURES],
             error=error,
             compression=describe(progress.shrinkage) if progress.shrinkage is not None else "",
+            objects_deleted=progress.objects_deleted,
+            stopped_at=progress.stopped_at,
         )
 
     @property

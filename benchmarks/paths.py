@@ -229,7 +229,7 @@ def with_disk(of: Servers, env: dict[str, str]) -> dict[str, list[dict[str, Any]
             middling = sorted(runs[1:], key=lambda moved: moved.seconds)[ROUNDS // 2]
             rows[name].append(row("1 gateway, verified", middling))
             for tool in ("rclone", "s5cmd", "aws-cli"):
-                ran = []
+                ran, checked = [], []
                 for _ in range(ROUNDS):
                     local = peers.Place("local", scratch, "theirs" if down else "ours")
                     remote = peers.source(of)
@@ -240,7 +240,12 @@ def with_disk(of: Servers, env: dict[str, str]) -> dict[str, list[dict[str, Any]
                         _remove(of, "up-")
                     pair = (remote, local) if down else (local, remote)
                     ran.append(peers.run(peers.command(tool, *pair, CONCURRENCY, PART), env))
+                    if down and tool == "rclone":
+                        check = peers.run(peers.rclone_check(*pair, CONCURRENCY, PART), env)
+                        checked.append(ran[-1].then(check))
                 rows[name].append(peer_row(tool, median(ran), total))
+                if checked:
+                    rows[name].append(peer_row("rclone, verified", median(checked), total))
             shutil.rmtree(f"{scratch}/theirs", ignore_errors=True)
     return rows
 

@@ -29,6 +29,14 @@ class Ran:
     cpu_seconds: float
     peak_rss_mb: float
 
+    def then(self, other: Ran) -> Ran:
+        """Both runs, one after the other."""
+        return Ran(
+            self.seconds + other.seconds,
+            self.cpu_seconds + other.cpu_seconds,
+            max(self.peak_rss_mb, other.peak_rss_mb),
+        )
+
 
 @dataclasses.dataclass(frozen=True)
 class Place:
@@ -82,6 +90,22 @@ def rclone_sync(src: Place, dst: Place, concurrency: int) -> list[str]:
         "--dry-run",
         "--size-only",
         f"--checkers={concurrency}",
+        "--config=/dev/null",
+        "--retries=1",
+        "--stats=0",
+        "--quiet",
+    ]
+
+
+def rclone_check(src: Place, dst: Place, concurrency: int, part_bytes: int) -> list[str]:
+    """How rclone verifies where no checksum is shared: both ends are read, and compared byte by byte."""
+    return [
+        str(PEERS / "rclone"),
+        "check",
+        "--download",
+        _rclone_remote(src, concurrency, part_bytes),
+        _rclone_remote(dst, concurrency, part_bytes),
+        f"--checkers={min(concurrency, 64)}",
         "--config=/dev/null",
         "--retries=1",
         "--stats=0",

@@ -134,7 +134,7 @@ class Admission:
     def _part_size(self, decision: Decision) -> int:
         if decision.action is Action.REFUSE:
             raise StoreRejected(
-                "the destination cannot hold an object of this name",
+                "the object cannot be copied",
                 where=self._spec.destinations[0].store.object_uri(decision.destination_key),
                 why=decision.reason,
                 next_step="Rename the source object or leave it out of the transfer.",

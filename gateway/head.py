@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.admission import Admission
 from gateway.committer import Committer
+from gateway.deletion import Deletion
 from gateway.limits import new_machine
 from gateway.liveness import REPORT_SECONDS, Liveness, stalled, stranded
 from gateway.records import Records
@@ -179,11 +180,20 @@ class TransferRun:
                 self._pool_bytes,
                 self,
             )
-            admission.run(decisions(self.spec, self._counted, self._source, self._destinations[0]))
+            stopped: list[str] = []
+            destination = self._destinations[0]
+            deletion = Deletion(
+                self.spec, self._source, destination, self._machine, self._records, self.do, lambda: self.stopping
+            )
+            decided = decisions(self.spec, self._counted, self._source, destination, stopped)
+            admission.run(deletion.sifted(decided))
+            self._machine.tally.stopped_at = "".join(stopped)
             if self._error is None:
                 # After an error they stay, for a run that gets further.
                 uploads = [recovered.upload for recovered in admission.unused()]
                 self.do(lambda: [Abort(0, upload.destination_key, upload.upload_id) for upload in uploads])
+            if self.spec.options.delete and self._all_arrived():
+                deletion.run()
         except SkyplaneError as error:
             self._fail(error)
         except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name
@@ -192,6 +202,14 @@ class TransferRun:
             self._admitting = False
             self._machine.tally.listing_done = not self.stopping
             self._changed.notify_all()
+
+    def _all_arrived(self) -> bool:
+        """Wait for everything that was admitted; False if any of it failed, or the transfer as a whole."""
+        with self._changed:
+            self._machine.tally.listing_done = not self.stopping
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self.stopping or not (self._machine.in_flight or self._committing))
+            return not self.stopping and not self._machine.tally.failed
 
     def _counted(self, listing: Iterator[ObjectInfo]) -> Iterator[ObjectInfo]:
         for info in listing:

@@ -7,9 +7,11 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from skyplane_core.coordinator.deletions import DeletionList, deletions_prefix
 from skyplane_core.coordinator.journal import (
     BeganRecord,
     ClosedRecord,
+    DeletingRecord,
     Journal,
     Record,
     Recovered,
@@ -43,6 +45,9 @@ class Records:
         incarnation = f"{time.time_ns():x}"
         self.receipt = ReceiptWriter(store.put_bytes, state, incarnation)
         self.journal = Journal(store, state, incarnation)
+        self.deletions = DeletionList(store.put_bytes, store.get_bytes, state, incarnation)
+        self.deleting: list[DeletingRecord] = []
+        """Deletions that earlier coordinators had begun."""
 
     def begin(self, spec: TransferSpec) -> None:
         """Note what this transfer is, for whoever continues it."""
@@ -58,7 +63,11 @@ class Records:
         """
         keys = journal_keys(self._store, self._state)
         # Their receipts go with the journals: once ours is durable, no summary names those segments any more.
-        segments = [info.key for info in self._store.list(segment_prefix(self._state))]
+        segments = [
+            info.key
+            for prefix in (segment_prefix(self._state), deletions_prefix(self._state))
+            for info in self._store.list(prefix)
+        ]
         self.journal.supersede([*keys, *segments])
         return replay(self._records(keys))
 
@@ -68,6 +77,7 @@ class Records:
 
     def end_journal(self, *, discard: bool) -> None:
         """Stop the journal. One that cannot be deleted is litter: the receipt, which tells everything, is durable."""
+        self.journal.supersede(self.deletions.segments)
         try:
             self.journal.close(discard=discard)
         except Exception as error:  # noqa: BLE001 - see above; it is logged
@@ -79,6 +89,8 @@ class Records:
                 for data in pool.map(self._read, keys[first : first + READS]):
                     for record in decode(data):
                         self._check(record)
+                        if isinstance(record, DeletingRecord):
+                            self._continue(record)
                         yield record
 
     def _read(self, key: str) -> bytes:
@@ -87,6 +99,11 @@ class Records:
         except ObjectNotFound:
             # A coordinator that had ended well was deleting its journal when it died: nothing in it is open.
             return b""
+
+    def _continue(self, record: DeletingRecord) -> None:
+        # Whoever can write to the destination could otherwise have any of its objects read.
+        if all(key.startswith(deletions_prefix(self._state)) for key in record.segments):
+            self.deleting.append(record)
 
     def _check(self, record: Record) -> None:
         if isinstance(record, BeganRecord) and self._what and record.what != self._what:

@@ -16,7 +16,9 @@ from skyplane_core.coordinator.decide import decisions
 from skyplane_core.coordinator.preview import PreviewStore
 from skyplane_core.dataplane import Dataplane
 from skyplane_core.diff import Decision
+from skyplane_core.dry_run import DryRun
 from skyplane_core.errors import UsageError
+from skyplane_core.filters import Filters
 from skyplane_core.identity import check_secret
 from skyplane_core.locations import Location, resolve
 from skyplane_core.model import Role
@@ -107,6 +109,7 @@ class SkyplaneClient:
         options: TransferOptions | None = None,
         selection: Selection | None = None,
         mapping: KeyMapping | None = None,
+        filters: Filters | None = None,
         state: str | None = None,
         transfer_id: str | None = None,
         resume: bool = False,
@@ -127,6 +130,8 @@ class SkyplaneClient:
         self._refuse_local_ends(source, destination)
         if options is None:
             options = TransferOptions(compare=Compare.EXACT if mode == "sync" or resume else Compare.ALWAYS)
+        if options.delete and mode != "sync":
+            raise UsageError("only a sync deletes", next_step='Use mode="sync", or leave delete out.')
         directory = recursive or selection is not None
         return prepare(
             source if isinstance(source, Location) else resolve(source),
@@ -135,6 +140,7 @@ class SkyplaneClient:
             recursive=recursive,
             selection=selection,
             mapping=mapping,
+            filters=filters,
             state=state,
             transfer_id=transfer_id,
             resume=resume,
@@ -142,10 +148,11 @@ class SkyplaneClient:
             pool_bytes=self.config.pool_bytes,
         )
 
-    def dry_run(self, prepared: Prepared) -> tuple[Plan, Iterator[Decision]]:
+    def dry_run(self, prepared: Prepared) -> tuple[Plan, DryRun]:
         """The plan, and what would become of each object, as a stream. Provisions nothing and writes nothing."""
         check(prepared)
-        return self.dataplane().plan(prepared), _preview(prepared)
+        stopped: list[str] = []
+        return self.dataplane().plan(prepared), DryRun(prepared.spec, _preview(prepared, stopped), stopped)
 
     def copy(self, src: str | Location, dst: str | Location, recursive: bool = False, **how: Any) -> Result:  # noqa: FBT001, FBT002 - the signature that users know
         """Copy an object, or with ``recursive`` all objects under a prefix, and return when they have arrived.
@@ -227,12 +234,14 @@ class SkyplaneClient:
         return result
 
 
-def _preview(prepared: Prepared) -> Iterator[Decision]:
+def _preview(prepared: Prepared, stopped: list[str]) -> Iterator[Decision]:
     with (
         contextlib.closing(open_store(prepared.source)) as source,
         contextlib.closing(open_store(prepared.destinations[0])) as destination,
     ):
-        yield from decisions(prepared.spec, lambda listing: listing, PreviewStore(source), PreviewStore(destination))
+        yield from decisions(
+            prepared.spec, lambda listing: listing, PreviewStore(source), PreviewStore(destination), stopped
+        )
 
 
 def _refresh_of(source: str | Location, destination: str | Location, *, directory: bool) -> Refresh | None:

@@ -1,28 +1,43 @@
 """The whole of sync: two ordered streams in lock-step, and one decision for each source object. Pure.
 
 Memory does not grow with the number of objects: at most ``HELD * window`` pairs wait for a closer look. A destination
-key that no source object maps to is ignored. On a store without directories ``a`` and ``a/b`` are two objects like any
-others; a store that cannot hold both refuses the second one when it is written.
+key that no source object maps to is ignored, unless the destination is to be a mirror of the source. On a store without
+directories ``a`` and ``a/b`` are two objects like any others; a store that cannot hold both refuses the second one when
+it is written.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 import msgspec
 
-from skyplane_core.compare import Action, Verdict, judge, needs_lookup
+from skyplane_core.compare import Action, Rule, Verdict, judge, needs_lookup, needs_source_lookup
 from skyplane_core.errors import UsageError
 from skyplane_core.keys import map_key
 from skyplane_core.listing import ordered
 from skyplane_core.model import ObjectInfo, Precondition
-from skyplane_core.spec import Compare, KeyMapping
+from skyplane_core.spec import KeyMapping
 
-__all__ = ["Action", "Check", "Decision", "Lookup", "Mapped", "Parallel", "copy_all", "look_up_each", "mapped", "merge"]
+__all__ = [
+    "Action",
+    "Check",
+    "Decision",
+    "Lookup",
+    "Lookups",
+    "Mapped",
+    "Mirror",
+    "Parallel",
+    "copy_all",
+    "look_up_each",
+    "mapped",
+    "merge",
+]
 
 Lookup = Callable[[str], ObjectInfo | None]
-"""A HEAD of one destination key, with attributes; None when there is no such object."""
+"""A HEAD of one key, with attributes; None when there is no such object."""
 
 Mapped = tuple[ObjectInfo, str]
 """A source object and its destination key."""
@@ -39,10 +54,10 @@ HELD = 8
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """What to do with one source object.
+    """What to do with one source object; for DELETE, ``source`` is the destination object that goes.
 
-    ``reason`` is a stable word (see docs/keys.md), for REFUSE a sentence. ``precondition`` is for a COPY: the key
-    must still be as it was seen, that is absent or at the version that is replaced; neither when nobody looked.
+    ``reason`` is a stable word (see docs/sync.md), for REFUSE a sentence. ``precondition`` is for a COPY or DELETE: the
+    key must still be as it was seen, that is absent or at the version that is replaced; neither when nobody looked.
     """
 
     action: Action
@@ -50,6 +65,31 @@ class Decision(msgspec.Struct, frozen=True):
     destination_key: str
     reason: str
     precondition: Precondition = Precondition()
+
+
+class Lookups(NamedTuple):
+    """How to look closer at what a listing does not tell enough of.
+
+    ``parallel`` makes up to ``window`` of them at a time. Without ``source``, what its listing says is all there is.
+    """
+
+    destination: Lookup
+    source: Lookup | None = None
+    parallel: Parallel = map
+    window: int = 1
+
+
+class Mirror(NamedTuple):
+    """That what no source object maps to is to be deleted, and what is to be spared.
+
+    ``takes_part`` says which source objects are to be copied: the others keep what they map to from being deleted.
+    ``may_go`` says which destination objects may be deleted at all. ``markers_implied``: on one side at least, a key
+    that ends in ``/`` is there as soon as a key below it is.
+    """
+
+    takes_part: Callable[[ObjectInfo], bool]
+    may_go: Callable[[ObjectInfo], bool]
+    markers_implied: bool = False
 
 
 def mapped(objects: Iterable[ObjectInfo], mapping: KeyMapping) -> Iterator[Mapped]:
@@ -60,22 +100,20 @@ def mapped(objects: Iterable[ObjectInfo], mapping: KeyMapping) -> Iterator[Mappe
 def merge(
     source: Iterable[Mapped],
     destination: Iterable[ObjectInfo],
-    compare: Compare,
+    rule: Rule,
     *,
-    lookup: Lookup | None = None,
-    parallel: Parallel = map,
-    window: int = 1,
+    lookups: Lookups | None = None,
     check: Check | None = None,
     markers_implied: bool = False,
+    mirror: Mirror | None = None,
     where: str = "",
 ) -> Iterator[Decision]:
-    """Decide about every source object, in order.
+    """Decide about every source object, and with ``mirror`` about every destination object that may go, in order.
 
     Args:
         source: ascending in the destination key, as a mapping that preserves order gives it.
         destination: the destination's listing, or the part of it below the mapping's listing prefix.
-        lookup: asked only under EXACT, for a pair of equal size where the listing does not tell enough.
-        parallel: how lookups are made; up to ``window`` at a time.
+        lookups: asked only for a pair of equal size where the listings do not tell enough.
         check: refuses destination keys that cannot exist.
         markers_implied: at the destination, a key that ends in ``/`` is there as soon as a key below it is.
         where: the destination's URI, for messages.
@@ -84,27 +122,27 @@ def merge(
         StoreRejected: the destination's listing is out of order or repeats a key.
         UsageError: the mapped keys are not ascending; use :func:`look_up_each`.
     """
+    window = lookups.window if lookups is not None else 1
     held: list[_Pair] = []
     asking = 0
-    for info, key, there in _matches(_ascending(source), ordered(destination, where), markers_implied=markers_implied):
-        refused = _refusal(key, check)
-        ask = lookup is not None and refused is None and needs_lookup(compare, info, there)
-        held.append(_Pair(info, key, there, refused, ask))
-        asking += ask
+    matches = _matches(_ascending(source), ordered(destination, where), markers_implied=markers_implied, mirror=mirror)
+    for info, key, there in matches:
+        pair = _Pair(info, key, there)
+        if info is not None:
+            pair.refused = _refusal(key, check)
+        if lookups is not None and info is not None and pair.refused is None:
+            pair.ask = needs_lookup(rule, info, there)
+            pair.ask_source = lookups.source is not None and needs_source_lookup(rule, info, there)
+        held.append(pair)
+        asking += pair.ask or pair.ask_source
         if asking in (0, window) or len(held) >= HELD * window:
-            yield from _decide(held, compare, lookup, parallel)
+            yield from _decide(held, rule, lookups)
             held, asking = [], 0
-    yield from _decide(held, compare, lookup, parallel)
+    yield from _decide(held, rule, lookups)
 
 
 def look_up_each(
-    source: Iterable[Mapped],
-    lookup: Lookup,
-    compare: Compare,
-    *,
-    parallel: Parallel = map,
-    window: int = 1,
-    check: Check | None = None,
+    source: Iterable[Mapped], lookups: Lookups, rule: Rule, *, check: Check | None = None
 ) -> Iterator[Decision]:
     """As :func:`merge`, for mappings that do not preserve order: no listing, one lookup an object.
 
@@ -116,11 +154,13 @@ def look_up_each(
     for info, key in source:
         refused = "another source object has the same destination key" if key in seen else _refusal(key, check)
         seen.add(key)
-        held.append(_Pair(info, key, None, refused, ask=bool(key) and refused is None))
-        if len(held) >= window:
-            yield from _decide(held, compare, lookup, parallel)
+        asked = bool(key) and refused is None
+        ask_source = asked and lookups.source is not None and needs_source_lookup(rule, info, info)
+        held.append(_Pair(info, key, None, refused, ask=asked, ask_source=ask_source))
+        if len(held) >= lookups.window:
+            yield from _decide(held, rule, lookups)
             held = []
-    yield from _decide(held, compare, lookup, parallel)
+    yield from _decide(held, rule, lookups)
 
 
 def copy_all(source: Iterable[Mapped], *, check: Check | None = None) -> Iterator[Decision]:
@@ -132,12 +172,16 @@ def copy_all(source: Iterable[Mapped], *, check: Check | None = None) -> Iterato
         yield _decision(info, key, _refusal(key, check), Verdict(Action.COPY, "always", Precondition()))
 
 
-class _Pair(NamedTuple):
-    source: ObjectInfo
+@dataclasses.dataclass(slots=True)
+class _Pair:
+    """``source`` None: there is none, and the destination object is to go."""
+
+    source: ObjectInfo | None
     key: str
     there: ObjectInfo | None
-    refused: str | None
-    ask: bool
+    refused: str | None = None
+    ask: bool = False
+    ask_source: bool = False
 
 
 def _ascending(source: Iterable[Mapped]) -> Iterator[Mapped]:
@@ -150,26 +194,55 @@ def _ascending(source: Iterable[Mapped]) -> Iterator[Mapped]:
 
 
 def _matches(
-    source: Iterator[Mapped], destination: Iterator[ObjectInfo], *, markers_implied: bool
-) -> Iterator[tuple[ObjectInfo, str, ObjectInfo | None]]:
+    source: Iterator[Mapped], destination: Iterator[ObjectInfo], *, markers_implied: bool, mirror: Mirror | None
+) -> Iterator[tuple[ObjectInfo | None, str, ObjectInfo | None]]:
     there = next(destination, None)
     for info, key in source:
         while there is not None and there.key < key:
+            if mirror is not None and not _kept(there, mirror, key):
+                yield None, there.key, there
             there = next(destination, None)
+        match = None
         if there is not None and there.key == key:
-            yield info, key, there
+            match, there = there, next(destination, None)
         elif markers_implied and key.endswith("/") and there is not None and there.key.startswith(key):
-            yield info, key, ObjectInfo(key, 0, "")
-        else:
-            yield info, key, None
+            match = ObjectInfo(key, 0, "")
+        if mirror is None or mirror.takes_part(info):
+            yield info, key, match
+    while mirror is not None and there is not None:
+        if mirror.may_go(there):
+            yield None, there.key, there
+        there = next(destination, None)
 
 
-def _decide(pairs: list[_Pair], compare: Compare, lookup: Lookup | None, parallel: Parallel) -> Iterator[Decision]:
-    asked = [pair.key for pair in pairs if pair.ask]
-    answers = iter(parallel(lookup, asked)) if lookup is not None and asked else iter(())
+def _kept(there: ObjectInfo, mirror: Mirror, next_key: str) -> bool:
+    """Whether an object that no source object maps to stays; the next one that one maps to is ``next_key``."""
+    implied = mirror.markers_implied and there.key.endswith("/") and next_key.startswith(there.key)
+    return implied or not mirror.may_go(there)
+
+
+def _decide(pairs: list[_Pair], rule: Rule, lookups: Lookups | None) -> Iterator[Decision]:
+    answers: Iterator[ObjectInfo | None] = iter(())
+    if lookups is not None:
+        asked = [pair.key for pair in pairs if pair.ask]
+        answers = iter(lookups.parallel(lookups.destination, asked)) if asked else answers
+        _describe([pair for pair in pairs if pair.ask_source], lookups)
     for pair in pairs:
         there = next(answers) if pair.ask else pair.there
-        yield _decision(pair.source, pair.key, pair.refused, judge(compare, pair.source, there))
+        if pair.source is not None:
+            yield _decision(pair.source, pair.key, pair.refused, judge(rule, pair.source, there))
+        elif there is not None:
+            yield Decision(Action.DELETE, there, pair.key, "extraneous", Precondition(version=there.version))
+
+
+def _describe(pairs: list[_Pair], lookups: Lookups) -> None:
+    """Put what a closer look at the source tells into the pairs, where it is still what was listed."""
+    if lookups.source is None or not pairs:
+        return
+    keys = [pair.source.key for pair in pairs if pair.source is not None]
+    for pair, found in zip(pairs, lookups.parallel(lookups.source, keys), strict=True):
+        if found is not None and pair.source is not None and found.version == pair.source.version:
+            pair.source = found
 
 
 def _refusal(key: str, check: Check | None) -> str | None:

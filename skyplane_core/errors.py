@@ -31,6 +31,7 @@
         ├── TransferFailed          it ended, and some objects did not arrive (they are named)
         ├── TransferCancelled       somebody cancelled it
         ├── TransferStalled         nothing has moved for longer than the progress limit
+        ├── DeletionRefused         a sync would delete more than it may; it deleted nothing
         └── TransferNotFound        this dataplane does not know that transfer
 
 An error says what went wrong, where, why and what to do next. Its ``retry`` trait says what a machine
@@ -238,6 +239,10 @@ class TransferCancelled(TransferError):
 
 class TransferStalled(TransferError):
     """No byte has moved for longer than the progress limit."""
+
+
+class DeletionRefused(TransferError):
+    """A sync would delete more than it may; it deleted nothing. Look at it with a dry run, or allow more."""
 
 
 class TransferNotFound(TransferError):

@@ -6,13 +6,18 @@ the order of their UTF-8 bytes, which is the order that stores list in.
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Callable
+
 from skyplane_core.errors import UsageError
 from skyplane_core.selection import root, select, selects, tree_root
 from skyplane_core.spec import KeyMapping, MappingKind, Selection
 from skyplane_core.stores.base import Capabilities
+from skyplane_core.stores.path_names import path_refusal, windows_refusal
 
 __all__ = [
     "check_key",
+    "key_check",
     "listing_prefix",
     "map_key",
     "preserves_order",
@@ -111,7 +116,35 @@ def check_key(key: str, capabilities: Capabilities) -> str | None:
         return "the key is not valid UTF-8"
     if length > capabilities.max_key_bytes:
         return f"the key has {length} bytes and the store allows {capabilities.max_key_bytes}"
+    if capabilities.keys_are_paths and (reason := path_refusal(key, capabilities.max_segment_bytes)):
+        return f"the key cannot be a file name: {reason}"
+    if capabilities.windows_names and (reason := windows_refusal(key)):
+        return f"the key cannot be a file name there: {reason}"
     return None
+
+
+def key_check(capabilities: Capabilities) -> Callable[[str], str | None]:
+    """:func:`check_key` for the keys of one transfer, which also refuses one that the store takes for another.
+
+    Where the store folds case, the keys are held in memory for that.
+    """
+    if not capabilities.folds_case:
+        return lambda key: check_key(key, capabilities)
+    seen: dict[str, str] = {}
+
+    def check(key: str) -> str | None:
+        reason = check_key(key, capabilities)
+        if reason is not None:
+            return reason
+        other = seen.setdefault(folded(key), key)
+        return None if other == key else f"the destination takes it for the same name as {other!r}"
+
+    return check
+
+
+def folded(key: str) -> str:
+    """What a store that folds case takes a key for: the same for ``A``, ``a``, and for ``é`` however it is composed."""
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", key).casefold())
 
 
 def _basename(key: str) -> str:

@@ -15,12 +15,20 @@ from pathlib import Path
 import msgspec
 
 from skyplane_core.errors import BucketNotFound, NothingToTransfer, ObjectNotFound, PermissionDenied, UsageError
+from skyplane_core.filters import Filters
 from skyplane_core.keys import map_key, rule, select, source_prefix
 from skyplane_core.locations import Location, check_apart
 from skyplane_core.model import Credentials, ObjectInfo, StoreConfig
 from skyplane_core.provision.bootstrap import DEFAULT_POOL_BYTES
 from skyplane_core.selection import tree_root
-from skyplane_core.settings import check_object, check_part_in_pool, check_parts, checked_options
+from skyplane_core.settings import (
+    check_object,
+    check_part_in_pool,
+    check_parts,
+    check_sync,
+    checked_filters,
+    checked_options,
+)
 from skyplane_core.spec import (
     STATE_SEGMENT,
     Destination,
@@ -69,6 +77,7 @@ def prepare(
     recursive: bool = False,
     selection: Selection | None = None,
     mapping: KeyMapping | None = None,
+    filters: Filters | None = None,
     state: str | None = None,
     transfer_id: str | None = None,
     resume: bool = False,
@@ -79,6 +88,7 @@ def prepare(
 
     Args:
         recursive: all objects under the source's key, otherwise the one object of that name.
+        filters: leave out some of what is selected.
         selection, mapping: say exactly what is meant instead of the rules of ``cp [-r]``; both or neither.
         state: key prefix for journal and receipt in the destination's store; default ``.skyplane/<id>/`` under the
             destination's prefix.
@@ -97,6 +107,10 @@ def prepare(
         selection, mapping = rule(source.key, destination.key, recursive=recursive)
         landing = map_key(mapping, mapping.source) if selection.single else destination.key
         check_apart(source, destination, recursive=not selection.single, destination_key=landing)
+    if filters is not None:
+        selection = msgspec.structs.replace(selection, filters=filters)
+    selection = msgspec.structs.replace(selection, filters=checked_filters(selection.filters))
+    check_sync(selection, mapping, options)
     transfer_id = transfer_id or secrets.token_hex(16)
     if state is None:
         state = f"{_directory(mapping)}{STATE_SEGMENT}/{transfer_id}/"
@@ -197,8 +211,12 @@ def _check_source(source: ObjectStore, spec: TransferSpec) -> ObjectInfo | None:
                     next_step="Copy all that is under it with recursive=True (skyplane cp -r).",
                 ) from error
             raise
+    if selection.filters.keys is not None:
+        return None
+    # That filters leave out everything is no error: a nightly job may find nothing of the last day.
+    everything = msgspec.structs.replace(selection, filters=Filters())
     listing = source.list(source_prefix(selection), delimiter=selection.delimiter)
-    if next(select(selection, listing), None) is not None:
+    if next(select(everything, listing), None) is not None:
         return None
     if selection.tree and selection.prefix and not selection.prefix.endswith("/"):
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Iterator
 
+from skyplane_core.filters import Passing, until
 from skyplane_core.model import ObjectInfo
 from skyplane_core.spec import STATE_SEGMENT, Selection
 
@@ -31,9 +32,39 @@ def selects(selection: Selection, key: str, next_key: str | None = None) -> bool
     return _takes_part(selection, key) and not _covered(selection, key, next_key)
 
 
-def select(selection: Selection, objects: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
-    """The objects of an ordered listing that take part, in order. Holds at most one object back."""
-    chosen = (info for info in objects if _takes_part(selection, info.key))
+class Chooser:
+    """Says which objects of a listing take part, but for markers that others cover and for limits.
+
+    Args:
+        now: seconds since the epoch, from which ages are counted.
+    """
+
+    def __init__(self, selection: Selection, now: float = 0.0) -> None:
+        self._selection = selection
+        self._root = len(tree_root(selection.prefix) if selection.tree else selection.prefix)
+        self._passing = None if selection.single else Passing(selection.filters, now)
+
+    def __call__(self, info: ObjectInfo) -> bool:
+        """Whether a listed object takes part."""
+        return _takes_part(self._selection, info.key) and (
+            self._passing is None or self._passing(info.key[self._root :], info)
+        )
+
+
+def select(
+    selection: Selection, objects: Iterable[ObjectInfo], now: float = 0.0, stopped: list[str] | None = None
+) -> Iterator[ObjectInfo]:
+    """The objects of an ordered listing that take part, in order. Holds at most one object back.
+
+    Args:
+        now: seconds since the epoch, from which ages are counted.
+        stopped: gets the name of a limit that ended the selection before the listing did.
+    """
+    chosen = _uncovered(selection, filter(Chooser(selection, now), objects))
+    return until(selection.filters, chosen, [] if stopped is None else stopped)
+
+
+def _uncovered(selection: Selection, chosen: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
     if not selection.drop_covered_markers or selection.single:
         yield from chosen
         return
@@ -50,6 +81,12 @@ def select(selection: Selection, objects: Iterable[ObjectInfo]) -> Iterator[Obje
         yield held
 
 
+def reserved(prefix: str, key: str) -> bool:
+    """Whether a whole segment of ``key`` is the reserved one, other than inside a prefix that was asked for by name."""
+    rooted = f"/{key}"
+    return _RESERVED in rooted[max(0, len(prefix) - len(_RESERVED) + 2) :]
+
+
 def _takes_part(selection: Selection, key: str) -> bool:
     prefix = selection.prefix
     if selection.single:
@@ -58,16 +95,10 @@ def _takes_part(selection: Selection, key: str) -> bool:
         prefix = tree_root(prefix)
     return (
         key.startswith(prefix)
-        and not _reserved(prefix, key)
+        and not reserved(prefix, key)
         and (not selection.delimiter or selection.delimiter not in key[len(prefix) :])
         and (not selection.glob or fnmatch.fnmatchcase(key, selection.glob))
     )
-
-
-def _reserved(prefix: str, key: str) -> bool:
-    """Whether a whole segment of ``key`` is the reserved one, other than inside a prefix that was asked for by name."""
-    rooted = f"/{key}"
-    return _RESERVED in rooted[max(0, len(prefix) - len(_RESERVED) + 2) :]
 
 
 def _covered(selection: Selection, key: str, next_key: str | None) -> bool:

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import msgspec
 
+from skyplane_core.filters import Filters
 from skyplane_core.model import Attestation, Compression, Concurrency, Shrinkage, StoreConfig
 
 STATE_SEGMENT = ".skyplane"
@@ -51,6 +52,7 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
     ``foo/x`` and not ``foobar/x``). ``delimiter`` leaves out keys that contain it after the prefix. ``glob`` is
     matched against the whole key with ``fnmatch`` rules (``*`` crosses ``/``). ``drop_covered_markers`` leaves out a
     key that ends in ``/`` and is a prefix of the next key. ``single``: exactly the object named ``prefix``.
+    ``filters`` leave out more, of all but a single one.
     """
 
     prefix: str
@@ -59,19 +61,41 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
     delimiter: str = ""
     glob: str = ""
     drop_covered_markers: bool = False
+    filters: Filters = Filters()
 
 
 class Compare(enum.Enum):
     """When an object that exists at the destination counts as unchanged."""
 
     EXACT = "exact"
-    """It records this very source version, or both stores report the same CRC32C and size."""
+    """It records this very source version, or both stores report the same checksum and size."""
+    CHECKSUM = "checksum"
+    """Both stores report the same CRC32C or CRC64NVME, and the same size."""
+    MTIME = "size+mtime"
+    """The sizes are equal, and it was written in a later second than the source."""
     SIZE = "size"
-    """The sizes are equal."""
+    """The sizes are equal. ``size-only`` means this as well."""
     NAME = "name"
     """It exists, as the stock operator's ``replace=False``."""
     ALWAYS = "always"
     """Never: everything is copied."""
+
+    @classmethod
+    def _missing_(cls, value: object) -> Compare | None:
+        return cls.SIZE if value == "size-only" else None
+
+
+class Overwrite(enum.Enum):
+    """What may happen to an object that exists at the destination."""
+
+    IF_CHANGED = "if-changed"
+    """It is replaced unless it counts as unchanged (:class:`Compare`)."""
+    ALWAYS = "always"
+    """It is replaced, whatever it is."""
+    NEVER = "never"
+    """It is left alone, whatever it is."""
+    IF_NEWER = "if-newer"
+    """As IF_CHANGED, and left alone if it was written in a later second than the source."""
 
 
 class Verification(enum.Enum):
@@ -86,6 +110,19 @@ class Verification(enum.Enum):
     """As TRANSFERRED, and every object is read back from the destination, whatever it attests."""
 
 
+class DeleteCap(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How much a sync may delete: ``objects`` in number, and ``percent`` of the objects that the destination held.
+
+    None is no limit of that kind.
+    """
+
+    objects: _Bytes | None = None
+    percent: Annotated[float, msgspec.Meta(ge=0, le=100)] | None = None
+
+
+DEFAULT_DELETE_CAP = DeleteCap(objects=1000, percent=50.0)
+
+
 class Destination(msgspec.Struct, frozen=True):
     """One destination of a transfer. ``store`` carries no credentials here."""
 
@@ -98,6 +135,9 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Args:
         compare: what counts as unchanged. ``cp`` uses ALWAYS, ``sync`` EXACT.
+        overwrite: see :class:`Overwrite`.
+        delete: delete what no source object maps to, once everything else has succeeded.
+        max_delete: if more would go than this, nothing does, and the transfer fails.
         compression: see :class:`Compression`.
         part_size: bytes a part; 0 lets the engine choose. It has to be one that the destination takes (S3, GCS:
             5 MiB to 5 GiB) and of which two fit into the buffer pool. For an object that would have more parts than the
@@ -125,6 +165,9 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 5
     keep_uploads: bool = True
     verify: Verification = Verification.TRANSFERRED
+    overwrite: Overwrite = Overwrite.IF_CHANGED
+    delete: bool = False
+    max_delete: DeleteCap = DEFAULT_DELETE_CAP
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -188,6 +231,7 @@ class Outcome(enum.Enum):
     COPIED = "copied"
     SKIPPED = "skipped"
     FAILED = "failed"
+    DELETED = "deleted"
 
 
 class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -197,7 +241,8 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     is about; ``read_back_crc32c`` is of what we read there again. ``source_crc32c`` and ``source_crc64nvme`` are what
     the source store vouched for; both equal what was read (``crc32c``, ``crc64nvme``). CRC64NVME values are 16
     hexadecimal digits, because readers of JSON round integers beyond 2^53. None or "": that side said nothing, or was
-    not asked.
+    not asked. Of a DELETED one, ``size`` is what went, ``destination_version`` its version, and ``key`` and
+    ``source_version`` are empty: no source object maps to it.
     """
 
     key: str
@@ -226,7 +271,8 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``listing_done`` False means that ``objects_selected`` and ``bytes_selected`` still grow. ``failures`` holds the
     first few as ``(key, reason)``. ``error`` is set when the transfer as a whole failed. ``credentials_expire_at``: the
-    earliest expiry among the credentials in use, which somebody must renew before then.
+    earliest expiry among the credentials in use, which somebody must renew before then. ``stopped_at``: the limit
+    (``max_objects``, ``max_bytes``) that ended the selection; what comes after it in key order was not selected.
     """
 
     transfer_id: str
@@ -248,3 +294,5 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     receipt: str = ""
     credentials_expire_at: float | None = None
     shrinkage: Shrinkage | None = None
+    objects_deleted: int = 0
+    stopped_at: str = ""

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
 
+import msgspec
+
+from airflow_provider_skyplane.choosing import NAMES, cap_of, keys_of, limits, name_rules
 from airflow_provider_skyplane.compat import AirflowException, conf
-from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator
+from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator, engine_errors
 from skyplane_core.errors import InvalidURI, NothingToTransfer, UsageError
 from skyplane_core.keys import map_key, rule
 from skyplane_core.locations import Location, check_apart
 from skyplane_core.model import Compression, StoreConfig
-from skyplane_core.spec import Compare, TransferOptions
+from skyplane_core.settings import check_sync, checked_filters
+from skyplane_core.spec import Compare, Overwrite, TransferOptions
 from skyplane_core.uri import Endpoint, locate, parse
 
 if TYPE_CHECKING:
@@ -21,6 +27,10 @@ if TYPE_CHECKING:
     from airflow_provider_skyplane.finished import Finished
 
 _MODES = ("copy", "sync")
+_LOGGED = 1000
+"""Decisions of a dry run that are logged one by one."""
+
+E = TypeVar("E", bound=enum.Enum)
 
 
 class SkyplaneOperator(SkyplaneBaseOperator):
@@ -29,17 +39,32 @@ class SkyplaneOperator(SkyplaneBaseOperator):
     Args:
         source: ``s3://bucket/key``, ``gs://bucket/key`` or ``file:///path``. (templated)
         destination: the same. (templated)
-        mode: ``copy`` writes every object, ``sync`` only those that are missing or differ. Nothing is ever deleted.
+        mode: ``copy`` writes every object, ``sync`` only those that are missing or differ.
         recursive: copy the tree below ``source``; otherwise the one object of that name. A sync always is, and
             refuses False.
         source_conn_id: connection for the source; default ``aws_default`` or ``google_cloud_default``. (templated)
         destination_conn_id: the same for the destination. (templated)
         google_impersonation_chain: service accounts to impersonate on whichever ends are GCS. (templated)
         preserve_metadata: carry content headers and user metadata over.
+        compare: when an object is unchanged: ``exact``, ``checksum``, ``size+mtime``, ``size``, ``name`` or ``always``.
+            Default: ``exact`` for a sync, ``always`` for a copy.
+        overwrite: ``if-changed``, ``always``, ``never`` or ``if-newer``.
+        delete: in the end, delete what the source does not have, if all else succeeded; only for a sync.
+        max_delete: delete nothing if it were more than this: a number of objects, or a share such as ``"10%"``.
+            Default: 1000 objects, and half of what is there.
+        include, exclude, include_regex, exclude_regex: patterns of names relative to the source, one or several. What
+            is excluded stays excluded; of the rest, if anything is included, what that matches takes part. (templated)
+        min_size, max_size: in bytes, or as ``"10MiB"``.
+        min_age, max_age: in seconds, as ``"7d"``, or a timedelta.
+        manifest: only these objects: whole keys, or the path of a file with one a line (see docs/sync.md). (templated)
+        max_objects, max_bytes: stop selecting after so much; what is left is not selected.
+        dry_run_only: move nothing; log what would become of each object, and return the totals.
 
     The other arguments are those of :class:`SkyplaneBaseOperator`. Returns a small dict: ``transfer_id``,
-    ``objects_copied``, ``objects_skipped``, ``bytes_copied``, ``seconds`` and ``receipt``, the URI of the list of
-    everything that was moved.
+    ``objects_copied``, ``objects_skipped``, ``objects_deleted``, ``bytes_copied``, ``seconds``, ``stopped_at`` (the
+    limit that ended the selection, or empty) and ``receipt``, the URI of the list of everything that was moved. With
+    ``dry_run_only``: ``copy``, ``skip``, ``refuse``, ``delete`` (numbers of objects), ``bytes``, ``bytes_deleted``,
+    ``stopped_at`` and ``refused`` (why nothing would be deleted, or empty).
 
     Raises:
         UsageError: at construction, for literal URIs that cannot be parsed (InvalidURI) or cannot be right together;
@@ -55,6 +80,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         "skyplane_conn_id",
         "google_impersonation_chain",
         "receipt_path",
+        *NAMES,
+        "manifest",
     )
     ui_color = "#e09411"
 
@@ -69,6 +96,22 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         destination_conn_id: str | None = None,
         google_impersonation_chain: str | Sequence[str] | None = None,
         preserve_metadata: bool = True,
+        compare: str | None = None,
+        overwrite: str = "if-changed",
+        delete: bool = False,
+        max_delete: int | str | None = None,
+        include: str | Sequence[str] | None = None,
+        exclude: str | Sequence[str] | None = None,
+        include_regex: str | Sequence[str] | None = None,
+        exclude_regex: str | Sequence[str] | None = None,
+        min_size: int | str | None = None,
+        max_size: int | str | None = None,
+        min_age: float | str | timedelta | None = None,
+        max_age: float | str | timedelta | None = None,
+        manifest: str | Sequence[str] | None = None,
+        max_objects: int | None = None,
+        max_bytes: int | str | None = None,
+        dry_run_only: bool = False,
         deferrable: bool = conf.getboolean("operators", "default_deferrable", fallback=False),
         **kwargs: Any,
     ) -> None:
@@ -91,14 +134,72 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         self.destination_conn_id = destination_conn_id
         self.google_impersonation_chain = google_impersonation_chain
         self.preserve_metadata = preserve_metadata
+        self.include = include
+        self.exclude = exclude
+        self.include_regex = include_regex
+        self.exclude_regex = exclude_regex
+        self.manifest = manifest
+        self.dry_run_only = dry_run_only
+        self._compare = _member(Compare, "compare", compare or ("exact" if mode == "sync" else "always"))
+        self._overwrite = _member(Overwrite, "overwrite", overwrite)
+        self._limits = limits(
+            {
+                "min_size": min_size,
+                "max_size": max_size,
+                "min_age": min_age,
+                "max_age": max_age,
+                "max_objects": max_objects,
+                "max_bytes": max_bytes,
+            }
+        )
+        self._max_delete = cap_of(max_delete)
+        self.delete = delete
+        if delete and mode != "sync":
+            raise ValueError("Invalid value for delete: only a sync deletes. Use mode='sync'")
+        self._check_choice(manifest)
+
+    def _check_choice(self, manifest: str | Sequence[str] | None) -> None:
+        """Refuse what contradicts itself, as far as it is known before templates are rendered."""
+        given = self._patterns()
+        literal = all(_is_literal(part) for value in given.values() for part in _several(value))
+        keys = ("key",) if manifest is not None else None
+        filters = msgspec.structs.replace(self._limits, rules=name_rules(given) if literal else (), keys=keys)
+        selection, mapping = rule("", "", recursive=True) if self.recursive else rule("key", "", recursive=False)
+        selection = msgspec.structs.replace(selection, filters=checked_filters(filters))
+        check_sync(selection, mapping, self._options())
+
+    def _patterns(self) -> dict[str, str | Sequence[str] | None]:
+        return {name: getattr(self, name) for name in NAMES}
+
+    def _options(self) -> TransferOptions:
+        return TransferOptions(
+            compare=self._compare,
+            compression=Compression(self.compression),
+            keep_attributes=self.preserve_metadata,
+            overwrite=self._overwrite,
+            delete=self.delete,
+            max_delete=self._max_delete,
+        )
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Move everything and return the summary, or defer and let execute_complete do so."""
         try:
+            if self.dry_run_only:
+                return self._dry_run()
             result: dict[str, Any] = self._transfer(context)
         except NothingToTransfer as error:
             raise AirflowException(str(error)) from error
         return result
+
+    def _dry_run(self) -> dict[str, Any]:
+        with engine_errors():
+            planned = self.hook.engine.dry_run(self._request())
+            for number, decision in enumerate(planned):
+                if number < _LOGGED:
+                    self.log.info("%s %s (%s)", decision.action.value, decision.destination_key, decision.reason)
+        totals: dict[str, Any] = msgspec.to_builtins(planned.totals)
+        self.log.info("Dry run: %s", totals)
+        return totals
 
     def _request(self) -> Request:
         from airflow_provider_skyplane.engine import Request
@@ -111,11 +212,11 @@ class SkyplaneOperator(SkyplaneBaseOperator):
             source=lambda: self._place(self.source, self.source_conn_id),
             destination=lambda: self._place(self.destination, self.destination_conn_id),
             recursive=self.recursive,
-            options=TransferOptions(
-                compare=Compare.EXACT if self.mode == "sync" else Compare.ALWAYS,
-                compression=Compression(self.compression),
-                keep_attributes=self.preserve_metadata,
+            options=self._options(),
+            filters=msgspec.structs.replace(
+                self._limits, rules=name_rules(self._patterns()), keys=keys_of(self.manifest)
             ),
+            mode=self.mode,
             state=self.receipt_path,
         )
 
@@ -127,6 +228,27 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         for only_for_the_log in ("objects_failed", "failures", "error", "compression"):
             del summary[only_for_the_log]
         return summary
+
+
+class SkyplaneSyncOperator(SkyplaneOperator):
+    """:class:`SkyplaneOperator` with ``mode="sync"``: brings a destination up to date with its source."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(**{"mode": "sync", **kwargs})
+        if self.mode != "sync":
+            raise ValueError(f"Invalid value for mode: {self.mode!r}. This operator syncs; leave it out")
+
+
+def _member(kind: type[E], name: str, value: str) -> E:
+    try:
+        return kind(value)
+    except ValueError as error:
+        known = ", ".join(member.value for member in kind)
+        raise ValueError(f"Invalid value for {name}: {value!r}. Expected one of {known}") from error
+
+
+def _several(value: str | Sequence[str] | None) -> Sequence[str]:
+    return (value,) if isinstance(value, str) else value or ()
 
 
 def _check_source(source: Endpoint, *, recursive: bool) -> None:

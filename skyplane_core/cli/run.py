@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
 import os
@@ -18,8 +17,8 @@ import msgspec
 from skyplane_core.cli.exits import Exit
 from skyplane_core.cli.records import provisioned
 from skyplane_core.cli.show import Show
-from skyplane_core.diff import Action
 from skyplane_core.errors import GatewayError, SkyplaneError, TransferCancelled, TransferFailed, UsageError, from_record
+from skyplane_core.filters import Filters
 from skyplane_core.locations import Location, resolve
 from skyplane_core.prepare import check
 from skyplane_core.spec import Compare, TransferOptions, TransferSpec
@@ -40,6 +39,7 @@ class Request:
     mode: str
     recursive: bool
     options: TransferOptions
+    filters: Filters = Filters()
     source_endpoint_url: str = ""
     destination_endpoint_url: str = ""
     dry_run: bool = False
@@ -89,6 +89,7 @@ def _prepare(client: SkyplaneClient, request: Request) -> Prepared:
         mode=request.mode,
         recursive=request.recursive,
         options=request.options,
+        filters=request.filters,
         transfer_id=request.resume,
         resume=request.resume is not None,
         refresh=lambda: (source().store, destination().store),
@@ -98,14 +99,10 @@ def _prepare(client: SkyplaneClient, request: Request) -> Prepared:
 def _preview(client: SkyplaneClient, prepared: Prepared, show: Show) -> Exit:
     plan, decisions = client.dry_run(prepared)
     show.plan(plan)
-    counts = collections.Counter({action.value: 0 for action in Action})
-    size = 0
     for decision in decisions:
         show.decision(prepared.spec, decision)
-        counts[decision.action.value] += 1
-        size += decision.source.size if decision.action is Action.COPY else 0
-    show.counted(dict(counts), size)
-    return Exit.FAILED if counts[Action.REFUSE.value] else Exit.OK
+    show.counted(decisions.totals)
+    return Exit.OK if decisions.totals.ok else Exit.FAILED
 
 
 def _watch(tracker: Tracker, show: Show) -> Result:

@@ -14,7 +14,8 @@ import msgspec
 
 from skyplane_core.cli.exits import exit_of
 from skyplane_core.cli.values import clean, readable
-from skyplane_core.diff import Decision
+from skyplane_core.diff import Action, Decision
+from skyplane_core.dry_run import Totals
 from skyplane_core.errors import SkyplaneError
 from skyplane_core.planner.plan import Plan
 from skyplane_core.shrinkage import describe
@@ -33,8 +34,8 @@ class Show(Protocol):
         """Say what would become of one object."""
         ...
 
-    def counted(self, counts: dict[str, int], size: int) -> None:
-        """Sum a dry run up; ``size`` is what would be copied."""
+    def counted(self, totals: Totals) -> None:
+        """Sum a dry run up."""
         ...
 
     def watching(self) -> contextlib.AbstractContextManager[None]:
@@ -74,20 +75,20 @@ class JsonShow:
 
     def decision(self, spec: TransferSpec, decision: Decision) -> None:
         """``{"event": "decision", "action": ..., "reason": ..., ...}``."""
-        source = decision.source
+        deletes = decision.action is Action.DELETE
         self._say(
             "decision",
             action=decision.action,
             reason=decision.reason,
-            source=spec.source.object_uri(source.key),
+            source="" if deletes else spec.source.object_uri(decision.source.key),
             destination=spec.destinations[0].store.object_uri(decision.destination_key),
-            size=source.size,
-            source_version=source.version,
+            size=decision.source.size,
+            **{"destination_version" if deletes else "source_version": decision.source.version},
         )
 
-    def counted(self, counts: dict[str, int], size: int) -> None:
-        """``{"event": "dry-run", "copy": ..., "skip": ..., "refuse": ..., "bytes": ...}``."""
-        self._say("dry-run", **counts, bytes=size)
+    def counted(self, totals: Totals) -> None:
+        """``{"event": "dry-run", "copy": ..., "skip": ..., "refuse": ..., "delete": ..., "bytes": ..., ...}``."""
+        self._say("dry-run", **msgspec.to_builtins(totals))
 
     def watching(self) -> contextlib.AbstractContextManager[None]:
         """Nothing surrounds them."""
@@ -132,15 +133,23 @@ class TextShow:
 
     def decision(self, spec: TransferSpec, decision: Decision) -> None:
         """One line an object."""
-        source = spec.source.object_uri(decision.source.key)
-        destination = spec.destinations[0].store.object_uri(decision.destination_key)
+        which = spec.destinations[0].store.object_uri(decision.destination_key)
+        if decision.action is not Action.DELETE:
+            which = f"{spec.source.object_uri(decision.source.key)} -> {which}"
         what = f"{decision.reason}, {human(decision.source.size)}"
-        click.echo(clean(f"{decision.action.value:<6} {source} -> {destination} ({what})"))
+        click.echo(clean(f"{decision.action.value:<6} {which} ({what})"))
 
-    def counted(self, counts: dict[str, int], size: int) -> None:
-        """One line."""
-        said = ", ".join(f"{number} to {action}" for action, number in counts.items())
-        click.echo(f"Dry run: {said}; {human(size)} to copy. Nothing was provisioned or written.")
+    def counted(self, totals: Totals) -> None:
+        """One line, and what would be left undone."""
+        said = ", ".join(f"{getattr(totals, action.value)} to {action.value}" for action in Action)
+        sizes = f"{human(totals.bytes)} to copy"
+        if totals.delete:
+            sizes += f", {human(totals.bytes_deleted)} to delete"
+        click.echo(f"Dry run: {said}; {sizes}. Nothing was provisioned or written.")
+        if totals.stopped_at:
+            click.echo(_stopped(totals.stopped_at))
+        if totals.refused:
+            click.echo(clean(f"It would fail: {totals.refused}"), err=True)
 
     @contextlib.contextmanager
     def watching(self) -> Iterator[None]:
@@ -161,7 +170,11 @@ class TextShow:
         counts = (
             f"{progress.objects_copied} copied, {progress.objects_skipped} skipped, {progress.objects_failed} failed"
         )
+        if progress.objects_deleted:
+            counts += f", {progress.objects_deleted} deleted"
         click.echo(f"{word}: {counts}; {human(progress.bytes_copied)} {_pace(progress)}".rstrip())
+        if progress.stopped_at:
+            click.echo(_stopped(progress.stopped_at))
         if progress.shrinkage is not None:
             click.echo(f"Compression: {describe(progress.shrinkage)}")
         if progress.receipt:
@@ -179,6 +192,11 @@ class TextShow:
     def error(self, error: SkyplaneError) -> None:
         """On stderr."""
         click.echo(f"Error: {readable(str(error))}", err=True)
+
+
+def _stopped(limit: str) -> str:
+    option = "--" + limit.replace("_", "-")
+    return f"The selection ended at {option}: what comes after it in the order of keys was not selected."
 
 
 def _pace(progress: Progress) -> str:

@@ -9,17 +9,26 @@ from typing import Any, TypeVar
 import click
 
 from skyplane_core.cli.context import Context, pass_context
+from skyplane_core.cli.filters import OrderedCommand, chosen_filters, filter_options
 from skyplane_core.cli.hosts import chosen, hosts_options
-from skyplane_core.cli.values import endpoint_url, layout, size, transfer_id
+from skyplane_core.cli.values import cap, endpoint_url, layout, size, transfer_id
 from skyplane_core.errors import UsageError
 from skyplane_core.model import Compression
-from skyplane_core.spec import Compare, TransferOptions, Verification
+from skyplane_core.spec import (
+    DEFAULT_DELETE_CAP,
+    Compare,
+    DeleteCap,
+    Overwrite,
+    TransferOptions,
+    Verification,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 _OPTIONS = [
     click.argument("source"),
     click.argument("destination"),
+    filter_options,
     click.option("--dry-run", is_flag=True, help="Say what would be done to each object, and do nothing."),
     click.option("--json/--no-json", default=None, help="JSON lines on stdout. Default: when it is not a terminal."),
     click.option(
@@ -55,8 +64,15 @@ _OPTIONS = [
     ),
     click.option(
         "--compare",
-        type=click.Choice([how.value for how in Compare]),
+        type=click.Choice([*(how.value for how in Compare), "size-only"]),
         help="When an object is unchanged. Default: always (copy all) for cp, exact for sync and with --resume.",
+    ),
+    click.option(
+        "--overwrite",
+        type=click.Choice([policy.value for policy in Overwrite]),
+        default=Overwrite.IF_CHANGED.value,
+        show_default=True,
+        help="What may happen to an object that exists at DESTINATION.",
     ),
     click.option(
         "--verify",
@@ -89,7 +105,7 @@ def _options(function: F) -> F:
     return function
 
 
-@click.command()
+@click.command(cls=OrderedCommand)
 @click.option("-r", "--recursive", is_flag=True, help="All objects under SOURCE, not the one of that name.")
 @_options
 @pass_context
@@ -99,14 +115,21 @@ def cp(context: Context, /, *, recursive: bool, **options: Any) -> int:
     Both are s3://bucket/key, gs://bucket/key, file:///path or a local path. What is at the destination is replaced,
     unless --compare or --resume says what counts as unchanged.
     """
-    return _transfer(context, "copy", Compare.ALWAYS, recursive=recursive, **options)
+    return _transfer(context, "copy", Compare.ALWAYS, recursive=recursive, delete=False, max_delete=None, **options)
 
 
-@click.command()
+@click.command(cls=OrderedCommand)
 @_options
+@click.option("--delete", is_flag=True, help="In the end, delete what SOURCE does not have, if all else succeeded.")
+@click.option(
+    "--max-delete",
+    type=cap,
+    metavar="N|N%",
+    help="Delete nothing if it were more objects than this.  [default: 1000, and 50% of what is there]",
+)
 @pass_context
 def sync(context: Context, /, **options: Any) -> int:
-    """Copy what is new or changed under SOURCE to DESTINATION. Nothing is deleted.
+    """Copy what is new or changed under SOURCE to DESTINATION. With --delete, make it a mirror.
 
     Unchanged is, by default, what was copied from the same version of the source, or has the same size and checksum.
     """
@@ -132,11 +155,15 @@ def _transfer(
     concurrency: int,
     compression: str,
     compare: str | None,
+    overwrite: str,
+    delete: bool,
+    max_delete: DeleteCap | None,
     verify: str,
     endpoint_url_source: str,
     endpoint_url_destination: str,
     receipt: Path | None,
     resume: str | None,
+    **filters: Any,
 ) -> int:
     from skyplane_core.cli.run import Request, run
 
@@ -153,7 +180,11 @@ def _transfer(
             part_size=part_size or 0,
             concurrency=concurrency,
             verify=Verification(verify),
+            overwrite=Overwrite(overwrite),
+            delete=delete,
+            max_delete=max_delete or DEFAULT_DELETE_CAP,
         ),
+        filters=chosen_filters(filters),
         source_endpoint_url=endpoint_url_source,
         destination_endpoint_url=endpoint_url_destination,
         dry_run=dry_run,

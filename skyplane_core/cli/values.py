@@ -9,32 +9,34 @@ import click
 
 from skyplane_core.errors import UsageError
 from skyplane_core.planner.layout import Layout
+from skyplane_core.settings import delete_cap
+from skyplane_core.spec import DeleteCap
+from skyplane_core.units import parse_age, parse_size
 
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(iB|B)?|B)?", re.IGNORECASE)
-_POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
-
-
-def parse_size(text: str) -> int:
-    """Bytes: ``16M`` and ``16MiB`` are 16 * 1024 * 1024, ``16MB`` is 16 * 1000 * 1000, ``16`` is 16.
-
-    Raises:
-        ValueError: not a positive size.
-    """
-    match = _SIZE.fullmatch(text.strip())
-    if match is None:
-        raise ValueError(f"{text!r} is not a size; write 16MiB, 16M, 16MB or a number of bytes")
-    number, unit, suffix = match[1], (match[2] or "").upper(), (match[3] or "").lower()
-    found = int(float(number) * (1000 if suffix == "b" else 1024) ** _POWERS[unit])
-    if found < 1:
-        raise ValueError(f"{text!r} is not a positive size")
-    return found
+__all__ = ["age", "cap", "clean", "endpoint_url", "layout", "parse_size", "readable", "size", "transfer_id"]
 
 
 def size(text: str) -> int:
-    """The type of an option whose value is :func:`parse_size`'s."""
+    """The type of an option whose value is :func:`skyplane_core.units.parse_size`'s."""
     try:
         return parse_size(text)
     except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def age(text: str) -> float:
+    """The type of an option whose value is :func:`skyplane_core.units.parse_age`'s."""
+    try:
+        return parse_age(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def cap(text: str) -> DeleteCap:
+    """The type of an option whose value is :func:`skyplane_core.settings.delete_cap`'s."""
+    try:
+        return delete_cap(text)
+    except UsageError as error:
         raise click.BadParameter(str(error)) from None
 
 

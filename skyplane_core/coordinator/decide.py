@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from skyplane_core.compare import rule_of
 from skyplane_core.coordinator.store import ListedStore
-from skyplane_core.diff import Decision, copy_all, look_up_each, mapped, merge
+from skyplane_core.diff import Action, Check, Decision, Lookup, Lookups, Mirror, copy_all, look_up_each, mapped, merge
 from skyplane_core.errors import ObjectNotFound
-from skyplane_core.keys import check_key, listing_prefix, preserves_order, select, source_prefix
+from skyplane_core.keys import key_check, listing_prefix, map_key, preserves_order, select, source_prefix
 from skyplane_core.listing import ordered
+from skyplane_core.mirror import may_go
 from skyplane_core.model import ObjectInfo
+from skyplane_core.selection import Chooser
 from skyplane_core.spec import Compare, TransferSpec
 
 LOOKUPS = 32
@@ -20,53 +23,103 @@ Counted = Callable[[Iterator[ObjectInfo]], Iterator[ObjectInfo]]
 
 
 def decisions(
-    spec: TransferSpec, counted: Counted, source: ListedStore, destination: ListedStore
+    spec: TransferSpec,
+    counted: Counted,
+    source: ListedStore,
+    destination: ListedStore,
+    stopped: list[str] | None = None,
 ) -> Iterator[Decision]:
-    """What to do with each source object, in key order, as a stream: memory does not grow with their number.
+    """What to do with each object, in key order, as a stream: memory does not grow with their number.
 
     Args:
         counted: wraps the source listing, to count what was seen.
+        stopped: gets the name of a limit that ended the selection before the listing did.
 
     Raises:
         StoreError: a listing failed; what was decided before stands.
     """
     target = spec.destinations[0]
-    compare = spec.options.compare
-    objects = mapped(select(spec.selection, counted(_source_listing(spec, source))), target.mapping)
+    selection, rule = spec.selection, rule_of(spec.options)
+    check = key_check(destination.capabilities)
+    in_order = preserves_order(target.mapping, selection)
+    named = selection.filters.keys is not None
+    with ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup") as pool:
+        lookups = Lookups(_lookup(destination), _lookup(source), pool.map, LOOKUPS)
+        missing: list[str] = []
+        listing = counted(_named(spec, lookups, missing) if named else _listing(spec, source))
+        if spec.options.delete:
+            yield from _mirror(spec, listing, source, destination, lookups, check)
+            return
+        objects = mapped(select(selection, listing, spec.created_at, stopped), target.mapping)
+        if rule.compare is Compare.ALWAYS and not rule.only_newer and in_order:
+            yield from copy_all(objects, check=check)
+        elif selection.single or named or not in_order:
+            yield from look_up_each(objects, lookups, rule, check=check)
+        else:
+            yield from merge(
+                objects,
+                destination.list(listing_prefix(target.mapping, selection)),
+                rule,
+                lookups=lookups,
+                check=check,
+                markers_implied=destination.capabilities.markers_are_implied,
+                where=target.store.uri,
+            )
+        for key in missing:
+            reason = "the manifest names it, and the source has no such object"
+            yield Decision(Action.REFUSE, ObjectInfo(key, 0, ""), map_key(target.mapping, key), reason)
 
-    def check(key: str) -> str | None:
-        return check_key(key, destination.capabilities)
 
+def _mirror(
+    spec: TransferSpec,
+    listing: Iterator[ObjectInfo],
+    source: ListedStore,
+    destination: ListedStore,
+    lookups: Lookups,
+    check: Check,
+) -> Iterator[Decision]:
+    """All of the source's objects take part in the merge: one that filters leave out still keeps what it maps to."""
+    target = spec.destinations[0]
+    return merge(
+        mapped(listing, target.mapping),
+        destination.list(listing_prefix(target.mapping)),
+        rule_of(spec.options),
+        lookups=lookups,
+        check=check,
+        markers_implied=destination.capabilities.markers_are_implied,
+        mirror=Mirror(
+            Chooser(spec.selection, spec.created_at),
+            may_go(spec.selection.filters, target.mapping, spec.created_at),
+            source.capabilities.markers_are_implied or destination.capabilities.markers_are_implied,
+        ),
+        where=target.store.uri,
+    )
+
+
+def _lookup(store: ListedStore) -> Lookup:
     def lookup(key: str) -> ObjectInfo | None:
         try:
-            return destination.head(key)
+            return store.head(key)
         except ObjectNotFound:
             return None
 
-    ordered_mapping = preserves_order(target.mapping, spec.selection)
-    if compare is Compare.ALWAYS and ordered_mapping:
-        yield from copy_all(objects, check=check)
-        return
-    with ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup") as pool:
-        if spec.selection.single or not ordered_mapping:
-            yield from look_up_each(objects, lookup, compare, parallel=pool.map, window=LOOKUPS, check=check)
-            return
-        there = destination.list(listing_prefix(target.mapping, spec.selection))
-        yield from merge(
-            objects,
-            there,
-            compare,
-            lookup=lookup,
-            parallel=pool.map,
-            window=LOOKUPS,
-            check=check,
-            markers_implied=destination.capabilities.markers_are_implied,
-            where=target.store.uri,
-        )
+    return lookup
 
 
-def _source_listing(spec: TransferSpec, source: ListedStore) -> Iterator[ObjectInfo]:
+def _listing(spec: TransferSpec, source: ListedStore) -> Iterator[ObjectInfo]:
     if spec.selection.single:
         return iter([source.head(spec.selection.prefix)])
     listing = source.list(source_prefix(spec.selection), delimiter=spec.selection.delimiter)
     return ordered(listing, spec.source.uri)
+
+
+def _named(spec: TransferSpec, lookups: Lookups, missing: list[str]) -> Iterator[ObjectInfo]:
+    """The objects that a manifest names, each looked up: a bucket may hold a million times more."""
+    keys = spec.selection.filters.keys or ()
+    for first in range(0, len(keys), lookups.window):
+        asked = keys[first : first + lookups.window]
+        for key, found in zip(asked, lookups.parallel(lookups.source or lookups.destination, asked), strict=True):
+            if found is None:
+                missing.append(key)
+            else:
+                yield found

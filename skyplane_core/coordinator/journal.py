@@ -55,9 +55,18 @@ class ClosedRecord(msgspec.Struct, frozen=True, tag="closed"):
     upload_id: str
 
 
-Record = BeganRecord | UploadRecord | AckRecord | ClosedRecord
+class DeletingRecord(msgspec.Struct, frozen=True, tag="deleting"):
+    """All has arrived, and what ``segments`` list is being deleted; the destination had ``held`` objects before."""
+
+    segments: tuple[str, ...]
+    held: int
+
+
+Record = BeganRecord | UploadRecord | AckRecord | ClosedRecord | DeletingRecord
 _encoder = msgspec.json.Encoder()
-_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(BeganRecord | UploadRecord | AckRecord | ClosedRecord)
+_decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(
+    BeganRecord | UploadRecord | AckRecord | ClosedRecord | DeletingRecord
+)
 
 
 class Journal:
@@ -84,19 +93,19 @@ class Journal:
         self._thread.start()
 
     def supersede(self, keys: Sequence[str]) -> None:
-        """Take over the state objects of earlier coordinators, which are discarded together with our journal."""
-        self._earlier = list(keys)
+        """Take over more state objects: they are discarded together with our journal."""
+        self._earlier += keys
 
-    def record(self, record: UploadRecord) -> None:
+    def record(self, record: UploadRecord | DeletingRecord) -> None:
         """Return when the record is durable.
 
         Raises:
-            SkyplaneError: it could not be stored, or the journal is closed; the caller must not send a part.
+            SkyplaneError: it could not be stored, or the journal is closed; the caller must do nothing of it.
         """
         done: Future[None] = Future()
         with self._lock:
             if self._closed:
-                raise SkyplaneError("the transfer has ended", where=record.key)
+                raise SkyplaneError("the transfer has ended", where=self._prefix)
             self._urgent.append((record, done))
             self._lock.notify()
         done.result()
@@ -199,7 +208,7 @@ def replay(records: Iterable[Record]) -> dict[tuple[str, int], list[Recovered]]:
         if isinstance(record, UploadRecord):
             if record.upload_id not in closed:
                 uploads[record.upload_id] = Recovered(record, {})
-        elif isinstance(record, BeganRecord):
+        elif isinstance(record, BeganRecord | DeletingRecord):
             continue
         elif isinstance(record, ClosedRecord):
             closed.add(record.upload_id)

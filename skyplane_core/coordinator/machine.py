@@ -131,6 +131,14 @@ class TransferMachine:
             for info, key, reason in skipped
         ]
 
+    def deleted(self, destination: int, destination_key: str, size: int, version: str) -> list[Event]:
+        """Record that an object is gone from a destination, where no source object maps to it."""
+        self.tally.deleted += 1
+        line = ReceiptLine(
+            "", destination, destination_key, size, "", Outcome.DELETED, "extraneous", destination_version=version
+        )
+        return [Finished(line)]
+
     def reject(self, info: ObjectInfo, destination: int, destination_key: str, error: ErrorRecord) -> list[Event]:
         """Record that an object cannot be transferred, before any part of it was leased."""
         return [self._failed(info, destination, destination_key, error)]

@@ -22,6 +22,8 @@ class Tally:
     copied: int = 0
     skipped: int = 0
     failed: int = 0
+    deleted: int = 0
+    stopped_at: str = ""
     bytes_copied: int = 0
     bytes_acked: int = 0
     wire_bytes: int = 0
@@ -43,7 +45,7 @@ class Tally:
 
     def movement(self) -> tuple[int, ...]:
         """A value that changes whenever anything happened; a transfer whose movement stays equal stands still."""
-        return (self.listed, self.copied, self.skipped, self.failed, self.bytes_acked, self.retries)
+        return (self.listed, self.copied, self.skipped, self.failed, self.deleted, self.bytes_acked, self.retries)
 
     def progress(self, transfer_id: str, state: TransferState, **more: object) -> Progress:
         """A report of how the transfer stands; ``more`` are further fields of :class:`Progress`."""
@@ -55,6 +57,8 @@ class Tally:
             objects_copied=self.copied,
             objects_skipped=self.skipped,
             objects_failed=self.failed,
+            objects_deleted=self.deleted,
+            stopped_at=self.stopped_at,
             bytes_selected=self.bytes_selected,
             bytes_copied=self.bytes_copied,
             bytes_acked=self.bytes_acked,

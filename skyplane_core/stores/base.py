@@ -46,6 +46,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     ``conditional_put``/``conditional_complete`` say whether a :class:`Precondition` is honoured atomically there;
     ``markers_are_implied``: a key that ends in ``/`` is there as soon as a key below it is, and is not listed then.
     ``listing_ranges``: it is a :class:`RangeListing`, so that several ranges of keys can be listed at once.
+    ``keys_are_paths``: a key is a relative path of segments of at most ``max_segment_bytes``; ``folds_case``: keys that
+    differ only in case, or in how characters are composed, are one; ``windows_names``: names are those of Windows.
     ``listing_has_attributes`` and ``listing_has_crc32c`` say whether a HEAD can be saved.
     """
 
@@ -61,6 +63,10 @@ class Capabilities(msgspec.Struct, frozen=True):
     conditional_delete: bool = False
     markers_are_implied: bool = False
     listing_ranges: bool = False
+    keys_are_paths: bool = False
+    max_segment_bytes: int = 255
+    folds_case: bool = False
+    windows_names: bool = False
     listing_has_attributes: bool = False
     listing_has_crc32c: bool = False
 

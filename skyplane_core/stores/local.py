@@ -12,9 +12,12 @@ last key in it, as a prefix does in an object store.
 from __future__ import annotations
 
 import errno
+import functools
 import os
 import stat
 from collections.abc import Iterable, Iterator
+
+import msgspec
 
 from skyplane_core.errors import (
     ObjectNotFound,
@@ -37,7 +40,8 @@ from skyplane_core.stores import local_source, local_upload
 from skyplane_core.stores.base import NEXT_FOR_MISSING, Capabilities, DataPath
 from skyplane_core.stores.local_data import LocalData, require_root, stored_at
 from skyplane_core.stores.local_listing import Listing, info_of
-from skyplane_core.stores.local_paths import NEXT_FOR_RIGHTS, mapped, path_of, remove_empty_parents
+from skyplane_core.stores.local_names import name_rules
+from skyplane_core.stores.local_paths import MAX_NAME_BYTES, NEXT_FOR_RIGHTS, mapped, path_of, remove_empty_parents
 
 _TIB = 1024**4
 CAPABILITIES = Capabilities(
@@ -52,6 +56,8 @@ CAPABILITIES = Capabilities(
     conditional_put=False,
     conditional_complete=False,
     markers_are_implied=True,
+    keys_are_paths=True,
+    max_segment_bytes=MAX_NAME_BYTES,
 )
 
 
@@ -73,9 +79,11 @@ class LocalStore:
     def uri(self) -> str:
         return self._config.uri
 
-    @property
+    @functools.cached_property
     def capabilities(self) -> Capabilities:
-        return CAPABILITIES
+        """What a directory can do; the file system under this one says which names it takes."""
+        rules = name_rules(self._root)
+        return msgspec.structs.replace(CAPABILITIES, folds_case=rules.folds_case, windows_names=rules.windows_names)
 
     def probe(self) -> None:
         require_root(self._config)

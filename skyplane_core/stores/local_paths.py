@@ -16,13 +16,14 @@ from skyplane_core.errors import (
     StoreUnavailable,
 )
 from skyplane_core.stores.base import NEXT_FOR_MISSING
+from skyplane_core.stores.path_names import path_refusal
 
 STATE_DIRECTORY = ".skyplane"
 UPLOADS = f"{STATE_DIRECTORY}/uploads"
 """Where writes are prepared, under the root; no key may name a place in it."""
 
 NEXT_FOR_RIGHTS = "Give the user that runs this the right to that path, or run it as another user."
-_MAX_NAME_BYTES = 255
+MAX_NAME_BYTES = 255
 _KINDS: dict[int, type[StoreError]] = {
     errno.ENOENT: ObjectNotFound,
     errno.EACCES: PermissionDenied,
@@ -57,24 +58,9 @@ def check_key(key: str, where: str) -> None:
         StoreRejected: it is empty, absolute, has an empty, ``.`` or ``..`` segment, a NUL, or is no valid Unicode; or
             it lies where writes are prepared.
     """
-    segments = key.removesuffix("/").split("/")
-    reason = ""
-    if not _is_unicode(key):
-        reason = "it is not valid Unicode"
-    elif not key or key == "/":
-        reason = "it is empty"
-    elif "\0" in key:
-        reason = "it holds a NUL"
-    elif key.startswith("/"):
-        reason = "it is absolute"
-    elif "" in segments:
-        reason = "it has an empty segment"
-    elif "." in segments or ".." in segments:
-        reason = "it has a '.' or '..' segment"
-    elif f"{key.removesuffix('/')}/".startswith(f"{UPLOADS}/"):
+    reason = "it is not valid Unicode" if not _is_unicode(key) else path_refusal(key, MAX_NAME_BYTES)
+    if not reason and f"{key.removesuffix('/')}/".startswith(f"{UPLOADS}/"):
         reason = f"{UPLOADS}/ is reserved"
-    elif any(len(segment.encode()) > _MAX_NAME_BYTES for segment in segments):
-        reason = f"a segment is longer than {_MAX_NAME_BYTES} bytes"
     if reason:
         raise StoreRejected(
             "the key cannot be a file name",

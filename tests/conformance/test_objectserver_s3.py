@@ -482,3 +482,20 @@ def test_a_signed_payload_that_is_changed_on_the_way_is_refused(shared, s3):
     finally:
         shared.set_faults(None)
     assert "k" not in shared.list("b")
+
+
+def test_a_dropped_bucket_gives_back_what_its_objects_and_uploads_held(tmp_path) -> None:
+    def held() -> int:
+        return sum(file.stat().st_blocks * 512 for file in tmp_path.rglob("*") if file.is_file())
+
+    with ObjectServer("s3", root=str(tmp_path), in_process=False) as server:
+        s3 = client(server)
+        for _ in range(6):
+            server.create_bucket("b")
+            server.put("b", "whole", os.urandom(8 * MIB))
+            upload = s3.create_multipart_upload(Bucket="b", Key="open")["UploadId"]
+            s3.upload_part(Bucket="b", Key="open", UploadId=upload, PartNumber=1, Body=os.urandom(8 * MIB))
+            server.drop_bucket("b")
+        with pytest.raises(KeyError):
+            server.list("b")
+        assert held() <= 40 * MIB

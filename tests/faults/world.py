@@ -87,6 +87,8 @@ class World:
         for server in (self.source, self.destination):
             server.set_faults(None)
             server.release()
+            # The servers outlive hundreds of cases; what these leave would fill the machine's memory.
+            server.drop_bucket(self.bucket)
 
     @staticmethod
     def grant(server: ObjectServer) -> None:

@@ -1,12 +1,14 @@
 import itertools
 from collections.abc import Iterable, Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyplane_core.diff import HELD, Action, Decision, copy_all, look_up_each, mapped, merge
+from skyplane_core.compare import Rule
+from skyplane_core.diff import HELD, Action, Decision, Lookups, copy_all, look_up_each, mapped, merge
 from skyplane_core.errors import StoreRejected, StoreUnavailable, UsageError
 from skyplane_core.keys import check_key
 from skyplane_core.listing import ordered
@@ -27,8 +29,9 @@ def never(_: str) -> ObjectInfo | None:
     raise AssertionError("nobody should look")
 
 
-def one(source: ObjectInfo, there: ObjectInfo | None, compare: Compare, **options: object) -> Decision:
-    [decision] = merge([(source, "k")], [there] if there else [], compare, **options)  # type: ignore[arg-type]
+def one(source: ObjectInfo, there: ObjectInfo | None, compare: Compare, **lookups: Any) -> Decision:
+    asked = Lookups(lookups["lookup"]) if lookups else None
+    [decision] = merge([(source, "k")], [there] if there else [], Rule(compare), lookups=asked)
     return decision
 
 
@@ -80,7 +83,7 @@ CASES = [
 def test_what_counts_as_unchanged(
     compare: Compare, source: ObjectInfo, there: ObjectInfo, action: Action, reason: str
 ) -> None:
-    [decision] = merge([(source, there.key)], [there], compare)
+    [decision] = merge([(source, there.key)], [there], Rule(compare))
     assert (decision.action, decision.reason) == (action, reason)
     assert decision.precondition == (Precondition(version="w") if action is Action.COPY else Precondition(version="v"))
 
@@ -104,7 +107,7 @@ def test_what_is_not_there_is_copied_only_as_long_as_it_is_not_there(compare: Co
     ],
 )
 def test_nobody_looks_where_the_listing_tells_enough(compare: Compare, source: ObjectInfo, there: ObjectInfo) -> None:
-    list(merge([(source, there.key)], [there], compare, lookup=never))
+    list(merge([(source, there.key)], [there], Rule(compare), lookups=Lookups(never)))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +146,7 @@ def test_an_error_of_a_look_is_not_swallowed() -> None:
 def test_only_what_a_source_maps_to_is_looked_at() -> None:
     source = [info("s/a"), info("s/c"), info("s/c/x")]
     there = [info("d/"), info("d/.skyplane/j"), info("d/b"), info("d/c"), info("d/z")]
-    decisions = list(merge(mapped(source, TREE), there, Compare.NAME))
+    decisions = list(merge(mapped(source, TREE), there, Rule(Compare.NAME)))
     assert [(d.action, d.destination_key, d.reason) for d in decisions] == [
         (Action.COPY, "d/a", "new"),
         (Action.SKIP, "d/c", "exists"),
@@ -154,7 +157,7 @@ def test_only_what_a_source_maps_to_is_looked_at() -> None:
 def test_the_marker_of_the_root_has_no_counterpart() -> None:
     source = mapped([info("s/"), info("s/a")], KeyMapping(MappingKind.PREFIX, "s", ""))
     check = partial(check_key, capabilities=Capabilities(Attestation.WHOLE))
-    decisions = list(merge(source, [], Compare.EXACT, check=check))
+    decisions = list(merge(source, [], Rule(Compare.EXACT), check=check))
     assert [(d.action, d.reason) for d in decisions] == [(Action.SKIP, "root-marker"), (Action.COPY, "new")]
 
 
@@ -163,9 +166,9 @@ def test_a_key_that_cannot_exist_is_refused_by_name_and_the_others_go_on() -> No
     source = list(mapped([info("s/long"), info("s/x")], TREE))
     there = [info("d/long"), info("d/x", of="v")]
     for decisions in (
-        merge(source, there, Compare.EXACT, check=check, lookup=never),
+        merge(source, there, Rule(Compare.EXACT), check=check, lookups=Lookups(never)),
         copy_all(source, check=check),
-        look_up_each(source, {"d/x": info("d/x")}.__getitem__, Compare.ALWAYS, check=check),
+        look_up_each(source, Lookups({"d/x": info("d/x")}.__getitem__), Rule(Compare.ALWAYS), check=check),
     ):
         refused, other = decisions
         assert refused.action is Action.REFUSE
@@ -182,19 +185,19 @@ def test_a_mapping_out_of_order_is_an_error_and_not_a_missed_object() -> None:
     mapping = KeyMapping(MappingKind.REPLACE, "x", "")
     source = [info("ax"), info("xa")]
     with pytest.raises(UsageError, match="order"):
-        list(merge(mapped(source, mapping), [], Compare.NAME))
+        list(merge(mapped(source, mapping), [], Rule(Compare.NAME)))
 
 
 def test_a_destination_out_of_order_is_an_error_and_not_a_missed_object() -> None:
     with pytest.raises(StoreRejected, match="gs://d"):
-        list(merge([(info("s"), "z")], [info("b"), info("a")], Compare.NAME, where="gs://d"))
+        list(merge([(info("s"), "z")], [info("b"), info("a")], Rule(Compare.NAME), where="gs://d"))
 
 
 @pytest.mark.parametrize("window", [1, 2, 10])
 def test_without_an_order_each_object_is_looked_up_and_none_overwrites_another(window: int) -> None:
     mapping = KeyMapping(MappingKind.REPLACE, "x", "")
     source = mapped([info("ax"), info("b", 5), info("xa")], mapping)
-    decisions = list(look_up_each(source, {"b": info("b", 5)}.get, Compare.SIZE, window=window))
+    decisions = list(look_up_each(source, Lookups({"b": info("b", 5)}.get, window=window), Rule(Compare.SIZE)))
     assert [d.action for d in decisions] == [Action.COPY, Action.SKIP, Action.REFUSE]
     assert "same destination key" in decisions[2].reason
 
@@ -220,9 +223,9 @@ def test_the_merge_is_a_lookup_in_a_dictionary(
 ) -> None:
     pairs = [(entry, entry.key) for entry in stream(source)]
     listing = {entry.key: entry for entry in stream(there)}
-    lookup = listing.get if closer else None
-    merged = list(merge(pairs, stream(there), compare, lookup=lookup, window=window))
-    assert merged == list(look_up_each(pairs, listing.get, compare))
+    lookups = Lookups(listing.get, window=window) if closer else None
+    merged = list(merge(pairs, stream(there), Rule(compare), lookups=lookups))
+    assert merged == list(look_up_each(pairs, Lookups(listing.get), Rule(compare)))
     assert [decision.source for decision in merged] == stream(source)
 
 
@@ -231,7 +234,7 @@ def test_memory_does_not_grow_and_nothing_waits_for_the_end() -> None:
     decisions = merge(
         ((info(f"{number:09}"), f"{number:09}") for number in taken),
         (info(f"{number:09}") for number in itertools.count(0, 2)),
-        Compare.NAME,
+        Rule(Compare.NAME),
     )
     assert [decision.reason for decision in itertools.islice(decisions, 4)] == ["exists", "new", "exists", "new"]
     assert next(taken) == 4
@@ -240,7 +243,7 @@ def test_memory_does_not_grow_and_nothing_waits_for_the_end() -> None:
 def test_one_pair_that_waits_for_a_look_does_not_hold_all_the_others() -> None:
     taken = itertools.count()
     source = ((info(f"{number:09}"), f"{number:09}") for number in taken)
-    decisions = merge(source, [info("000000000")], Compare.EXACT, lookup=lambda _: None, window=4)
+    decisions = merge(source, [info("000000000")], Rule(Compare.EXACT), lookups=Lookups(lambda _: None, window=4))
     assert next(decisions).destination_key == "000000000"
     assert next(taken) == HELD * 4
 
@@ -254,7 +257,7 @@ def test_looks_are_made_together_and_decisions_stay_in_order() -> None:
 
     source = [(info(key), key) for key in "abcdef"]
     there = [info("b"), info("c", of="v"), info("d"), info("f")]
-    decisions = list(merge(source, there, Compare.EXACT, lookup=never, parallel=parallel, window=2))
+    decisions = list(merge(source, there, Rule(Compare.EXACT), lookups=Lookups(never, None, parallel, 2)))
     assert asked == [["b", "d"], ["f"]]
     assert [d.destination_key for d in decisions] == list("abcdef")
     assert [d.reason for d in decisions] == ["new", "same", "same", "same", "new", "same"]

@@ -98,6 +98,9 @@ class Core:
     def do_create_bucket(self, bucket: str) -> None:
         self._state.create_bucket(bucket)
 
+    def do_drop_bucket(self, bucket: str) -> None:
+        self._state.drop_bucket(bucket)
+
     def do_put(
         self, bucket: str, key: str, path: str, attributes: dict[str, str], metadata: dict[str, str]
     ) -> dict[str, Any]:

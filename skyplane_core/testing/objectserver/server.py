@@ -152,6 +152,10 @@ class ObjectServer:
         """Raises KeyError if it exists."""
         self._call("create_bucket", bucket=bucket)
 
+    def drop_bucket(self, bucket: str) -> None:
+        """Remove a bucket and all that is in it, open uploads too. Raises KeyError if it does not exist."""
+        self._call("drop_bucket", bucket=bucket)
+
     def put(
         self,
         bucket: str,

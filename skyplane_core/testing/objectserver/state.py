@@ -264,6 +264,12 @@ class State:
                 raise ApiError(409, "BucketNotEmpty", "The bucket you tried to delete is not empty")
             del self._buckets[name]
 
+    def drop_bucket(self, name: str) -> None:
+        """As :meth:`delete_bucket`, with all that is in it."""
+        with self.lock:
+            self.bucket(name)
+            del self._buckets[name]
+
     def buckets(self) -> list[Bucket]:
         """By name."""
         with self.lock:

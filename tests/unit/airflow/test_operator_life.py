@@ -131,6 +131,8 @@ def test_a_transfer_that_succeeds_returns_a_small_summary_and_leaves_no_gateway(
         "bytes_copied": 30,
         "seconds": 1.5,
         "receipt": "gs://dst/in/.skyplane/t1/receipt.json",
+        "objects_deleted": 0,
+        "stopped_at": "",
     }
     assert run.calls == ["wait", "stop"]
 

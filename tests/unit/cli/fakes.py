@@ -10,6 +10,7 @@ from typing import Any
 from skyplane_core.cli.context import Context
 from skyplane_core.cli.main import run
 from skyplane_core.diff import Decision
+from skyplane_core.dry_run import DryRun
 from skyplane_core.model import ObjectInfo
 from skyplane_core.planner.plan import Plan, Site, plan
 from skyplane_core.prepare import Prepared, prepare
@@ -31,6 +32,7 @@ class FakeClient:
 
     steps: list[Step] = dataclasses.field(default_factory=list)
     decisions: list[Decision] = dataclasses.field(default_factory=list)
+    stopped: list[str] = dataclasses.field(default_factory=list)
     lines: list[ReceiptLine] | Exception = dataclasses.field(default_factory=list)
     provisions: BaseException | None = None
     deprovisions: BaseException | None = None
@@ -45,8 +47,8 @@ class FakeClient:
         self.prepared.append(prepare(source, destination, recursive=recursive or mode == "sync", **how))
         return self.prepared[-1]
 
-    def dry_run(self, prepared: Prepared) -> tuple[Plan, Iterator[Decision]]:
-        return self.dataplane().plan(prepared), iter(self.decisions)
+    def dry_run(self, prepared: Prepared) -> tuple[Plan, DryRun]:
+        return self.dataplane().plan(prepared), DryRun(prepared.spec, iter(self.decisions), self.stopped)
 
     def dataplane(self) -> FakeDataplane:
         return FakeDataplane(self, reference("dp-new"))

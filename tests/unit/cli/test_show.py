@@ -8,6 +8,7 @@ from rich.console import Console
 from skyplane_core.cli.bar import BarShow, describe
 from skyplane_core.cli.show import JsonShow, Show, TextShow
 from skyplane_core.diff import Action, Decision
+from skyplane_core.dry_run import Totals
 from skyplane_core.errors import ProvisionFailed, StoreUnavailable
 from skyplane_core.model import Compression, ObjectInfo, Shrinkage, StoreConfig
 from skyplane_core.planner.plan import Site, plan
@@ -42,7 +43,7 @@ FAILED = Progress("t1", TransferState.FAILED, objects_selected=1, objects_failed
 def everything(show: Show) -> None:
     show.plan(plan(SPEC, [Site("g1")]))
     show.decision(SPEC, NEW)
-    show.counted({"copy": 1, "skip": 0, "refuse": 0}, 2048)
+    show.counted(Totals(copy=1, bytes=2048))
     with show.watching():
         show.progress(FAILED)
         show.progress(FAILED)
@@ -69,7 +70,10 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
         "size": 2048,
         "source_version": "v",
     }
-    assert lines[2] == {"event": "dry-run", "copy": 1, "skip": 0, "refuse": 0, "bytes": 2048}
+    assert lines[2] == {
+        "event": "dry-run", "copy": 1, "skip": 0, "refuse": 0, "delete": 0, "bytes": 2048, "bytes_deleted": 0,
+        "stopped_at": "", "refused": "",
+    }  # fmt: skip
     assert lines[4]["progress"]["state"] == "done"
     assert (lines[-1]["kind"], lines[-1]["exit_code"]) == ("StoreUnavailable", 3)
     assert err == "on the way\nError: no answer [gs://dst]. Try again.\n"
@@ -80,7 +84,7 @@ def test_text_is_for_people_and_for_no_terminal_to_obey(capsys: pytest.CaptureFi
     out, err = capsys.readouterr()
     assert out.splitlines() == [
         "copy   file:///src/a\\x1b -> gs://dst/in/a\\x1b (new, 2.0 KiB)",
-        "Dry run: 1 to copy, 0 to skip, 0 to refuse; 2.0 KiB to copy. Nothing was provisioned or written.",
+        "Dry run: 1 to copy, 0 to skip, 0 to refuse, 0 to delete; 2.0 KiB to copy. Nothing was provisioned or written.",
         "Done: 1 copied, 1 skipped, 0 failed; 2.0 KiB in 2.0 s (1.0 KiB/s)",
         "Receipt: gs://dst/r",
         "Failed: 0 copied, 0 skipped, 1 failed; 0 B",

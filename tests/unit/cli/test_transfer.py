@@ -10,9 +10,19 @@ from skyplane_core.cli.context import Context
 from skyplane_core.compare import Action
 from skyplane_core.diff import Decision
 from skyplane_core.errors import GatewayUnreachable, ObjectNotFound, ProvisionFailed
-from skyplane_core.model import Compression, StoreConfig
+from skyplane_core.filters import Filters, NameRule
+from skyplane_core.model import Compression, ObjectInfo, Precondition, StoreConfig
 from skyplane_core.planner.plan import Via
-from skyplane_core.spec import Compare, KeyMapping, MappingKind, Selection, TransferOptions, Verification
+from skyplane_core.spec import (
+    Compare,
+    DeleteCap,
+    KeyMapping,
+    MappingKind,
+    Overwrite,
+    Selection,
+    TransferOptions,
+    Verification,
+)
 from tests.unit.cli.fakes import CANCELLED, DONE, FAILED, LINE, NEW, RUNNING, Shell, Step
 
 Captured = pytest.CaptureFixture[str]
@@ -133,6 +143,32 @@ def test_options_reach_the_transfer(shell: Shell) -> None:
         (["cp", "-r", "src", "out", "--receipt", "src"], "receipt"),
         (["cp", "-r", "src", "out", "--resume", "x"], "--resume"),
         (["cp", "-r", "src", "out", "--force"], "--force"),
+        (["cp", "-r", "src", "out", "--delete"], "--delete"),
+        (["cp", "-r", "src", "out", "--max-delete", "5"], "--max-delete"),
+        (["sync", "src", "out", "--max-delete", "5"], "nothing is to be deleted"),
+        (["sync", "src", "out", "--delete", "--max-delete", "many"], "--max-delete"),
+        (["sync", "src", "out", "--delete", "--max-delete", "101%"], "--max-delete"),
+        (["sync", "src", "out", "--delete", "--max-delete", "-1"], "--max-delete"),
+        (["sync", "src", "out", "--delete", "--max-objects", "5"], "delete and max_objects contradict"),
+        (["sync", "src", "out", "--delete", "--max-bytes", "5"], "delete and max_bytes contradict"),
+        (["sync", "src", "out", "--delete", "--manifest", "keys"], "delete and a manifest contradict"),
+        (["sync", "src", "out", "--manifest", "missing"], "the manifest cannot be read"),
+        (["sync", "src", "out", "--manifest", "empty"], "names no object"),
+        (["cp", "file", "out", "--manifest", "keys"], "filters choose from a tree"),
+        (["cp", "file", "out", "--include", "*.csv"], "filters choose from a tree"),
+        (["sync", "src", "out", "--include", ""], "empty pattern"),
+        (["sync", "src", "out", "--exclude-regex", "("], "not a pattern"),
+        (["sync", "src", "out", "--exclude", "*", "--include", "*.csv"], "matches everything"),
+        (["sync", "src", "out", "--min-size", "big"], "--min-size"),
+        (["sync", "src", "out", "--min-size", "2M", "--max-size", "1M"], "min_size is 2097152 and max_size 1048576"),
+        (["sync", "src", "out", "--max-age", "yesterday"], "--max-age"),
+        (["sync", "src", "out", "--min-age", "2h", "--max-age", "1h"], "min_age is 7200 and max_age 3600"),
+        (["sync", "src", "out", "--max-objects", "0"], "--max-objects"),
+        (["sync", "src", "out", "--max-bytes", "0"], "--max-bytes"),
+        (["sync", "src", "out", "--overwrite", "maybe"], "--overwrite"),
+        (["sync", "src", "out", "--compare", "mtime"], "--compare"),
+        (["sync", "src", "out", "--compare", "size", "--overwrite", "never"], "compare is 'size'"),
+        (["cp", "-r", "src", "out", "--compare", "name", "--overwrite", "if-newer"], "compare is 'name'"),
         (["sync", "-r", "src", "out"], "-r"),
         (["copy", "src", "out"], "copy"),
         ([], "command"),
@@ -142,6 +178,8 @@ def test_options_reach_the_transfer(shell: Shell) -> None:
 def test_bad_input_is_one_clear_error_and_nothing_is_started(
     shell: Shell, capsys: Captured, argv: list[str], said: str, mode: str
 ) -> None:
+    (shell.home / "keys").write_text("a\n")
+    (shell.home / "empty").write_text("\n")
     assert shell(*argv[:1], *([mode] if argv else []), *argv[1:]) == 2
     out, err = capsys.readouterr()
     assert err.startswith("Error: ")
@@ -151,6 +189,62 @@ def test_bad_input_is_one_clear_error_and_nothing_is_started(
     assert said_to_programs == ([] if argv and mode == "--no-json" else [2])
     assert shell.client.events == []
     assert shell.checked == []
+
+
+def test_filters_reach_the_transfer_in_the_order_in_which_they_were_given(shell: Shell) -> None:
+    (shell.home / "keys").write_text("b\na\n")
+    argv = ["--exclude", "a*", "--include=*.csv", "--exclude-regex", "b$", "--include", "*.tmp", "--exclude", "*"]
+    more = ["--min-size", "1K", "--max-size", "1M", "--min-age", "15m", "--max-age", "2d", "--max-objects", "7"]
+    assert shell("sync", *argv, *more, "--max-bytes", "9", "--manifest", "keys", "src", "out") == 0
+    assert shell.client.prepared[0].spec.selection.filters == Filters(
+        rules=(
+            NameRule(include=False, pattern="a*"),
+            NameRule(include=True, pattern="*.csv"),
+            NameRule(include=False, pattern="b$", regex=True),
+            NameRule(include=True, pattern="*.tmp"),
+            NameRule(include=False, pattern="*"),
+        ),
+        min_size=1024,
+        max_size=1 << 20,
+        min_age=900,
+        max_age=172_800,
+        keys=("a", "b"),
+        max_objects=7,
+        max_bytes=9,
+    )
+
+
+def test_what_a_sync_may_do_reaches_the_transfer(shell: Shell) -> None:
+    shell("sync", "--dry-run", "--delete", "--max-delete", "10%", "--overwrite", "if-newer", "src", "out")
+    shell("sync", "--dry-run", "--delete", "--compare", "size-only", "src", "out")
+    shell("cp", "--dry-run", "-r", "--overwrite", "never", "src", "out")
+    first, second, third = (prepared.spec.options for prepared in shell.client.prepared)
+    assert (first.delete, first.max_delete, first.overwrite) == (True, DeleteCap(None, 10), Overwrite.IF_NEWER)
+    assert (second.max_delete, second.compare) == (DeleteCap(1000, 50), Compare.SIZE)
+    assert (third.delete, third.overwrite, third.compare) == (False, Overwrite.NEVER, Compare.ALWAYS)
+
+
+def test_a_dry_run_tells_what_would_go_and_what_would_be_left(shell: Shell, capsys: Captured) -> None:
+    gone = Decision(Action.DELETE, ObjectInfo("old", 2048, "w"), "old", "extraneous", Precondition(version="w"))
+    shell.client.decisions = [Decision(Action.COPY, NEW, "a", "new"), gone]
+    shell.client.stopped = ["max_bytes"]
+    assert shell("sync", "--dry-run", "--no-json", "--delete", "--max-delete", "1", "src", "out") == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        f"delete file://{shell.home}/out/old (extraneous, 2.0 KiB)",
+        (
+            "Dry run: 1 to copy, 0 to skip, 0 to refuse, 1 to delete; 1 B to copy, 2.0 KiB to delete. "
+            "Nothing was provisioned or written."
+        ),
+        "The selection ended at --max-bytes: what comes after it in the order of keys was not selected.",
+    ]
+    assert shell("sync", "--dry-run", "--json", "--delete", "--max-delete", "0", "src", "out") == 1
+    *_, told, totals = map(json.loads, capsys.readouterr().out.splitlines())
+    assert told == {
+        "event": "decision", "action": "delete", "reason": "extraneous", "source": "",
+        "destination": f"file://{shell.home}/out/old", "size": 2048, "destination_version": "w",
+    }  # fmt: skip
+    assert (totals["delete"], totals["bytes_deleted"], totals["stopped_at"]) == (1, 2048, "max_bytes")
+    assert "1 of 1 objects" in totals["refused"]
 
 
 def test_a_dry_run_decides_and_does_nothing(shell: Shell, capsys: Captured) -> None:
@@ -163,7 +257,7 @@ def test_a_dry_run_decides_and_does_nothing(shell: Shell, capsys: Captured) -> N
     assert out.splitlines() == [
         f"copy   file://{shell.home}/src/a -> file://{shell.home}/out/in/a (new, 1 B)",
         f"skip   file://{shell.home}/src/a -> file://{shell.home}/out/in/b (same, 1 B)",
-        "Dry run: 1 to copy, 1 to skip, 0 to refuse; 1 B to copy. Nothing was provisioned or written.",
+        "Dry run: 1 to copy, 1 to skip, 0 to refuse, 0 to delete; 1 B to copy. Nothing was provisioned or written.",
     ]
     assert err.startswith("Plan: single")
     assert shell.client.events == []

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from gateway.head import TransferRun
 from skyplane_core.checksum import combined_crc32c
-from skyplane_core.errors import ObjectNotFound, StoreUnavailable, UploadNotFound
+from skyplane_core.errors import ObjectNotFound, PreconditionFailed, StoreUnavailable, UploadNotFound
 from skyplane_core.model import (
     Attestation,
     Lease,
@@ -99,6 +99,10 @@ class MemoryStore:
 
     def delete(self, key: str, precondition: Precondition = Precondition()) -> None:
         self.refuse("delete", key)
+        found = self.listed.get(key)
+        if precondition.version and (found is None or found.version != precondition.version):
+            raise PreconditionFailed("not as it was seen", where=key)
+        self.listed.pop(key, None)
         self.state.pop(key, None)
 
     def read_back(self, key: str, version: str, size: int) -> int:
