@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 from collections.abc import Iterable, Iterator
 
-from skyplane_core.filters import Passing, until
+from skyplane_core.filters import Filters, Passing, until
 from skyplane_core.model import ObjectInfo
 from skyplane_core.spec import STATE_SEGMENT, Selection
 
@@ -17,6 +18,7 @@ def root(prefix: str) -> str:
     return "" if prefix == "/" else prefix
 
 
+@functools.lru_cache(256)
 def tree_root(prefix: str) -> str:
     """What every key under ``prefix`` starts with: empty for the root, else ``prefix`` with a final ``/``."""
     prefix = root(prefix)
@@ -42,7 +44,8 @@ class Chooser:
     def __init__(self, selection: Selection, now: float = 0.0) -> None:
         self._selection = selection
         self._root = len(tree_root(selection.prefix) if selection.tree else selection.prefix)
-        self._passing = None if selection.single else Passing(selection.filters, now)
+        everything = selection.single or selection.filters == Filters()
+        self._passing = None if everything else Passing(selection.filters, now)
 
     def __call__(self, info: ObjectInfo) -> bool:
         """Whether a listed object takes part."""
@@ -61,7 +64,8 @@ def select(
         stopped: gets the name of a limit that ended the selection before the listing did.
     """
     chosen = _uncovered(selection, filter(Chooser(selection, now), objects))
-    return until(selection.filters, chosen, [] if stopped is None else stopped)
+    limited = selection.filters.max_objects or selection.filters.max_bytes
+    return until(selection.filters, chosen, [] if stopped is None else stopped) if limited else chosen
 
 
 def _uncovered(selection: Selection, chosen: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:
@@ -83,6 +87,8 @@ def _uncovered(selection: Selection, chosen: Iterable[ObjectInfo]) -> Iterator[O
 
 def reserved(prefix: str, key: str) -> bool:
     """Whether a whole segment of ``key`` is the reserved one, other than inside a prefix that was asked for by name."""
+    if _RESERVED[1:] not in key:
+        return False
     rooted = f"/{key}"
     return _RESERVED in rooted[max(0, len(prefix) - len(_RESERVED) + 2) :]
 
