@@ -31,20 +31,17 @@ class KeyNumbers:
             self._alphabet = sorted(self._characters)
             self._ranks = {character: rank for rank, character in enumerate(self._alphabet, 1)}
 
-    def further(self, one: Reach, other: Reach) -> bool:
-        """Whether it is further from end to end of the first."""
-        return self._way(one) > self._way(other)
+    def way(self, reach: Reach) -> int:
+        """How far it is from end to end."""
+        return self._number(reach[1]) - self._number(reach[0])
 
     def beyond(self, reach: Reach, key: str, times: int) -> str | None:
         """A text as far behind ``key`` as ``times`` the way of ``reach``; None if there is none."""
-        text = self._text(self._number(key) + times * self._way(reach))
+        text = self._text(self._number(key) + times * self.way(reach))
         if text is None:
             return None
         found = key[: self._start] + text
         return found if found > key else None
-
-    def _way(self, reach: Reach) -> int:
-        return self._number(reach[1]) - self._number(reach[0])
 
     def _number(self, key: str) -> int:
         base = len(self._alphabet) + 1

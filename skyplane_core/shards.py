@@ -17,6 +17,8 @@ from collections import deque
 from skyplane_core.keynumbers import KeyNumbers, Reach
 from skyplane_core.model import ObjectInfo
 
+_REACHES = 2
+"""Pages of which the one that reached least tells how far others will."""
 _KEY = operator.attrgetter("key")
 
 
@@ -24,9 +26,9 @@ _KEY = operator.attrgetter("key")
 class Shard:
     """What is not listed yet of the keys behind ``after`` up to and including ``end`` (None: all).
 
-    ``pages`` are those before that nobody has taken, ``asking`` the key behind which a page is asked for. ``reach``:
-    two texts, the second about a page behind the first. ``known``: ``after`` is a key and no guess. ``long``: a page
-    was not all of it.
+    ``pages`` are those before that nobody has taken. ``asking``: the text behind which a page is asked for. ``reach``:
+    two texts, the second about a page behind the first. ``known``: ``after`` is a key and no guess; ``sure``: so is
+    ``asking``. ``long``: it may hold more pages than a range is to have.
     """
 
     after: str
@@ -36,6 +38,7 @@ class Shard:
     asking: str | None = None
     listed: bool = False
     known: bool = False
+    sure: bool = False
     long: bool = False
 
 
@@ -54,10 +57,11 @@ class Shards:
         self._each = each
         self._shards = deque([Shard(after, None)])
         self._numbers = KeyNumbers(len(prefix))
-        self._hungry = True
+        self._hunger = 0
         self._window = 1
         self._out = 0
         self._reach: Reach = ("", "")
+        self._reaches: deque[Reach] = deque(maxlen=_REACHES)
 
     @property
     def ended(self) -> bool:
@@ -70,16 +74,19 @@ class Shards:
         return sum(len(shard.pages) for shard in self._shards)
 
     def take(self) -> list[ObjectInfo] | None:
-        """The next page in order; None if it has not come yet, or nothing is left. Ranges are cut until it comes."""
+        """The next page in order; None if it has not come yet, or nothing is left.
+
+        Who has to wait is hungry: ranges are cut from then on, until so many pages were there at once.
+        """
         while self._shards:
             first = self._shards[0]
             if first.pages:
-                self._hungry = False
+                self._hunger = max(0, self._hunger - 1)
                 return first.pages.popleft()
             if not first.listed:
                 break
             self._shards.popleft()
-        self._hungry = True
+        self._hunger = self._each * self._at_once
         return None
 
     def ask(self) -> Shard | None:
@@ -89,9 +96,10 @@ class Shards:
         """
         if self._out >= self._window:
             return None
-        chosen = self._unlisted() or (self._cut() if self._hungry else None)
+        chosen = self._unlisted() or (self._cut() if self._hunger else None)
         if chosen is not None:
             chosen.asking = chosen.after
+            chosen.sure = chosen.known
             self._out += 1
         return chosen
 
@@ -100,17 +108,20 @@ class Shards:
         asked, shard.asking = shard.asking or "", None
         self._out -= 1
         news = shard in self._shards and bool(objects) and objects[-1].key > shard.after
-        self._window = min(self._window + 1, self._at_once) if news else max(self._window - 1, 1)
+        self._window = min(self._window + 1, self._at_once) if news else max(self._window - 2, 1)
         if shard not in self._shards:
             return
         if news:
             self._numbers.learn(objects)
             seen = (asked or objects[0].key, objects[-1].key)
-            # Behind a guess a page seems to reach further than it does, if there was nothing for a while; but where
-            # nothing at all was in its range, guesses had not reached far enough.
             missed = shard.end is not None and objects[0].key > shard.end
-            if shard.known or not self._reach[1] or (missed and self._numbers.further(seen, self._reach)):
-                self._reach = seen
+            if shard.sure or not self._reach[1]:
+                self._reaches.append(seen)
+            elif missed and self._numbers.way(seen) > self._numbers.way(self._reach):
+                # Nothing was where it was thought to be: guesses do not reach far enough.
+                self._reaches = deque([seen], _REACHES)
+            # A page across a gap, as where a number gets another digit, seems to reach further than others do.
+            self._reach = min(self._reaches, key=self._numbers.way)
         # What was shown is all there is up to its last key, whichever ranges that lies in.
         for place in range(self._shards.index(shard), len(self._shards)):
             shown = self._shards[place]
@@ -152,7 +163,7 @@ class Shards:
             end = self._numbers.beyond(shard.reach if shard.end else self._reach, shard.after, self._each)
             shard.long = False
             if end is not None and (shard.end is None or end < shard.end):
-                behind = Shard(end, shard.end, self._reach, long=shard.end is None)
+                behind = Shard(end, shard.end, shard.reach, long=True)
                 shard.end = end
                 self._shards.insert(place + 1, behind)
                 return behind

@@ -103,7 +103,7 @@ def test_many_pages_come_at_once_and_few_requests_are_in_vain(space: str) -> Non
     store = Store(SPACES[space], 10)
     pages = len(store.keys) / 10
     rounds, most = listed(store, Shards("", "", at_once=16, each=3), random.Random(1), at_once=16)
-    assert rounds < pages / 3
+    assert rounds < pages / 2
     assert store.requests < 2.5 * pages
     assert most <= 2 * 16 * 3
 
@@ -137,7 +137,7 @@ def test_who_is_slower_than_the_store_gets_pages_one_by_one() -> None:
         shard = shards.ask()
         if shard is None:
             shards.take()
-    assert store.requests == 100
+    assert store.requests <= 120
 
 
 @given(st.lists(KEYS, min_size=3, max_size=20, unique=True), st.integers(1, 5))
