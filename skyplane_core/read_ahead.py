@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 
 from skyplane_core.model import ObjectInfo
@@ -14,7 +14,7 @@ from skyplane_core.stores.paging import Page
 AT_ONCE = 16
 """Requests in flight. A cloud takes 0.1 s for a page, and our merge takes the pages of that many at once."""
 EACH = 3
-"""Pages of a range. So some fifty pages wait at most, of a megabyte or less each."""
+"""Pages of a range. So some fifty pages wait, at most a hundred, of half a megabyte to one each."""
 
 
 def page_behind(store: RangeListing, start_after: str, prefix: str, delimiter: str) -> Page:
@@ -25,7 +25,7 @@ def page_behind(store: RangeListing, start_after: str, prefix: str, delimiter: s
     return Page([], more=False)
 
 
-def read_ahead(fetch: Callable[[str], Page], prefix: str, start_after: str) -> Iterator[ObjectInfo]:
+def read_ahead(fetch: Callable[[str], Page], prefix: str, start_after: str) -> Generator[ObjectInfo]:
     """The objects under ``prefix`` behind ``start_after``, in order, as a stream.
 
     Args:
