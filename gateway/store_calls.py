@@ -9,7 +9,7 @@ import msgspec
 
 from skyplane_core.model import ObjectAttributes, ObjectInfo, Precondition, Stored, StoredPart
 from skyplane_core.read_ahead import page_behind
-from skyplane_core.stores.base import Capabilities, ObjectStore, RangeListing
+from skyplane_core.stores.base import Capabilities, ObjectStore, RangeListing, tags_of
 from skyplane_core.stores.paging import Page
 from skyplane_core.stores.whole import get_bytes, put_bytes, read_back
 
@@ -28,6 +28,10 @@ class ListPage(msgspec.Struct, frozen=True, tag=True):
 
 
 class Head(msgspec.Struct, frozen=True, tag=True):
+    key: str
+
+
+class GetTags(msgspec.Struct, frozen=True, tag=True):
     key: str
 
 
@@ -79,6 +83,7 @@ StoreCall = (
     GetCapabilities
     | ListPage
     | Head
+    | GetTags
     | CreateUpload
     | ListParts
     | CompleteUpload
@@ -95,6 +100,7 @@ _DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {
     kind: msgspec.msgpack.Decoder(kind)
     for kind in (
         Capabilities, ObjectInfo, Page, list[StoredPart], Stored, str, int, bytes, type(None),
+        dict[str, str],
     )
 }  # fmt: skip
 
@@ -113,6 +119,8 @@ def perform(store: ObjectStore, call: StoreCall) -> Any:
             return _page(store, call)
         case Head():
             return store.head(call.key)
+        case GetTags():
+            return tags_of(store, call.key)
         case CreateUpload():
             return store.create_upload(call.key, call.attributes)
         case ListParts():
@@ -130,6 +138,12 @@ def perform(store: ObjectStore, call: StoreCall) -> Any:
             return store.abort_upload(call.key, call.upload_id)
         case Delete():
             return store.delete(call.key, call.precondition)
+        case ReadBack() | PutBytes() | GetBytes():
+            return _whole(store, call)
+
+
+def _whole(store: ObjectStore, call: ReadBack | PutBytes | GetBytes) -> Any:
+    match call:
         case ReadBack():
             return read_back(store, call.key, call.version, call.size)
         case PutBytes():

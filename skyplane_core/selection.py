@@ -44,8 +44,8 @@ class Chooser:
     def __init__(self, selection: Selection, now: float = 0.0) -> None:
         self._selection = selection
         self._root = len(tree_root(selection.prefix) if selection.tree else selection.prefix)
-        everything = selection.single or selection.filters == Filters()
-        self._passing = None if everything else Passing(selection.filters, now)
+        filtered = not selection.single and selection.filters != Filters()
+        self._passing = Passing(selection.filters, now) if filtered else None
 
     def __call__(self, info: ObjectInfo) -> bool:
         """Whether a listed object takes part."""
@@ -64,8 +64,9 @@ def select(
         stopped: gets the name of a limit that ended the selection before the listing did.
     """
     chosen = _uncovered(selection, filter(Chooser(selection, now), objects))
-    limited = selection.filters.max_objects or selection.filters.max_bytes
-    return until(selection.filters, chosen, [] if stopped is None else stopped) if limited else chosen
+    if not (selection.filters.max_objects or selection.filters.max_bytes):
+        return chosen
+    return until(selection.filters, chosen, [] if stopped is None else stopped)
 
 
 def _uncovered(selection: Selection, chosen: Iterable[ObjectInfo]) -> Iterator[ObjectInfo]:

@@ -217,3 +217,17 @@ class RangeListing(Protocol):
     def list_pages(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[Page]:
         """As :meth:`ObjectStore.list`, a page at a time. ``start_after`` may be any text."""
         ...
+
+
+@runtime_checkable
+class TaggedStore(Protocol):
+    """A store whose objects have tags, which cost a request of their own."""
+
+    def tags(self, key: str) -> dict[str, str]:
+        """The object's tags. Raises ObjectNotFound."""
+        ...
+
+
+def tags_of(store: ObjectStore, key: str) -> dict[str, str]:
+    """The tags of an object of a store that has some."""
+    return store.tags(key) if isinstance(store, TaggedStore) else {}
