@@ -107,7 +107,7 @@ class Deletion:
             # Hours may have passed since the listing. A folder marker never is what somebody wrote since then.
             if not origin.endswith("/") and self._head(self._source, origin):
                 again = ObjectInfo(origin, doomed.size, "")
-                self._do(lambda: self._machine.skip(again, 0, doomed.key, "reappeared"))
+                self._do(lambda: self._machine.skip(0, [(again, doomed.key, "reappeared")]))
                 return
             self._delete_as_seen(doomed)
         except SkyplaneError as error:

@@ -133,9 +133,12 @@ def merge(
         if lookups is not None and info is not None and pair.refused is None:
             pair.ask = needs_lookup(rule, info, there)
             pair.ask_source = lookups.source is not None and needs_source_lookup(rule, info, there)
+        if not (held or pair.ask or pair.ask_source):
+            yield _decided(pair, there, rule)
+            continue
         held.append(pair)
         asking += pair.ask or pair.ask_source
-        if asking in (0, window) or len(held) >= HELD * window:
+        if asking == window or len(held) >= HELD * window:
             yield from _decide(held, rule, lookups)
             held, asking = [], 0
     yield from _decide(held, rule, lookups)
@@ -228,11 +231,15 @@ def _decide(pairs: list[_Pair], rule: Rule, lookups: Lookups | None) -> Iterator
         answers = iter(lookups.parallel(lookups.destination, asked)) if asked else answers
         _describe([pair for pair in pairs if pair.ask_source], lookups)
     for pair in pairs:
-        there = next(answers) if pair.ask else pair.there
-        if pair.source is not None:
-            yield _decision(pair.source, pair.key, pair.refused, judge(rule, pair.source, there))
-        elif there is not None:
-            yield Decision(Action.DELETE, there, pair.key, "extraneous", Precondition(version=there.version))
+        yield _decided(pair, next(answers) if pair.ask else pair.there, rule)
+
+
+def _decided(pair: _Pair, there: ObjectInfo | None, rule: Rule) -> Decision:
+    if pair.source is not None:
+        return _decision(pair.source, pair.key, pair.refused, judge(rule, pair.source, there))
+    if there is None:
+        raise AssertionError("a pair of nothing")
+    return Decision(Action.DELETE, there, pair.key, "extraneous", Precondition(version=there.version))
 
 
 def _describe(pairs: list[_Pair], lookups: Lookups) -> None:
