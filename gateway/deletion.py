@@ -21,6 +21,8 @@ from skyplane_core.spec import TransferSpec
 
 DELETERS = 32
 """Deletions in flight at once."""
+BATCH = 8 * DELETERS
+"""Deletions between two looks at whether the transfer goes on: a slow one holds up no others before its batch ends."""
 
 
 class Deletion:
@@ -81,7 +83,7 @@ class Deletion:
 
     def _batches(self, doomed: Iterator[Doomed]) -> Iterator[list[Doomed]]:
         """A few at a time, as long as the transfer goes on: a pool takes all that it is given into memory."""
-        while not self._stopping() and (batch := list(itertools.islice(doomed, DELETERS))):
+        while not self._stopping() and (batch := list(itertools.islice(doomed, BATCH))):
             yield batch
 
     def _check_cap(self, gone: int) -> None:
