@@ -58,6 +58,7 @@ class Decision(msgspec.Struct, frozen=True):
 
     ``reason`` is a stable word (see docs/sync.md), for REFUSE a sentence. ``precondition`` is for a COPY or DELETE: the
     key must still be as it was seen, that is absent or at the version that is replaced; neither when nobody looked.
+    ``written`` is when the destination object that was seen was written, None if none was.
     """
 
     action: Action
@@ -65,6 +66,7 @@ class Decision(msgspec.Struct, frozen=True):
     destination_key: str
     reason: str
     precondition: Precondition = Precondition()
+    written: float | None = None
 
 
 class Lookups(NamedTuple):
@@ -230,9 +232,10 @@ def _decide(pairs: list[_Pair], rule: Rule, lookups: Lookups | None) -> Iterator
     for pair in pairs:
         there = next(answers) if pair.ask else pair.there
         if pair.source is not None:
-            yield _decision(pair.source, pair.key, pair.refused, judge(rule, pair.source, there))
+            yield _decision(pair.source, pair.key, pair.refused, judge(rule, pair.source, there), there)
         elif there is not None:
-            yield Decision(Action.DELETE, there, pair.key, "extraneous", Precondition(version=there.version))
+            seen = Precondition(version=there.version)
+            yield Decision(Action.DELETE, there, pair.key, "extraneous", seen, there.modified)
 
 
 def _describe(pairs: list[_Pair], lookups: Lookups) -> None:
@@ -249,9 +252,12 @@ def _refusal(key: str, check: Check | None) -> str | None:
     return check(key) if check is not None and key else None
 
 
-def _decision(source: ObjectInfo, key: str, refused: str | None, verdict: Verdict) -> Decision:
+def _decision(
+    source: ObjectInfo, key: str, refused: str | None, verdict: Verdict, there: ObjectInfo | None = None
+) -> Decision:
     if not key:
         return Decision(Action.SKIP, source, key, "root-marker")
     if refused is not None:
         return Decision(Action.REFUSE, source, key, refused)
-    return Decision(verdict.action, source, key, verdict.reason, verdict.precondition)
+    written = there.modified if there is not None else None
+    return Decision(verdict.action, source, key, verdict.reason, verdict.precondition, written)

@@ -25,9 +25,10 @@ DELETIONS = 16
 
 
 class BeganRecord(msgspec.Struct, frozen=True, tag="began"):
-    """What this transfer moves where, in words: its id is not to be used for another one."""
+    """What this transfer moves where, in words: its id is not to be used for another one. ``at``: since when."""
 
     what: str
+    at: float = 0.0
 
 
 class UploadRecord(msgspec.Struct, frozen=True, tag="upload"):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from gateway.records import what_of
 from skyplane_core.coordinator import receipt, retry
-from skyplane_core.coordinator.journal import DeletingRecord
+from skyplane_core.coordinator.journal import BeganRecord, DeletingRecord
 from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.errors import PermissionDenied
 from skyplane_core.filters import Filters, NameRule
@@ -188,6 +189,19 @@ def test_a_run_that_continues_tells_what_was_deleted_before_and_counts_it() -> N
     assert len(lines(destination, Outcome.DELETED)) == 61
     assert destination.listed == {}
     assert not [key for key in destination.state if "journal" in key or "deletions" in key]
+
+
+@pytest.mark.parametrize(("began", "told"), [(1000.0, "4 of 4 objects"), (None, "")])
+def test_what_an_earlier_run_has_copied_does_not_raise_what_may_go(began: float | None, told: str) -> None:
+    copied = [ObjectInfo(f"to/{number:06d}", 1, "w", 2000.0) for number in range(100)]
+    old = [msgspec.structs.replace(info, modified=500.0) for info in there("a", "b", "c", "d")]
+    destination = MemoryStore([*copied, *old])
+    if began is not None:
+        record = BeganRecord(what_of(mirror()), began)
+        destination.state[f"{STATE}journal-0-000000.jsonl"] = msgspec.json.encode(record)
+    progress = run(MemoryStore(objects(100)), destination, mirror(percent=50))
+    assert progress.state is (TransferState.FAILED if told else TransferState.DONE)
+    assert told in progress.error
 
 
 def test_a_run_that_continues_without_deleting_still_tells_what_was_deleted_before() -> None:
