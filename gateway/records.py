@@ -63,7 +63,7 @@ class Records:
             UsageError: they are of a transfer between other places.
             SkyplaneError: the journals cannot be read.
         """
-        keys = journal_keys(self._store, self._state)
+        keys = [key for key in journal_keys(self._store, self._state) if not self.journal.holds(key)]
         # Their receipts go with the journals: once ours is durable, no summary names those segments any more.
         segments = [
             info.key

@@ -93,6 +93,10 @@ class Journal:
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
 
+    def holds(self, key: str) -> bool:
+        """Whether ``key`` is that of an object which this journal, and not an earlier one, may have written."""
+        return key.startswith(self._prefix)
+
     def supersede(self, keys: Sequence[str]) -> None:
         """Take over more state objects: they are discarded together with our journal."""
         self._earlier += keys
