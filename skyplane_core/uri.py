@@ -23,7 +23,6 @@ _LATER = {
     "abfss": "Azure Data Lake",
     "az": "Azure Blob Storage",
     "azure": "Azure Blob Storage",
-    "hdfs": "HDFS",
     "scp": "Samsung Cloud",
     "wasb": "Azure Blob Storage",
     "wasbs": "Azure Blob Storage",
@@ -37,16 +36,17 @@ _SERVICE_HOSTS = {
     "r2": re.compile(r"[0-9a-f]{32}(\.(eu|fedramp))?\.r2\.cloudflarestorage\.com"),
     "cos": re.compile(r"s3\.((private|direct)\.)?[a-z0-9-]+\.cloud-object-storage\.appdomain\.cloud"),
 }
-_SUPPORTED = "Write s3://bucket/key, gs://bucket/key, file:///absolute/path or a local path."
+_SUPPORTED = "Write s3://bucket/key, gs://bucket/key, hdfs://namenode/path, file:///absolute/path or a local path."
+_AUTHORITY = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 
 
 class Endpoint(msgspec.Struct, frozen=True):
     """One end of a transfer.
 
-    ``kind`` is ``s3``, ``gcs`` or ``local``. ``bucket`` and ``key`` are those of the store; a local endpoint that
-    comes from :func:`parse` has an empty bucket and the absolute path as its key, until :func:`locate` divides it.
-    ``service`` is ``r2`` or ``cos`` for those, which are of kind ``s3``, and ``endpoint_url`` their address where the
-    URI named it.
+    ``kind`` is ``s3``, ``gcs``, ``hdfs`` or ``local``. ``bucket`` and ``key`` are those of the store; an endpoint in a
+    file system (``local``, ``hdfs``) that comes from :func:`parse` has an empty bucket and the absolute path as its
+    key, until :func:`locate` divides it. ``service`` is ``r2`` or ``cos`` for those, which are of kind ``s3``, and
+    ``endpoint_url`` their address where the URI named it; of HDFS, ``hdfs://`` and the NameNode or nameservice.
     """
 
     kind: str
@@ -60,6 +60,8 @@ class Endpoint(msgspec.Struct, frozen=True):
         """The endpoint as a user would type it, for messages."""
         if self.kind == "local":
             return f"file://{posixpath.join(self.bucket, self.key)}"
+        if self.kind == "hdfs":
+            return f"{self.endpoint_url}{posixpath.join(self.bucket, self.key)}"
         if self.endpoint_url:
             return f"{self.endpoint_url}/{self.bucket}/{self.key}"
         return f"{self.service or _SCHEMES[self.kind]}://{self.bucket}/{self.key}"
@@ -70,7 +72,8 @@ def parse(text: str, *, cwd: str = "") -> Endpoint:
 
     Args:
         text: ``s3://bucket[/key]``, ``gs://bucket[/key]``, ``r2://bucket[/key]``, ``cos://bucket[/key]``, the https
-            address of an R2 or IBM COS bucket, ``file:///path``, or a local path.
+            address of an R2 or IBM COS bucket, ``hdfs://namenode[:port][/path]``, ``hdfs://nameservice[/path]``,
+            ``file:///path``, or a local path.
         cwd: the absolute directory that a relative path starts from; empty refuses relative paths.
 
     Raises:
@@ -82,11 +85,13 @@ def parse(text: str, *, cwd: str = "") -> Endpoint:
         return _local(text, text, cwd)
     scheme, slashes, rest = match[1].lower(), match[2], text[match.end() :]
     if not slashes:
-        if scheme in _KINDS or scheme in _MISSPELT or scheme in _LATER or scheme == "file":
+        if scheme in _KINDS or scheme in _MISSPELT or scheme in _LATER or scheme in ("file", "hdfs"):
             raise InvalidURI(f"{scheme}: must be followed by //", where=text, next_step=_SUPPORTED)
         return _local(text, text, cwd)
     if scheme == "file":
         return _file(text, rest)
+    if scheme == "hdfs":
+        return _hdfs(text, rest)
     if scheme in ("http", "https"):
         return _web(text, scheme, rest)
     if scheme in _LATER:
@@ -100,20 +105,20 @@ def parse(text: str, *, cwd: str = "") -> Endpoint:
 
 
 def locate(endpoint: Endpoint, *, directory: bool) -> Endpoint:
-    """Divide a local endpoint into the store's root directory (``bucket``) and a key; others are returned as they are.
+    """Divide a file system's endpoint into the store's root directory (``bucket``) and a key; others stay as they are.
 
     Args:
         endpoint: as :func:`parse` returns it.
         directory: the path is a directory, or must become one. Only the file system (for a source) or the caller
             (for the destination of a tree) knows that; a path that ends in ``/`` or ``/..`` is one anyway.
     """
-    if endpoint.kind != "local" or endpoint.bucket:
+    if endpoint.kind not in ("local", "hdfs") or endpoint.bucket:
         return endpoint
     path = endpoint.key
     parent, _, name = path.rpartition("/")
     if directory or name in ("", ".."):
-        return Endpoint("local", path.rstrip("/") or "/", "")
-    return Endpoint("local", parent or "/", name)
+        parent, name = path.rstrip("/"), ""
+    return Endpoint(endpoint.kind, parent or "/", name, endpoint_url=endpoint.endpoint_url)
 
 
 def _check_text(text: str) -> None:
@@ -157,6 +162,19 @@ def _file(text: str, rest: str) -> Endpoint:
     return _local(text, rest[len(host) :], "")
 
 
+def _hdfs(text: str, rest: str) -> Endpoint:
+    authority, _, path = rest.partition("/")
+    right = "Write hdfs://namenode:8020/path, or hdfs://nameservice/path with Hadoop's configuration."
+    if not authority:
+        raise InvalidURI("the NameNode is missing", where=text, next_step=right)
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None or not 0 < int(match[2] or 8020) < 65536:
+        raise InvalidURI(f"{authority!r} is no NameNode's address", where=text, next_step=right)
+    if ".." in path.split("/"):
+        raise InvalidURI("HDFS has no '..' in a path", where=text, next_step="Write the whole path.")
+    return Endpoint("hdfs", "", _normal(f"/{path}"), endpoint_url=f"hdfs://{authority}")
+
+
 def _local(text: str, path: str, cwd: str) -> Endpoint:
     if path == "~" or path.startswith("~/"):
         raise InvalidURI("~ is expanded by a shell only", where=text, next_step="Write the whole path.")
@@ -164,10 +182,14 @@ def _local(text: str, path: str, cwd: str) -> Endpoint:
         if not cwd.startswith("/"):
             raise InvalidURI("a relative path has no meaning here", where=text, next_step="Write the absolute path.")
         path = f"{cwd}/{path}"
+    return Endpoint("local", "", _normal(path))
+
+
+def _normal(path: str) -> str:
     # ".." stays: what it means depends on symbolic links, so only the file system can take it away.
     segments = [segment for segment in path.split("/") if segment not in ("", ".")]
     end = "/" if segments and path.endswith(("/", "/.")) else ""
-    return Endpoint("local", "", f"/{'/'.join(segments)}{end}")
+    return f"/{'/'.join(segments)}{end}"
 
 
 def _web(text: str, scheme: str, rest: str) -> Endpoint:

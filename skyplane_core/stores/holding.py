@@ -105,8 +105,9 @@ GCS = Holding(
 )
 """Cloud Storage, "Object metadata", "Storage classes" (all of which are read without restoring)."""
 LOCAL = Holding("local directory", content_headers=False, metadata=False, classes=False, mtime=Mtime.SET, mode=True)
+HDFS = Holding("HDFS", content_headers=False, metadata=False, classes=False)
 
-_BY_KIND = {"gcs": GCS, "local": LOCAL}
+_BY_KIND = {"gcs": GCS, "hdfs": HDFS, "local": LOCAL}
 _BY_SERVICE = {"r2": R2, "cos": COS}
 _OTHER = Holding("other stores")
 

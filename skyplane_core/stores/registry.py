@@ -9,7 +9,12 @@ from skyplane_core.errors import UsageError
 from skyplane_core.model import StoreConfig
 from skyplane_core.stores.base import ObjectStore
 
-_MODULES = {"s3": "skyplane_core.stores.s3", "gcs": "skyplane_core.stores.gcs", "local": "skyplane_core.stores.local"}
+_MODULES = {
+    "s3": "skyplane_core.stores.s3",
+    "gcs": "skyplane_core.stores.gcs",
+    "hdfs": "skyplane_core.stores.hdfs",
+    "local": "skyplane_core.stores.local",
+}
 
 
 def preload() -> None:
