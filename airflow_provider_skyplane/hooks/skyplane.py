@@ -192,6 +192,10 @@ class SkyplaneHook(BaseHook):
             store = self.gcs(
                 endpoint.bucket, conn_id or "google_cloud_default", impersonation_chain, options.endpoint_url
             )
+        elif endpoint.kind == "hdfs" and conn_id:
+            from airflow_provider_skyplane.hooks.hdfs import hdfs_location
+
+            return hdfs_location(endpoint, conn_id, directory=directory)
         else:
             return resolve(uri, options=options, directory=directory, written=written)
         return Location(options.applied(store), endpoint.key)
