@@ -12,6 +12,7 @@ from skyplane_core.errors import UsageError
 from skyplane_core.model import Credentials, StoreConfig
 from skyplane_core.selection import tree_root
 from skyplane_core.store_options import StoreOptions
+from skyplane_core.stores.hdfs_resolve import divide, environment
 from skyplane_core.stores.s3_services import place_of
 from skyplane_core.uri import Endpoint, locate, parse
 
@@ -36,18 +37,21 @@ def resolve(
     Args:
         text: a URI or a local path, see :func:`skyplane_core.uri.parse`.
         options: how the store is reached and written.
-        directory: a local path that does not exist is to be a directory.
+        directory: a path in a file system that does not exist is to be a directory.
         written: it is a destination.
 
     Raises:
         InvalidURI: not a URI of ours.
         UsageError: the store's SDK is not installed, or it does not take the options.
+        StoreError: the NameNode of HDFS does not say whether a path is a directory.
     """
     endpoint = parse(text, cwd=str(Path.cwd()))
     options.check(endpoint.kind, text, written=written)
     if endpoint.kind == "local":
         endpoint = locate(endpoint, directory=directory or Path(endpoint.key).is_dir())
         return Location(options.applied(StoreConfig("local", os.path.realpath(endpoint.bucket))), endpoint.key)
+    if endpoint.kind == "hdfs":
+        return Location(*divide(endpoint, environment(), directory=directory))
     return Location(options.applied(_config(endpoint, options)), endpoint.key)
 
 
@@ -95,13 +99,18 @@ def same_store(one: StoreConfig, other: StoreConfig) -> bool:
     )
 
 
+def in_one_tree(one: StoreConfig, other: StoreConfig) -> bool:
+    """Whether both are directories of the same file system, one of which may lie in the other."""
+    return one.kind == other.kind and one.kind in ("local", "hdfs") and one.endpoint_url == other.endpoint_url
+
+
 def check_apart(source: Location, destination: Location, *, recursive: bool, destination_key: str = "") -> None:
     """Refuse a transfer onto itself, or of a tree into itself, which would copy its own copies.
 
     Raises:
         UsageError: naming both ends.
     """
-    if source.store.kind == "local" == destination.store.kind:
+    if in_one_tree(source.store, destination.store):
         here = posixpath.join(source.store.bucket, source.key)
         there = posixpath.join(destination.store.bucket, destination_key or destination.key)
     elif same_store(source.store, destination.store):

@@ -159,11 +159,28 @@ class Credentials(msgspec.Struct, frozen=True, omit_defaults=True):
     __str__ = __repr__
 
 
+class Hadoop(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How to reach an HDFS cluster, besides its name.
+
+    ``user`` is who to be where the cluster has no Kerberos; empty for whoever runs the gateway. ``properties`` are
+    Hadoop's own settings. ``datanodes`` says under which ``host`` or ``host:port`` a DataNode is reached that calls
+    itself by another: its keys are a DataNode's host name or IP address, each with or without a port.
+    """
+
+    user: str = ""
+    properties: dict[str, str] = {}
+    datanodes: dict[str, str] = {}
+
+    def __hash__(self) -> int:
+        return hash((self.user, frozenset(self.properties.items()), frozenset(self.datanodes.items())))
+
+
 class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that is needed to open one store, on any machine.
 
-    ``kind`` is ``s3``, ``gcs``, ``azure`` or ``local``; ``bucket`` the bucket name, for ``azure`` the account and the
-    container (``account/container``), for ``local`` an absolute directory.
+    ``kind`` is ``s3``, ``gcs``, ``azure``, ``hdfs`` or ``local``; ``bucket`` the bucket name, for ``azure`` the account
+    and the container (``account/container``), for ``hdfs`` and ``local`` an absolute directory. ``endpoint_url`` of
+    ``hdfs`` is ``hdfs://namenode:port`` or ``hdfs://nameservice``.
     ``verify`` is True, False, or the path of a CA bundle for the store's own HTTPS. ``service`` names a service that
     speaks another one's protocol, as its URIs do (``r2``, ``cos``). ``path_style`` and ``virtual_host`` say how a
     bucket is named to an S3 endpoint; neither: see :func:`skyplane_core.stores.s3_sign.use_path_style`. ``encryption``
@@ -185,12 +202,15 @@ class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     encryption: str = ""
     kms_key: str = ""
     symlinks: str = "follow"
+    hadoop: Hadoop = Hadoop()
 
     @property
     def uri(self) -> str:
         """For messages and receipts."""
         if self.kind == "local":
             return f"file://{self.bucket}"
+        if self.kind == "hdfs":
+            return f"{self.endpoint_url}{self.bucket}".rstrip("/")
         return f"{self.service or _URI_SCHEMES.get(self.kind, self.kind)}://{self.bucket}"
 
     def object_uri(self, key: str) -> str:

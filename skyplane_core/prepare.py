@@ -43,6 +43,7 @@ from skyplane_core.spec import (
     TransferSpec,
 )
 from skyplane_core.stores.base import Capabilities, ObjectStore
+from skyplane_core.stores.hdfs import make_root
 from skyplane_core.stores.registry import open_store
 
 Refresh = Callable[[], tuple[StoreConfig, StoreConfig]]
@@ -159,7 +160,7 @@ def check(prepared: Prepared, *, create_directory: bool = False) -> None:
     """Ask both stores what would make the transfer fail at once. Reads only, but for ``create_directory``.
 
     Args:
-        create_directory: make the root directory of a local destination, and that of a local receipt.
+        create_directory: make the root directory of a destination that is a file system, and that of a local receipt.
 
     Raises:
         BucketNotFound, PermissionDenied, Unauthenticated: from either store.
@@ -175,6 +176,8 @@ def check(prepared: Prepared, *, create_directory: bool = False) -> None:
     for config in prepared.destinations:
         if config.kind == "local":
             _check_directory(config, create=create_directory)
+        elif config.kind == "hdfs" and create_directory:
+            make_root(config)
         destination = open_store(config)
         try:
             destination.probe()
@@ -183,7 +186,7 @@ def check(prepared: Prepared, *, create_directory: bool = False) -> None:
             if prepared.resume:
                 _check_resume(destination, prepared.spec)
         except BucketNotFound:
-            if config.kind != "local" or create_directory:
+            if config.kind not in ("local", "hdfs") or create_directory:
                 raise
         finally:
             destination.close()

@@ -7,7 +7,7 @@ import importlib.util
 
 from skyplane_core.errors import UsageError
 from skyplane_core.keys import listing_prefix
-from skyplane_core.locations import Location, same_store
+from skyplane_core.locations import Location, in_one_tree, same_store
 from skyplane_core.selection import selects
 from skyplane_core.spec import STATE_SEGMENT, Selection, TransferSpec
 from skyplane_core.uri import parse
@@ -87,7 +87,7 @@ def check_aside(spec: TransferSpec) -> None:
         return
     for store, inside in ((spec.source, _in_source), (spec.destinations[0].store, _in_destination)):
         key = receipt.key
-        if store.kind == "local" == receipt.store.kind:
+        if in_one_tree(store, receipt.store):
             # A directory may be named from above or from below.
             path, root = f"{receipt.store.bucket.rstrip('/')}/{key}", f"{store.bucket.rstrip('/')}/"
             if not path.startswith(root):

@@ -27,7 +27,7 @@ _KINDS = {
     "symlinks": ("local",),
 }
 """Which kinds of stores take which option. Of a kind that is nowhere here nothing is known, and nothing refused."""
-_KNOWN = frozenset(kind for kinds in _KINDS.values() for kind in kinds)
+_KNOWN = frozenset({"hdfs", *(kind for kinds in _KINDS.values() for kind in kinds)})
 _FOR_DESTINATIONS = ("encryption", "kms_key")
 
 

@@ -23,7 +23,6 @@ _AZURE_PATHS = frozenset({"az", "azure"})
 _AZURE_AUTHORITIES = frozenset({"abfs", "abfss", "wasb", "wasbs"})
 _MISSPELT = {"gcs": "gs", "s3a": "s3", "s3n": "s3"}
 _LATER = {
-    "hdfs": "HDFS",
     "scp": "Samsung Cloud",
 }
 _HOSTS = {"storage.googleapis.com": "gs", "storage.cloud.google.com": "gs", ".amazonaws.com": "s3"}
@@ -31,19 +30,22 @@ _SERVICE_HOSTS = {
     "r2": re.compile(r"[0-9a-f]{32}(\.(eu|fedramp))?\.r2\.cloudflarestorage\.com"),
     "cos": re.compile(r"s3\.((private|direct)\.)?[a-z0-9-]+\.cloud-object-storage\.appdomain\.cloud"),
 }
-_KNOWN = frozenset({"file", *_KINDS, *_AZURE_PATHS, *_AZURE_AUTHORITIES, *_MISSPELT, *_LATER})
+_KNOWN = frozenset({"file", "hdfs", *_KINDS, *_AZURE_PATHS, *_AZURE_AUTHORITIES, *_MISSPELT, *_LATER})
 _SUPPORTED = (
-    "Write s3://bucket/key, gs://bucket/key, az://account/container/key, file:///absolute/path or a local path."
+    "Write s3://bucket/key, gs://bucket/key, az://account/container/key, hdfs://namenode/path, file:///absolute/path "
+    "or a local path."
 )
+_AUTHORITY = re.compile(r"([A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 
 
 class Endpoint(msgspec.Struct, frozen=True):
     """One end of a transfer.
 
-    ``kind`` is ``s3``, ``gcs``, ``azure`` or ``local``. ``bucket`` and ``key`` are those of the store; on Azure the
-    bucket is ``account/container``. A local endpoint that comes from :func:`parse` has an empty bucket and the absolute
-    path as its key, until :func:`locate` divides it. ``service`` is ``r2`` or ``cos`` for those, which are of kind
-    ``s3``, and ``endpoint_url`` their address where the URI named it.
+    ``kind`` is ``s3``, ``gcs``, ``azure``, ``hdfs`` or ``local``. ``bucket`` and ``key`` are those of the store; on
+    Azure the bucket is ``account/container``. An endpoint in a file system (``local``, ``hdfs``) that comes from
+    :func:`parse` has an empty bucket and the absolute path as its key, until :func:`locate` divides it. ``service`` is
+    ``r2`` or ``cos`` for those, which are of kind ``s3``, and ``endpoint_url`` their address where the URI named it; of
+    HDFS, ``hdfs://`` and the NameNode or nameservice.
     """
 
     kind: str
@@ -57,6 +59,8 @@ class Endpoint(msgspec.Struct, frozen=True):
         """The endpoint as a user would type it, for messages."""
         if self.kind == "local":
             return f"file://{posixpath.join(self.bucket, self.key)}"
+        if self.kind == "hdfs":
+            return f"{self.endpoint_url}{posixpath.join(self.bucket, self.key)}"
         if self.endpoint_url:
             return f"{self.endpoint_url}/{self.bucket}/{self.key}"
         return f"{self.service or _SCHEMES[self.kind]}://{self.bucket}/{self.key}"
@@ -68,7 +72,8 @@ def parse(text: str, *, cwd: str = "") -> Endpoint:
     Args:
         text: ``s3://bucket[/key]``, ``gs://bucket[/key]``, ``r2://bucket[/key]``, ``cos://bucket[/key]``, the https
             address of an R2 or IBM COS bucket, ``az://account/container[/key]`` (or any other address of Azure Blob
-            Storage, see :mod:`skyplane_core.uri_azure`), ``file:///path``, or a local path.
+            Storage, see :mod:`skyplane_core.uri_azure`), ``hdfs://namenode[:port][/path]``,
+            ``hdfs://nameservice[/path]``, ``file:///path``, or a local path.
         cwd: the absolute directory that a relative path starts from; empty refuses relative paths.
 
     Raises:
@@ -83,12 +88,35 @@ def parse(text: str, *, cwd: str = "") -> Endpoint:
         if scheme in _KNOWN:
             raise InvalidURI(f"{scheme}: must be followed by //", where=text, next_step=_SUPPORTED)
         return _local(text, text, cwd)
+    return _named(text, scheme, rest)
+
+
+def locate(endpoint: Endpoint, *, directory: bool) -> Endpoint:
+    """Divide a file system's endpoint into the store's root directory (``bucket``) and a key; others stay as they are.
+
+    Args:
+        endpoint: as :func:`parse` returns it.
+        directory: the path is a directory, or must become one. Only the file system (for a source) or the caller
+            (for the destination of a tree) knows that; a path that ends in ``/`` or ``/..`` is one anyway.
+    """
+    if endpoint.kind not in ("local", "hdfs") or endpoint.bucket:
+        return endpoint
+    path = endpoint.key
+    parent, _, name = path.rpartition("/")
+    if directory or name in ("", ".."):
+        parent, name = path.rstrip("/"), ""
+    return Endpoint(endpoint.kind, parent or "/", name, endpoint_url=endpoint.endpoint_url)
+
+
+def _named(text: str, scheme: str, rest: str) -> Endpoint:
     if scheme == "file":
         return _file(text, rest)
     if scheme in _AZURE_PATHS:
         return Endpoint("azure", *from_path(text, scheme, rest))
     if scheme in _AZURE_AUTHORITIES:
         return Endpoint("azure", *from_authority(text, scheme, rest))
+    if scheme == "hdfs":
+        return _hdfs(text, rest)
     if scheme in ("http", "https"):
         if is_web_host(rest):
             return Endpoint("azure", *from_web_address(text, rest))
@@ -101,23 +129,6 @@ def parse(text: str, *, cwd: str = "") -> Endpoint:
     if scheme not in _KINDS:
         raise InvalidURI(f"unknown scheme {scheme}://", where=text, next_step=_SUPPORTED)
     return _bucket(text, scheme, rest)
-
-
-def locate(endpoint: Endpoint, *, directory: bool) -> Endpoint:
-    """Divide a local endpoint into the store's root directory (``bucket``) and a key; others are returned as they are.
-
-    Args:
-        endpoint: as :func:`parse` returns it.
-        directory: the path is a directory, or must become one. Only the file system (for a source) or the caller
-            (for the destination of a tree) knows that; a path that ends in ``/`` or ``/..`` is one anyway.
-    """
-    if endpoint.kind != "local" or endpoint.bucket:
-        return endpoint
-    path = endpoint.key
-    parent, _, name = path.rpartition("/")
-    if directory or name in ("", ".."):
-        return Endpoint("local", path.rstrip("/") or "/", "")
-    return Endpoint("local", parent or "/", name)
 
 
 def _check_text(text: str) -> None:
@@ -161,6 +172,19 @@ def _file(text: str, rest: str) -> Endpoint:
     return _local(text, rest[len(host) :], "")
 
 
+def _hdfs(text: str, rest: str) -> Endpoint:
+    authority, _, path = rest.partition("/")
+    right = "Write hdfs://namenode:8020/path, or hdfs://nameservice/path with Hadoop's configuration."
+    if not authority:
+        raise InvalidURI("the NameNode is missing", where=text, next_step=right)
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None or not 0 < int(match[2] or 8020) < 65536:
+        raise InvalidURI(f"{authority!r} is no NameNode's address", where=text, next_step=right)
+    if ".." in path.split("/"):
+        raise InvalidURI("HDFS has no '..' in a path", where=text, next_step="Write the whole path.")
+    return Endpoint("hdfs", "", _normal(f"/{path}"), endpoint_url=f"hdfs://{authority}")
+
+
 def _local(text: str, path: str, cwd: str) -> Endpoint:
     if path == "~" or path.startswith("~/"):
         raise InvalidURI("~ is expanded by a shell only", where=text, next_step="Write the whole path.")
@@ -168,10 +192,14 @@ def _local(text: str, path: str, cwd: str) -> Endpoint:
         if not cwd.startswith("/"):
             raise InvalidURI("a relative path has no meaning here", where=text, next_step="Write the absolute path.")
         path = f"{cwd}/{path}"
+    return Endpoint("local", "", _normal(path))
+
+
+def _normal(path: str) -> str:
     # ".." stays: what it means depends on symbolic links, so only the file system can take it away.
     segments = [segment for segment in path.split("/") if segment not in ("", ".")]
     end = "/" if segments and path.endswith(("/", "/.")) else ""
-    return Endpoint("local", "", f"/{'/'.join(segments)}{end}")
+    return f"/{'/'.join(segments)}{end}"
 
 
 def _web(text: str, scheme: str, rest: str) -> Endpoint:

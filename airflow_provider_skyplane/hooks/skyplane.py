@@ -203,6 +203,10 @@ class SkyplaneHook(BaseHook):
             )
         elif endpoint.kind == "azure" and not options.anonymous:
             store = self.azure(endpoint.bucket, conn_id or "wasb_default", options.endpoint_url)
+        elif endpoint.kind == "hdfs" and conn_id:
+            from airflow_provider_skyplane.hooks.hdfs import hdfs_location
+
+            return hdfs_location(endpoint, conn_id, directory=directory)
         else:
             return resolve(uri, options=options, directory=directory, written=written)
         return Location(options.applied(store), endpoint.key)

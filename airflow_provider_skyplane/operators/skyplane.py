@@ -249,7 +249,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
 
     def _at_destination(self) -> tuple[str, dict[str, str | None]]:
         here, there = parse(self.source), parse(self.destination)
-        bucket = Endpoint(there.kind, there.bucket, there.key if there.kind == "local" else "").uri.rstrip("/")
+        in_tree = there.kind in ("local", "hdfs")
+        bucket = (there if in_tree else Endpoint(there.kind, there.bucket, "")).uri.rstrip("/")
         return bucket, {here.kind: self.source_conn_id, there.kind: self.destination_conn_id}
 
     def _place(self, uri: str, conn_id: str | None, options: Mapping[str, Any], *, written: bool) -> Any:
@@ -298,8 +299,8 @@ def _check_source(source: Endpoint, *, recursive: bool) -> None:
 
 def _check_apart(source: Endpoint, destination: Endpoint, *, recursive: bool) -> None:
     """Refuse a bucket's tree into itself, if both ends have the same connection and so the same service."""
-    if "local" in (source.kind, destination.kind):
-        return  # Only the worker's disk knows where links and ".." lead.
+    if {"local", "hdfs"} & {source.kind, destination.kind}:
+        return  # Only a file system knows what is a directory, and where links and ".." lead.
     selection, mapping = rule(source.key, destination.key, recursive=recursive)
     check_apart(
         Location(StoreConfig(source.kind, source.bucket), source.key),

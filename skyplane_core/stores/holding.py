@@ -117,8 +117,9 @@ AZURE = Holding(
 """Azure, "Setting and retrieving properties and metadata": names are C# identifiers. Access tiers and index tags are
 left to the account."""
 LOCAL = Holding("local directory", content_headers=False, metadata=False, classes=False, mtime=Mtime.SET, mode=True)
+HDFS = Holding("HDFS", content_headers=False, metadata=False, classes=False)
 
-_BY_KIND = {"gcs": GCS, "azure": AZURE, "local": LOCAL}
+_BY_KIND = {"gcs": GCS, "azure": AZURE, "hdfs": HDFS, "local": LOCAL}
 _BY_SERVICE = {"r2": R2, "cos": COS}
 _OTHER = Holding("other stores")
 

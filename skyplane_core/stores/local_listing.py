@@ -6,9 +6,9 @@ import os
 import stat
 from collections.abc import Iterator
 
-from skyplane_core.errors import StoreRejected
 from skyplane_core.model import ObjectInfo
-from skyplane_core.stores.local_paths import STATE_DIRECTORY, UPLOADS, is_inside, mapped
+from skyplane_core.stores.local_paths import is_inside, mapped
+from skyplane_core.stores.tree import Window, key_text
 
 
 def version_of(status: os.stat_result) -> str:
@@ -46,22 +46,17 @@ class Listing:
         self._follow = follow
         self._root = root
         self._real_root = os.path.realpath(root)
-        self._prefix = prefix.encode()
-        self._start_after = start_after.encode()
-        self._delimiter = delimiter.encode()
+        self._window = Window(prefix, start_after, delimiter)
         self._uri = uri
 
     def __iter__(self) -> Iterator[ObjectInfo]:
-        base = self._prefix.rpartition(b"/")[0]
-        segments = base.split(b"/") if base else []
-        if b"" in segments or b"." in segments or b".." in segments or b"\0" in base:
+        directory = self._window.directory
+        if directory is None:
             return
-        if (base + b"/").startswith(f"{UPLOADS}/".encode()):
-            return
-        start = os.path.join(os.fsencode(self._root), base)
+        segments = directory.split(b"/")[:-1]
+        start = os.path.join(os.fsencode(self._root), directory)
         if not self._leads_inside(start) or not os.path.isdir(start):
             return
-        directory = base + b"/" if base else b""
         above = frozenset(_identity(os.path.join(os.fsencode(self._root), *segments[:i])) for i in range(len(segments)))
         yield from self._walk(directory, above)
 
@@ -72,15 +67,15 @@ class Listing:
             if here in above:
                 return
             names, empty = self._sorted_names(path, directory)
-        if empty and directory and self._wanted(directory):
+        if empty and directory and self._window.wanted(directory):
             with mapped(f"{self._uri}/{os.fsdecode(directory)}"):
-                yield info_of(self._text(directory), os.stat(path))
+                yield info_of(key_text(directory, self._uri), os.stat(path))
         for name in names:
             key = directory + name
             if name.endswith(b"/"):
                 yield from self._walk(key, above | {here})
             elif (status := _stat_file(path + name)) is not None:
-                yield info_of(self._text(key), status)
+                yield info_of(key_text(key, self._uri), status)
 
     def _sorted_names(self, path: bytes, directory: bytes) -> tuple[list[bytes], bool]:
         """The names worth a visit, directories with a ``/`` behind them, and whether there is no entry at all."""
@@ -97,42 +92,15 @@ class Listing:
                     continue
                 if entry.is_dir(follow_symlinks=True):
                     key = directory + entry.name + b"/"
-                    if self._may_hold(key) and (not entry.is_symlink() or self._leads_inside(entry.path)):
+                    if self._window.may_hold(key) and (not entry.is_symlink() or self._leads_inside(entry.path)):
                         names.append(entry.name + b"/")
-                elif self._wanted(directory + entry.name):
+                elif self._window.wanted(directory + entry.name):
                     names.append(entry.name)
         names.sort()
         return names, empty
 
     def _leads_inside(self, path: bytes) -> bool:
         return is_inside(os.path.realpath(os.fsdecode(path)), self._real_root)
-
-    def _may_hold(self, directory: bytes) -> bool:
-        """Whether a directory (its key, with ``/``) can hold a key that is wanted."""
-        if directory == f"{STATE_DIRECTORY}/".encode() and not self._prefix.startswith(directory):
-            return False
-        if directory == f"{UPLOADS}/".encode():
-            return False
-        if not (directory.startswith(self._prefix) or self._prefix.startswith(directory)):
-            return False
-        if self._delimiter and self._delimiter in directory[len(self._prefix) :]:
-            return False
-        return directory > self._start_after or self._start_after.startswith(directory)
-
-    def _wanted(self, key: bytes) -> bool:
-        return (
-            key.startswith(self._prefix)
-            and key > self._start_after
-            and not (self._delimiter and self._delimiter in key[len(self._prefix) :])
-        )
-
-    def _text(self, key: bytes) -> str:
-        try:
-            return key.decode()
-        except UnicodeDecodeError as error:
-            raise StoreRejected(
-                "a file's name is not UTF-8", where=f"{self._uri}/{key!r}", next_step="Rename it."
-            ) from error
 
 
 def _identity(path: bytes) -> tuple[int, int]:

@@ -17,10 +17,7 @@ from skyplane_core.errors import (
 )
 from skyplane_core.stores.base import NEXT_FOR_MISSING
 from skyplane_core.stores.path_names import path_refusal
-
-STATE_DIRECTORY = ".skyplane"
-UPLOADS = f"{STATE_DIRECTORY}/uploads"
-"""Where writes are prepared, under the root; no key may name a place in it."""
+from skyplane_core.stores.tree import UPLOADS
 
 NEXT_FOR_RIGHTS = "Give the user that runs this the right to that path, or run it as another user."
 MAX_NAME_BYTES = 255

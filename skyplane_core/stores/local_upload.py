@@ -23,7 +23,8 @@ from skyplane_core.errors import ChecksumMismatch, PreconditionFailed, StoreReje
 from skyplane_core.model import ObjectAttributes, Precondition, StoredPart
 from skyplane_core.stores import local_attributes, local_source
 from skyplane_core.stores.local_listing import version_of
-from skyplane_core.stores.local_paths import UPLOADS, make_parents, sync_directory
+from skyplane_core.stores.local_paths import make_parents, sync_directory
+from skyplane_core.stores.tree import UPLOADS
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _PART = re.compile(r"part-(\d+)-(\d+)-(\d+)-([0-9a-f]{8})")

@@ -9,7 +9,7 @@ from skyplane_core.errors import UsageError
 from skyplane_core.model import StoreConfig
 from skyplane_core.stores.base import ObjectStore
 
-_MODULES = {kind: f"skyplane_core.stores.{kind}" for kind in ("s3", "gcs", "azure", "local")}
+_MODULES = {kind: f"skyplane_core.stores.{kind}" for kind in ("s3", "gcs", "azure", "hdfs", "local")}
 
 
 def preload() -> None:

@@ -26,6 +26,7 @@ COS = "https://s3.eu-de.cloud-object-storage.appdomain.cloud"
     [
         ("local", False, {"requester_pays": True}, "requester_pays means nothing there"),
         ("local", True, {"endpoint_url": "http://x"}, "endpoint_url means nothing there"),
+        ("hdfs", True, {"endpoint_url": "http://x"}, "endpoint_url means nothing there"),
         ("gcs", False, {"region": "eu"}, "region means nothing there"),
         ("gcs", False, {"addressing": "path"}, "addressing means nothing there"),
         ("gcs", False, {"requester_pays": True}, "needs a project to bill"),

@@ -53,6 +53,13 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
         ("file:///a/b", Endpoint("local", "", "/a/b")),
         ("file://localhost/a/b/", Endpoint("local", "", "/a/b/")),
         ("file:///a%20b?c#d", Endpoint("local", "", "/a%20b?c#d")),
+        ("hdfs://namenode/a/b", Endpoint("hdfs", "", "/a/b", endpoint_url="hdfs://namenode")),
+        (
+            "HDFS://nn1.example.org:9820//a/./b/",
+            Endpoint("hdfs", "", "/a/b/", endpoint_url="hdfs://nn1.example.org:9820"),
+        ),
+        ("hdfs://Service-1", Endpoint("hdfs", "", "/", endpoint_url="hdfs://Service-1")),
+        ("hdfs://[::1]:8020/a?b#c%20d", Endpoint("hdfs", "", "/a?b#c%20d", endpoint_url="hdfs://[::1]:8020")),
         ("/a/b", Endpoint("local", "", "/a/b")),
         ("/", Endpoint("local", "", "/")),
         ("/.", Endpoint("local", "", "/")),
@@ -115,7 +122,14 @@ def test_what_is_accepted(text: str, endpoint: Endpoint) -> None:
         ("https://account1.blob.core.windows.net/box/a%00b", "NUL"),
         ("https://account1.blob.core.windows.net:444/box/k", "not the address of a container"),
         ("https://account1.blob.core.windows.net/box/k?sv=1", "AZURE_STORAGE_SAS_TOKEN"),
-        ("hdfs://host/k", "not supported yet"),
+        ("hdfs:/host/k", "followed by //"),
+        ("hdfs:///k", "NameNode is missing"),
+        ("hdfs://", "NameNode is missing"),
+        ("hdfs://user@host/k", "no NameNode's address"),
+        ("hdfs://host:0/k", "no NameNode's address"),
+        ("hdfs://host:99999/k", "no NameNode's address"),
+        ("hdfs://host:rpc/k", "no NameNode's address"),
+        ("hdfs://host/a/../b", r"no '\.\.' in a path"),
         ("https://acc.R2.cloudflarestorage.com:443/b", "32 hexadecimal digits"),
         (f"http://{ACCOUNT}.r2.cloudflarestorage.com/b", "32 hexadecimal digits"),
         (f"https://{ACCOUNT}.r2.cloudflarestorage.com/", "bucket name is missing"),
@@ -181,7 +195,7 @@ def test_anything_is_an_endpoint_or_an_invalid_uri(text: str) -> None:
         endpoint = parse(text, cwd="/home/me")
     except InvalidURI:
         return
-    assert endpoint.kind in ("s3", "gcs", "azure", "local")
+    assert endpoint.kind in ("s3", "gcs", "azure", "hdfs", "local")
     assert parse(endpoint.uri) == endpoint
 
 
@@ -204,6 +218,16 @@ def test_where_a_local_path_is_divided(path: str, *, directory: bool, root: str,
 def test_locate_leaves_buckets_and_located_paths_alone() -> None:
     assert locate(Endpoint("s3", "b", "k"), directory=True) == Endpoint("s3", "b", "k")
     assert locate(Endpoint("local", "/a", "b"), directory=True) == Endpoint("local", "/a", "b")
+
+
+@pytest.mark.parametrize(
+    ("path", "directory", "root", "key"),
+    [("/a/b", False, "/a", "b"), ("/a/b", True, "/a/b", ""), ("/a/", False, "/a", ""), ("/", False, "/", "")],
+)
+def test_where_a_path_of_hdfs_is_divided(path: str, *, directory: bool, root: str, key: str) -> None:
+    located = locate(parse(f"hdfs://nn:8020{path}"), directory=directory)
+    assert located == Endpoint("hdfs", root, key, endpoint_url="hdfs://nn:8020")
+    assert parse(located.uri).key.rstrip("/") == path.rstrip("/")
 
 
 def test_a_located_path_still_reads_as_one() -> None:
