@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 
 from skyplane_core.filters import Filters
-from skyplane_core.model import Attestation, Compression, Concurrency, Shrinkage, StoreConfig
+from skyplane_core.model import Attestation, AttributeRules, Compression, Concurrency, Shrinkage, StoreConfig
 
 STATE_SEGMENT = ".skyplane"
 """The reserved key segment under a destination's prefix. Listings and syncs leave it out."""
@@ -152,6 +152,7 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         keep_uploads: a transfer that fails as a whole leaves the uploads of unfinished objects open, so that one that
             continues it sends only what they do not hold. For whoever never does, False: they are aborted.
         verify: see :class:`Verification`.
+        attributes: what becomes of content headers, metadata and the like; see :class:`AttributeRules`.
     """
 
     compare: Compare = Compare.ALWAYS
@@ -165,6 +166,7 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 5
     keep_uploads: bool = True
     verify: Verification = Verification.TRANSFERRED
+    attributes: AttributeRules = AttributeRules()
     overwrite: Overwrite = Overwrite.IF_CHANGED
     delete: bool = False
     max_delete: DeleteCap = DEFAULT_DELETE_CAP
@@ -193,6 +195,16 @@ class Route(msgspec.Struct, frozen=True):
         return self.path[:-1]
 
 
+class ReceiptPlace(msgspec.Struct, frozen=True):
+    """An object that the receipt is written to besides the transfer's state. ``store`` carries no credentials here.
+
+    The ending of ``key`` says the format, see :func:`skyplane_core.receipt_place.format_of`.
+    """
+
+    store: StoreConfig
+    key: str
+
+
 class TransferSpec(msgspec.Struct, frozen=True):
     """One cp or sync, from one source to one or more destinations.
 
@@ -208,6 +220,7 @@ class TransferSpec(msgspec.Struct, frozen=True):
     state: str
     created_at: float
     routes: tuple[Route, ...] = ()
+    receipt: ReceiptPlace | None = None
 
 
 class TransferState(enum.Enum):

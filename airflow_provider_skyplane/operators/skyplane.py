@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,13 +11,14 @@ import msgspec
 
 from airflow_provider_skyplane.choosing import NAMES, cap_of, keys_of, limits, name_rules
 from airflow_provider_skyplane.compat import AirflowException, conf
-from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator, engine_errors
+from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator, engine_errors, is_literal
 from skyplane_core.errors import InvalidURI, NothingToTransfer, UsageError
 from skyplane_core.keys import map_key, rule
 from skyplane_core.locations import Location, check_apart
 from skyplane_core.model import Compression, StoreConfig
-from skyplane_core.settings import check_sync, checked_filters
+from skyplane_core.settings import check_sync, checked_filters, rules_of
 from skyplane_core.spec import Compare, Overwrite, TransferOptions
+from skyplane_core.store_options import StoreOptions
 from skyplane_core.uri import Endpoint, locate, parse
 
 if TYPE_CHECKING:
@@ -37,7 +37,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
     """Copies an object or a tree, or brings a destination up to date with its source.
 
     Args:
-        source: ``s3://bucket/key``, ``gs://bucket/key`` or ``file:///path``. (templated)
+        source: ``s3://bucket/key``, ``gs://bucket/key``, ``r2://bucket/key``, ``cos://bucket/key`` or ``file:///path``.
+            (templated)
         destination: the same. (templated)
         mode: ``copy`` writes every object, ``sync`` only those that are missing or differ.
         recursive: copy the tree below ``source``; otherwise the one object of that name. A sync always is, and
@@ -46,6 +47,11 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         destination_conn_id: the same for the destination. (templated)
         google_impersonation_chain: service accounts to impersonate on whichever ends are GCS. (templated)
         preserve_metadata: carry content headers and user metadata over.
+        attribute_rules: what becomes of attributes, by the names of :class:`skyplane_core.model.AttributeRules`, such
+            as ``{"storage_class": "NEARLINE", "metadata": {"team": "a"}}``.
+        source_options: how the source is reached, by the names of :class:`skyplane_core.store_options.StoreOptions`,
+            such as ``{"requester_pays": True}``. What says who asks, and where, goes before the connection's.
+        destination_options: the same for the destination, and how what is written is encrypted.
         compare: when an object is unchanged: ``exact``, ``checksum``, ``size+mtime``, ``size``, ``name`` or ``always``.
             Default: ``exact`` for a sync, ``always`` for a copy.
         overwrite: ``if-changed``, ``always``, ``never`` or ``if-newer``.
@@ -60,11 +66,13 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         max_objects, max_bytes: stop selecting after so much; what is left is not selected.
         dry_run_only: move nothing; log what would become of each object, and return the totals.
 
-    The other arguments are those of :class:`SkyplaneBaseOperator`. Returns a small dict: ``transfer_id``,
-    ``objects_copied``, ``objects_skipped``, ``objects_deleted``, ``bytes_copied``, ``seconds``, ``stopped_at`` (the
-    limit that ended the selection, or empty) and ``receipt``, the URI of the list of everything that was moved. With
-    ``dry_run_only``: ``copy``, ``skip``, ``refuse``, ``delete`` (numbers of objects), ``bytes``, ``bytes_deleted``,
-    ``stopped_at`` and ``refused`` (why nothing would be deleted, or empty).
+    The other arguments are those of :class:`SkyplaneBaseOperator`. Returns a dict that is small whatever was moved:
+    ``transfer_id``, ``objects_copied``, ``objects_skipped``, ``objects_deleted``, ``bytes_copied``, ``seconds``,
+    ``stopped_at`` (the limit that ended the selection, or empty) and ``receipt``, the URI of the list of everything.
+    Of a transfer that failed it is under the XCom key ``skyplane_failed``, with ``objects_failed``, the first
+    ``failures`` and ``error``. With ``dry_run_only``: ``copy``, ``skip``, ``refuse``, ``delete`` (numbers of objects),
+    ``bytes``, ``bytes_deleted``, ``stopped_at``, ``refused`` (why nothing would be deleted, or empty), and the cost by
+    list prices (see docs/costs.md): ``usd`` (None if a price is not known), ``usd_known``, ``usd_month``, ``unknown``.
 
     Raises:
         UsageError: at construction, for literal URIs that cannot be parsed (InvalidURI) or cannot be right together;
@@ -79,7 +87,9 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         "destination_conn_id",
         "skyplane_conn_id",
         "google_impersonation_chain",
+        "receipt_url",
         "receipt_path",
+        "receipt_conn_id",
         *NAMES,
         "manifest",
     )
@@ -96,6 +106,9 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         destination_conn_id: str | None = None,
         google_impersonation_chain: str | Sequence[str] | None = None,
         preserve_metadata: bool = True,
+        attribute_rules: Mapping[str, Any] | None = None,
+        source_options: Mapping[str, Any] | None = None,
+        destination_options: Mapping[str, Any] | None = None,
         compare: str | None = None,
         overwrite: str = "if-changed",
         delete: bool = False,
@@ -121,9 +134,17 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         if mode == "sync" and recursive is False:
             raise ValueError("Invalid value for recursive: a sync always is. Leave it out, or use mode='copy'")
         recursive = bool(recursive) or mode == "sync"
-        here, there = (parse(uri) if _is_literal(uri) else None for uri in (source, destination))
+        self.attribute_rules = dict(attribute_rules or {})
+        rules_of(self.attribute_rules)
+        self.source_options = dict(source_options or {})
+        self.destination_options = dict(destination_options or {})
+        here, there = (parse(uri) if is_literal(uri) else None for uri in (source, destination))
+        from_there, to_there = StoreOptions.of(self.source_options), StoreOptions.of(self.destination_options)
         if here is not None:
             _check_source(here, recursive=recursive)
+            from_there.check(here.kind, source, written=False)
+        if there is not None:
+            to_there.check(there.kind, destination, written=True)
         if here is not None and there is not None and source_conn_id == destination_conn_id:
             _check_apart(here, there, recursive=recursive)
         self.source = source
@@ -161,7 +182,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
     def _check_choice(self, manifest: str | Sequence[str] | None) -> None:
         """Refuse what contradicts itself, as far as it is known before templates are rendered."""
         given = self._patterns()
-        literal = all(_is_literal(part) for value in given.values() for part in _several(value))
+        literal = all(is_literal(part) for value in given.values() for part in _several(value))
         keys = ("key",) if manifest is not None else None
         filters = msgspec.structs.replace(self._limits, rules=name_rules(given) if literal else (), keys=keys)
         selection, mapping = rule("", "", recursive=True) if self.recursive else rule("key", "", recursive=False)
@@ -179,6 +200,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
             overwrite=self._overwrite,
             delete=self.delete,
             max_delete=self._max_delete,
+            attributes=rules_of(self.attribute_rules),
         )
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -193,11 +215,12 @@ class SkyplaneOperator(SkyplaneBaseOperator):
 
     def _dry_run(self) -> dict[str, Any]:
         with engine_errors():
-            planned = self.hook.engine.dry_run(self._request())
+            planned, meter = self.hook.engine.dry_run(self._request())
             for number, decision in enumerate(planned):
+                meter.add(decision)
                 if number < _LOGGED:
                     self.log.info("%s %s (%s)", decision.action.value, decision.destination_key, decision.reason)
-        totals: dict[str, Any] = msgspec.to_builtins(planned.totals)
+        totals: dict[str, Any] = msgspec.to_builtins(planned.totals) | meter.cost().summary()
         self.log.info("Dry run: %s", totals)
         return totals
 
@@ -209,25 +232,36 @@ class SkyplaneOperator(SkyplaneBaseOperator):
                 raise InvalidURI("the URI is empty", next_step="Check what the template was rendered to.")
             parse(uri)
         return Request(
-            source=lambda: self._place(self.source, self.source_conn_id),
-            destination=lambda: self._place(self.destination, self.destination_conn_id),
+            source=lambda: self._place(self.source, self.source_conn_id, self.source_options, written=False),
+            destination=lambda: self._place(
+                self.destination, self.destination_conn_id, self.destination_options, written=True
+            ),
             recursive=self.recursive,
             options=self._options(),
             filters=msgspec.structs.replace(
                 self._limits, rules=name_rules(self._patterns()), keys=keys_of(self.manifest)
             ),
+            receipt=self._receipt(*self._at_destination(), self.google_impersonation_chain),
             mode=self.mode,
-            state=self.receipt_path,
         )
 
-    def _place(self, uri: str, conn_id: str | None) -> Any:
-        return self.hook.place(uri, conn_id, impersonation_chain=self.google_impersonation_chain)
+    def _at_destination(self) -> tuple[str, dict[str, str | None]]:
+        here, there = parse(self.source), parse(self.destination)
+        bucket = Endpoint(there.kind, there.bucket, there.key if there.kind == "local" else "").uri.rstrip("/")
+        return bucket, {here.kind: self.source_conn_id, there.kind: self.destination_conn_id}
+
+    def _place(self, uri: str, conn_id: str | None, options: Mapping[str, Any], *, written: bool) -> Any:
+        return self.hook.place(
+            uri,
+            conn_id,
+            impersonation_chain=self.google_impersonation_chain,
+            options=StoreOptions.of(options),
+            directory=written and self.recursive,
+            written=written,
+        )
 
     def _result(self, finished: Finished) -> dict[str, Any]:
-        summary = dataclasses.asdict(finished)
-        for only_for_the_log in ("objects_failed", "failures", "error", "compression"):
-            del summary[only_for_the_log]
-        return summary
+        return finished.summary()
 
 
 class SkyplaneSyncOperator(SkyplaneOperator):
@@ -271,8 +305,3 @@ def _check_apart(source: Endpoint, destination: Endpoint, *, recursive: bool) ->
         recursive=recursive,
         destination_key=map_key(mapping, source.key) if selection.single else destination.key,
     )
-
-
-def _is_literal(uri: object) -> bool:
-    """Whether the text is what it will be at run time: no template, and not another task's output."""
-    return isinstance(uri, str) and "{{" not in uri and "{%" not in uri
