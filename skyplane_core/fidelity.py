@@ -142,9 +142,9 @@ class _Fitting:
                 changes[name] = ""
                 if name != "content_type":
                     self.notes.append(f"{shown} dropped, which is not held there")
-            elif self._holds.ascii_headers and not (value.isascii() and value.isprintable() and value == value.strip()):
+            elif self._holds.ascii_headers and not _is_plain(value):
                 changes[name] = ""
-                self._lose(f"{shown} is not printable ASCII", f"{shown} dropped")
+                self._lose(f"{shown} is not printable ASCII", f"{shown} dropped, which is not printable ASCII")
         return changes
 
     def names(self, metadata: list[tuple[str, str]]) -> dict[str, str]:
@@ -215,10 +215,11 @@ class _Fitting:
 
     def sized(self, metadata: dict[str, str], records: dict[str, str]) -> dict[str, str]:
         """Metadata and our records as far as there is room; our records go first."""
-        found = {**{name: value for name, value in records.items() if name not in metadata}, **metadata}
         if not self._holds.metadata:
             # What the store makes of the source's version is its own affair.
             return {name: value for name, value in records.items() if name == SOURCE_VERSION_KEY}
+        self.notes += [f"{name} not recorded, as metadata has that name" for name in records if name in metadata]
+        found = {**records, **metadata}
         limit = self._holds.metadata_bytes
         largest = sorted(metadata, key=lambda name: (-self._size(name, metadata[name]), name))
         for name in (*(name for name in records if name not in metadata), *largest):
@@ -234,15 +235,21 @@ class _Fitting:
 
     def _size(self, name: str, value: str) -> int:
         raw = len(value.encode())
-        if self._holds.ascii_values and not (value.isascii() and value.isprintable()):
+        if self._holds.ascii_values and (not _is_plain(value) or "=?" in value):
             # As an RFC 2047 word.
             raw = 12 + 4 * -(-raw // 3)
         return len(name.encode()) + raw
 
     def _lose(self, misfit: str, note: str) -> None:
-        (self.misfits if self._unfit is Unfit.FAIL else self.notes).append(
-            misfit if self._unfit is Unfit.FAIL else note
-        )
+        if self._unfit is Unfit.FAIL:
+            self.misfits.append(misfit)
+        else:
+            self.notes.append(note)
+
+
+def _is_plain(value: str) -> bool:
+    """Whether a header carries it as it is."""
+    return value.isascii() and value.isprintable() and value == value.strip()
 
 
 def _listed(names: Any) -> str:

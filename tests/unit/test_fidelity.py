@@ -20,7 +20,10 @@ from skyplane_core.stores.holding import AWS, AZURE, COS, GCS, HDFS, LOCAL, R2, 
 
 ALL = [AWS, S3_COMPATIBLE, R2, COS, GCS, AZURE, HDFS, LOCAL]
 MTIME_NS = 1_484_931_135_123_456_789
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+TEXT = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
+    st.sampled_from([" padded ", "=?UTF-8?B?eA==?=", "=?" * 600, " " * 1500]),
+)
 NAMES = st.one_of(st.sampled_from(["Owner", "owner", "a b", "ü", MTIME, MODE, "x-1"]), TEXT.filter(bool))
 HEADER = st.one_of(st.just(""), st.just("text/plain"), TEXT)
 ATTRIBUTES = st.builds(
@@ -130,6 +133,9 @@ def test_the_form_of_one_store_becomes_that_of_the_other() -> None:
         MTIME: "2017-01-20T16:52:15.5Z", GSUTIL_MTIME: "1484931135", "owner": "a"
     }  # fmt: skip
     assert fit(at_gcs, keeping(), AWS).attributes.metadata == {MTIME: "1484931135.5", "owner": "a"}
+    unread = fit(ObjectAttributes(metadata={MTIME: "yesterday"}, mtime_ns=1), keeping(), AWS)
+    assert unread.attributes.metadata == {MTIME: "yesterday"}
+    assert unread.notes == ("mtime not recorded, as metadata has that name",)
     # Only gsutil's, and one that is no time at all.
     assert recorded({MTIME: "yesterday", GSUTIL_MTIME: "7"}) == 7 * 10**9
     unread = ObjectAttributes(metadata={MTIME: "yesterday"})
