@@ -19,6 +19,7 @@ from skyplane_core.dry_run import DryRun
 from skyplane_core.filters import Filters
 from skyplane_core.locations import resolve
 from skyplane_core.model import StoreConfig
+from skyplane_core.planner.cost import CostMeter
 from skyplane_core.prepare import check
 from skyplane_core.provision.base import DataplaneReference
 from skyplane_core.spec import KeyMapping, Progress, ReceiptLine, Selection, TransferOptions
@@ -38,14 +39,14 @@ class Request:
     options: TransferOptions = TransferOptions()
     selection: Selection | None = None
     mapping: KeyMapping | None = None
+    receipt: Callable[[], Location | str] | None = None
     filters: Filters | None = None
     mode: str = "copy"
-    state: str | None = None
 
     def prepare(self, client: SkyplaneClient, transfer_id: str) -> Prepared:
         """The request as a transfer of this id; the same request and id give the same places for state and receipt."""
         # The destination first: a missing Google connection is what the stock operator trips over first, too.
-        destination = self.destination()
+        destination, receipt = self.destination(), self.receipt
         return client.prepare(
             self.source(),
             destination,
@@ -56,9 +57,10 @@ class Request:
             mapping=self.mapping,
             filters=self.filters,
             mode=self.mode,
-            state=f"{self.state.rstrip('/')}/{transfer_id}/" if self.state else None,
             transfer_id=transfer_id,
             refresh=self._fresh_stores,
+            receipt=receipt() if receipt is not None else None,
+            refresh_receipt=None if receipt is None else lambda: _store(receipt(), directory=False),
         )
 
     def _fresh_stores(self) -> tuple[StoreConfig, StoreConfig]:
@@ -92,13 +94,14 @@ class Engine:
             dataplane.deprovision()
             raise
 
-    def dry_run(self, request: Request) -> DryRun:
-        """What would become of each object, as a stream. Starts nothing and writes nothing.
+    def dry_run(self, request: Request) -> tuple[DryRun, CostMeter]:
+        """What would become of each object, as a stream, and a meter of its cost. Starts nothing and writes nothing.
 
         Raises:
             SkyplaneError: refused.
         """
-        return self.client.dry_run(request.prepare(self.client, secrets.token_hex(16)))[1]
+        prepared = request.prepare(self.client, secrets.token_hex(16))
+        return self.client.dry_run(prepared)[1], self.client.cost_meter(prepared)
 
     def attach(self, reference: str, transfer_id: str) -> Run:
         """A run that somebody with the same control secret started; ``reference`` is its :attr:`Run.reference`."""
@@ -115,7 +118,8 @@ class Engine:
 
     def _at_destination(self, request: Request, transfer_id: str) -> Prepared:
         """The transfer as far as its state at the destination goes; the source's credentials stay unresolved."""
-        elsewhere = dataclasses.replace(request, source=lambda: Location(StoreConfig("local", "/"), ""))
+        nowhere = Location(StoreConfig("local", "/"), "")
+        elsewhere = dataclasses.replace(request, source=lambda: nowhere, receipt=None)
         return elsewhere.prepare(self.client, transfer_id)
 
 
@@ -149,7 +153,8 @@ class Run:
 
     def renew(self, engine: Engine, request: Request) -> float | None:
         """Give the gateways fresh credentials; returns when those expire (seconds since the epoch), None for never."""
-        prepared = dataclasses.replace(request.prepare(engine.client, self.transfer_id), refresh=None)
+        fresh = request.prepare(engine.client, self.transfer_id)
+        prepared = dataclasses.replace(fresh, refresh=None, refresh_receipt=None)
         return self._dataplane.renew(prepared).credentials_expire_at
 
     def cancel(self) -> None:

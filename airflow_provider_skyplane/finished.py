@@ -10,6 +10,8 @@ from skyplane_core.shrinkage import describe
 from skyplane_core.spec import Progress, TransferState
 
 _NAMED_FAILURES = 5
+_REASON_CHARS = 1000
+"""Of each; the receipt has all of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,12 +50,22 @@ class Finished:
             bytes_copied=progress.bytes_copied,
             seconds=round(max(0.0, ended - progress.started_at), 3),
             receipt=progress.receipt,
-            failures=progress.failures[:_NAMED_FAILURES],
+            failures=tuple((key, reason[:_REASON_CHARS]) for key, reason in progress.failures[:_NAMED_FAILURES]),
             error=error,
             compression=describe(progress.shrinkage) if progress.shrinkage is not None else "",
             objects_deleted=progress.objects_deleted,
             stopped_at=progress.stopped_at,
         )
+
+    def summary(self) -> dict[str, Any]:
+        """What a task leaves for others: plain JSON, small whatever was moved. Failures only where there are some."""
+        told = {**dataclasses.asdict(self), "failures": [list(pair) for pair in self.failures]}
+        failures = ("objects_failed", "failures", "error")
+        return {
+            name: value
+            for name, value in told.items()
+            if name != "compression" and (self.failed or name not in failures)
+        }
 
     @property
     def failed(self) -> bool:

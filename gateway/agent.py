@@ -153,6 +153,7 @@ class Agent:
                 report=self._report,
                 renew=self._renew,
                 pulse=lambda: self._pulse() + self._fleet.pulse(),
+                receipt=lambda: self._transfers.receipt(spec.transfer_id),
             )
             self._runs[call.transfer_id] = run
         others = {gateway for way in ways_of(routes) for gateway in way.gateways} - {me}

@@ -11,6 +11,9 @@ from skyplane_core.model import GatewayTransfer, StoreConfig
 from skyplane_core.stores.base import ObjectStore
 from skyplane_core.stores.registry import open_store
 
+_SOURCE, _RECEIPT = -1, -2
+"""Stores that are no destination have numbers below those."""
+
 
 class AgentTransfers:
     """Thread-safe. A store is opened on first use, and again after its config (its credentials) changed."""
@@ -61,7 +64,7 @@ class AgentTransfers:
         config = self._transfer(transfer_id).source
         if config is None:
             raise GatewayRefused("this gateway does not read for that transfer", where=transfer_id)
-        return self._open(transfer_id, -1, config)
+        return self._open(transfer_id, _SOURCE, config)
 
     def destination(self, transfer_id: str, index: int) -> ObjectStore:
         """A destination store. Raises GatewayRefused on a gateway that does not write there."""
@@ -69,6 +72,13 @@ class AgentTransfers:
         if config is None:
             raise GatewayRefused(f"this gateway does not write to destination {index}", where=transfer_id)
         return self._open(transfer_id, index, config)
+
+    def receipt(self, transfer_id: str) -> ObjectStore:
+        """The store of the receipt. Raises GatewayRefused on a gateway that is not told of one."""
+        config = self._transfer(transfer_id).receipt
+        if config is None:
+            raise GatewayRefused("this gateway was given no store for the receipt", where=transfer_id)
+        return self._open(transfer_id, _RECEIPT, config)
 
     def _transfer(self, transfer_id: str) -> GatewayTransfer:
         with self._lock:

@@ -9,7 +9,7 @@ from gateway.uploads import Uploads
 from skyplane_core.coordinator.events import Abort, Commit, Discard, Event, Recognise, Resend, Verify
 from skyplane_core.coordinator.machine import TransferMachine
 from skyplane_core.coordinator.store import AgentStore
-from skyplane_core.errors import PreconditionFailed, SkyplaneError, SourceChanged, StoreRejected
+from skyplane_core.errors import ObjectNotFound, PreconditionFailed, SkyplaneError, SourceChanged, StoreRejected
 from skyplane_core.model import Attestation, ObjectInfo, Precondition, Stored, StoredPart
 from skyplane_core.spec import SOURCE_VERSION_KEY
 
@@ -77,13 +77,16 @@ class Committer:
         while True:
             try:
                 stored = self._complete(event, parts)
+                self._closed(event.upload_id)
+                break
+            except PreconditionFailed as refused:
+                stored = self._as_good(event, refused)
                 break
             except StoreRejected:
                 found = self._put_again(event, parts) if looks < LOOKS else None
                 if found is None:
                     raise
                 parts, looks = found, looks + 1
-        self._closed(event.upload_id)
         self._do(lambda: self._machine.committed(event.object, event.destination, stored, event.crc32c))
 
     def _complete(self, event: Commit, parts: tuple[StoredPart, ...]) -> Stored:
@@ -95,6 +98,23 @@ class Committer:
             crc32c=event.crc32c,
             precondition=event.precondition,
         )
+
+    def _as_good(self, event: Commit, refused: PreconditionFailed) -> Stored:
+        """What stands there instead, if it has the same bytes: a run of the same sync was quicker. Our upload goes.
+
+        Raises:
+            PreconditionFailed: ``refused``, as they are others.
+        """
+        store = self._destinations[event.destination]
+        try:
+            info = store.head(event.key)
+        except ObjectNotFound:
+            raise refused from None
+        crc, _ = _sum_of(store, info, event.size)
+        if info.size != event.size or crc != event.crc32c:
+            raise refused
+        self._abort(Abort(event.destination, event.key, event.upload_id))
+        return _vouched(store, info)
 
     def _put_again(self, event: Commit, parts: tuple[StoredPart, ...]) -> tuple[StoredPart, ...] | None:
         """The parts as the store lists them, where a late sending replaced some by the same bytes; None otherwise.
@@ -136,10 +156,7 @@ class Committer:
         """An object whose checksum is ours was written by our earlier attempt; any other is somebody else's."""
         store = self._destinations[event.destination]
         info = store.head(event.key)
-        crc, read = info.crc32c, False
-        attestation = store.capabilities.attestation if crc is not None else None
-        if crc is None and info.size == event.part.size:
-            crc, read = store.read_back(event.key, info.version, info.size), True
+        crc, read = _sum_of(store, info, event.part.size)
         if read and crc != event.crc32c and _made_from(info) == event.part.version:
             # Ours, and damaged on its way.
             damaged, found = Stored(info.version, info.size), crc or 0
@@ -153,7 +170,7 @@ class Committer:
             raise PreconditionFailed(
                 event.reason, where=event.key, next_step="Somebody else writes to the destination."
             )
-        stored = Stored(info.version, info.size, crc, attestation)
+        stored = _vouched(store, info)
         self._do(lambda: self._machine.committed(event.object, event.destination, stored, event.crc32c))
 
     def _resend(self, event: Resend) -> None:
@@ -182,6 +199,19 @@ class Committer:
 
 def _alike(new: StoredPart, old: StoredPart, *, summed: bool) -> bool:
     return new.size == old.size and (summed if new.crc32c is None else new.crc32c == old.crc32c)
+
+
+def _sum_of(store: AgentStore, info: ObjectInfo, size: int) -> tuple[int | None, bool]:
+    """The CRC32C of an object, and whether it had to be read for it; None if it has none, and another size anyway."""
+    if info.crc32c is None and info.size == size:
+        return store.read_back(info.key, info.version, info.size), True
+    return info.crc32c, False
+
+
+def _vouched(store: AgentStore, info: ObjectInfo) -> Stored:
+    """An object that was found, as its store vouches for it."""
+    attestation = store.capabilities.attestation if info.crc32c is not None else None
+    return Stored(info.version, info.size, info.crc32c, attestation)
 
 
 def _made_from(info: ObjectInfo) -> str | None:

@@ -29,8 +29,10 @@ from skyplane_core.coordinator.leases import Out
 from skyplane_core.coordinator.store import AgentStore
 from skyplane_core.errors import SkyplaneError, TransferCancelled
 from skyplane_core.model import Lease, LeaseResult, ObjectInfo
+from skyplane_core.object_file import ObjectFile
 from skyplane_core.shrinkage import describe
 from skyplane_core.spec import Progress, Route, TransferSpec, TransferState
+from skyplane_core.stores.base import ObjectStore
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +52,7 @@ class TransferRun:
         report: told how the transfer stands, a few times a second and at the end.
         renew: called while the transfer moves, so that no gateway expires under it.
         pulse: a number that changes when bytes move anywhere on this gateway or on another one of the routes.
+        receipt: opens the store of the receipt that the spec asks for besides its state.
     """
 
     def __init__(
@@ -64,6 +67,7 @@ class TransferRun:
         report: Callable[[Progress], None],
         renew: Callable[[], None],
         pulse: Callable[[], int],
+        receipt: Callable[[], ObjectStore],
     ) -> None:
         self.spec = spec
         self._source = source
@@ -73,6 +77,7 @@ class TransferRun:
         self._report = report
         self._renew = renew
         self._pulse = pulse
+        self._receipt_store = receipt
         self._changed = threading.Condition()
         self._machine = new_machine(spec, routes, pool_bytes)
         self._state = TransferState.QUEUED
@@ -187,7 +192,7 @@ class TransferRun:
                 # After an error they stay, for a run that gets further.
                 uploads = [recovered.upload for recovered in admission.unused()]
                 self.do(lambda: [Abort(0, upload.destination_key, upload.upload_id) for upload in uploads])
-            if self.spec.options.delete and self._all_arrived():
+            if (self.spec.options.delete or self._records.deleting) and self._all_arrived():
                 deletion.run()
         except SkyplaneError as error:
             self._fail(error)
@@ -278,15 +283,16 @@ class TransferRun:
         with self._changed:
             self._ended_at = time.time()
         state = self._outcome()
-        try:
-            self._records.receipt.close(msgspec.structs.replace(self.progress(), state=state))
-        except SkyplaneError as failure:
-            self._receipt_uri = ""
-            self._fail(failure)
-            state = TransferState.FAILED
-        except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name
-            self.broke(bug)
-            state = TransferState.FAILED
+        # The summary last: it is to tell, too, that the receipt could not be written where the user wants it.
+        for write in (self._hand_over_receipt, self._close_receipt):
+            try:
+                write(state)
+            except SkyplaneError as failure:
+                self._fail(failure)
+                state = TransferState.FAILED
+            except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name
+                self.broke(bug)
+                state = TransferState.FAILED
         # An upload that may still be open has to be found by the next run.
         ended = state is not TransferState.FAILED and self._error is None
         self._records.end_journal(discard=ended and not self._committer.left_open)
@@ -297,6 +303,24 @@ class TransferRun:
         if self._machine.tally.shrinkage is not None:
             ended_as["compression"] = describe(self._machine.tally.shrinkage)
         log.info("transfer ended", extra=ended_as)
+
+    def _hand_over_receipt(self, state: TransferState) -> None:
+        place = self.spec.receipt
+        if place is None:
+            return
+        uri = place.store.object_uri(place.key)
+        totals = msgspec.structs.replace(self.progress(), state=state, receipt=uri)
+        attempts = self.spec.options.max_attempts
+        file = ObjectFile(self._receipt_store, place.key, "application/octet-stream", max_attempts=attempts)
+        self._records.hand_over(file, place, totals, self._renew)
+        self._receipt_uri = uri
+
+    def _close_receipt(self, state: TransferState) -> None:
+        try:
+            self._records.receipt.close(msgspec.structs.replace(self.progress(), state=state))
+        except BaseException:
+            self._receipt_uri = ""
+            raise
 
     def _outcome(self) -> TransferState:
         if self._cancelled:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from skyplane_core.coordinator.deletions import DeletionList, deletions_prefix
@@ -19,10 +19,13 @@ from skyplane_core.coordinator.journal import (
     journal_keys,
     replay,
 )
-from skyplane_core.coordinator.receipt import ReceiptWriter, segment_prefix
+from skyplane_core.coordinator.receipt import ReceiptWriter, segment_lines, segment_prefix
 from skyplane_core.coordinator.store import AgentStore
-from skyplane_core.errors import ObjectNotFound, UsageError
-from skyplane_core.spec import TransferSpec
+from skyplane_core.errors import ObjectNotFound, SkyplaneError, UsageError
+from skyplane_core.object_file import ObjectFile
+from skyplane_core.receipt_file import write_receipt
+from skyplane_core.receipt_place import format_of
+from skyplane_core.spec import Progress, ReceiptPlace, TransferSpec
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +74,28 @@ class Records:
         self.journal.supersede([*keys, *segments])
         return replay(self._records(keys))
 
+    def hand_over(self, file: ObjectFile, place: ReceiptPlace, totals: Progress, alive: Callable[[], None]) -> None:
+        """Write the receipt to ``place`` as well. Once this returns it is there, whole and durable.
+
+        Args:
+            alive: called while it is written, which takes its time for a receipt of millions of lines.
+
+        Raises:
+            SkyplaneError: it could not be written; nothing of it is to be seen.
+        """
+
+        def segment(key: str) -> bytes:
+            alive()
+            return self._store.get_bytes(key)
+
+        try:
+            lines = segment_lines(segment, self.receipt.finish())
+            write_receipt(file, format_of(place.key), totals, lines)
+            file.commit()
+        except BaseException:
+            _discard(file)
+            raise
+
     def closed(self, upload_id: str) -> None:
         """Note that an upload was completed or aborted."""
         self.journal.note(ClosedRecord(upload_id))
@@ -113,6 +138,14 @@ class Records:
                 why=f"that one is {record.what}, this one {self._what}",
                 next_step="Continue with the same source and destination, or start without an id.",
             )
+
+
+def _discard(file: ObjectFile) -> None:
+    try:
+        file.discard()
+    except SkyplaneError as error:
+        # Why it could not be written is what matters; expiry rules of that store remove what is left.
+        log.warning("the upload of a receipt could not be aborted", extra={"why": str(error)})
 
 
 def what_of(spec: TransferSpec) -> str:

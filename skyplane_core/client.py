@@ -11,6 +11,8 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
+
 from skyplane_core.control_secret import control_secret
 from skyplane_core.coordinator.decide import decisions
 from skyplane_core.coordinator.preview import PreviewStore
@@ -22,6 +24,7 @@ from skyplane_core.filters import Filters
 from skyplane_core.identity import check_secret
 from skyplane_core.locations import Location, resolve
 from skyplane_core.model import Role, StoreConfig
+from skyplane_core.planner.cost import CostMeter
 from skyplane_core.planner.layout import Layout
 from skyplane_core.planner.plan import Plan, Via
 from skyplane_core.prepare import Prepared, Refresh, check, prepare
@@ -29,8 +32,9 @@ from skyplane_core.provision.base import DataplaneReference
 from skyplane_core.provision.bootstrap import DEFAULT_POOL_BYTES
 from skyplane_core.provision.choose import check_shape
 from skyplane_core.provision.hosts import SshHost
-from skyplane_core.settings import check_gateways
-from skyplane_core.spec import Compare, KeyMapping, Progress, Selection, TransferOptions
+from skyplane_core.receipt_place import at_hand, check_format
+from skyplane_core.settings import check_gateways, checked_options, delete_cap
+from skyplane_core.spec import Compare, KeyMapping, Overwrite, Progress, Selection, TransferOptions
 from skyplane_core.store_options import StoreOptions
 from skyplane_core.stores.registry import open_store
 from skyplane_core.tracker import Result, Tracker
@@ -111,19 +115,28 @@ class SkyplaneClient:
         selection: Selection | None = None,
         mapping: KeyMapping | None = None,
         filters: Filters | None = None,
+        compare: Compare | str | None = None,
+        overwrite: Overwrite | str | None = None,
+        delete: bool = False,
+        max_delete: int | str | None = None,
         state: str | None = None,
         transfer_id: str | None = None,
         resume: bool = False,
         refresh: Refresh | None = None,
+        receipt: str | Location | None = None,
+        refresh_receipt: Callable[[], StoreConfig] | None = None,
         source_options: StoreOptions = StoreOptions(),
         destination_options: StoreOptions = StoreOptions(),
     ) -> Prepared:
         """A transfer as a value; no store is asked anything yet. For the arguments see :func:`prepare.prepare`.
 
         ``source_options`` and ``destination_options`` say how the ends are reached that are given as a URI.
+        ``receipt`` as a URI has the credentials of source or destination if it is in one of their buckets, else those
+        that the environment has for it.
 
         ``mode="sync"`` is recursive and leaves unchanged objects alone (Compare.EXACT unless ``options`` says else); so
-        does ``resume``, since what had arrived is not to be copied again.
+        does ``resume``, since what had arrived is not to be copied again. ``compare``, ``overwrite``, ``delete`` and
+        ``max_delete`` (a number, or a share such as ``"10%"``) come before what ``options`` says; see docs/sync.md.
 
         Raises:
             UsageError, InvalidURI: the request makes no sense.
@@ -135,17 +148,12 @@ class SkyplaneClient:
         self._refuse_local_ends(source, destination)
         if options is None:
             options = TransferOptions(compare=Compare.EXACT if mode == "sync" or resume else Compare.ALWAYS)
+        options = _with(options, compare, overwrite, delete=delete, max_delete=max_delete)
         if options.delete and mode != "sync":
             raise UsageError("only a sync deletes", next_step='Use mode="sync", or leave delete out.')
         directory = recursive or selection is not None
-
-        for end, given in ((source, source_options), (destination, destination_options)):
-            if isinstance(end, Location) and given != StoreOptions():
-                raise UsageError(
-                    "options of a store are for an end that is given as a URI",
-                    where=end.uri,
-                    next_step="Leave them out, and put them into the location's store.",
-                )
+        _check_options(source, source_options)
+        _check_options(destination, destination_options)
 
         def source_end() -> Location:
             return source if isinstance(source, Location) else resolve(source, options=source_options)
@@ -160,9 +168,15 @@ class SkyplaneClient:
             def refresh() -> tuple[StoreConfig, StoreConfig]:
                 return source_end().store, destination_end().store
 
+        here, there = source_end(), destination_end()
+        if isinstance(receipt, str):
+            receipt, refresh_receipt = _receipt(receipt, there, here)
+        if receipt is not None:
+            self._refuse_local_ends(receipt)
+            check_format(receipt.key, remote=bool(self.config.hosts))
         return prepare(
-            source_end(),
-            destination_end(),
+            here,
+            there,
             options=options,
             recursive=recursive,
             selection=selection,
@@ -173,6 +187,8 @@ class SkyplaneClient:
             resume=resume,
             refresh=refresh,
             pool_bytes=self.config.pool_bytes,
+            receipt=receipt,
+            refresh_receipt=refresh_receipt,
         )
 
     def dry_run(self, prepared: Prepared) -> tuple[Plan, DryRun]:
@@ -180,6 +196,21 @@ class SkyplaneClient:
         check(prepared)
         stopped: list[str] = []
         return self.dataplane().plan(prepared), DryRun(prepared.spec, _preview(prepared, stopped), stopped)
+
+    def cost_meter(self, prepared: Prepared) -> CostMeter:
+        """Counts a dry run's decisions, which are added to it, and tells what the transfer would cost by list prices.
+
+        ::
+
+            plan, decisions = client.dry_run(prepared)
+            meter = client.cost_meter(prepared)
+            for decision in decisions:
+                meter.add(decision)
+            print(meter.cost().usd, meter.cost().unknown)
+        """
+        with contextlib.closing(open_store(prepared.destinations[0])) as destination:
+            limits = destination.capabilities
+        return CostMeter(prepared.spec, self.dataplane().plan(prepared), limits, prepared.pool_bytes)
 
     def copy(self, src: str | Location, dst: str | Location, recursive: bool = False, **how: Any) -> Result:  # noqa: FBT001, FBT002 - the signature that users know
         """Copy an object, or with ``recursive`` all objects under a prefix, and return when they have arrived.
@@ -261,6 +292,25 @@ class SkyplaneClient:
         return result
 
 
+def _with(
+    options: TransferOptions,
+    compare: Compare | str | None,
+    overwrite: Overwrite | str | None,
+    *,
+    delete: bool,
+    max_delete: int | str | None,
+) -> TransferOptions:
+    said = {
+        "compare": compare,
+        "overwrite": overwrite,
+        "delete": delete or None,
+        "max_delete": None if max_delete is None else delete_cap(max_delete),
+    }
+    given = {name: value for name, value in said.items() if value is not None}
+    # Only now are the types those of the options: a caller may name a comparison or a policy in words.
+    return checked_options(msgspec.structs.replace(options, **given))
+
+
 def _preview(prepared: Prepared, stopped: list[str]) -> Iterator[Decision]:
     with (
         contextlib.closing(open_store(prepared.source)) as source,
@@ -269,3 +319,20 @@ def _preview(prepared: Prepared, stopped: list[str]) -> Iterator[Decision]:
         yield from decisions(
             prepared.spec, lambda listing: listing, PreviewStore(source), PreviewStore(destination), stopped
         )
+
+
+def _check_options(end: str | Location, options: StoreOptions) -> None:
+    if isinstance(end, Location) and options != StoreOptions():
+        raise UsageError(
+            "options of a store are for an end that is given as a URI",
+            where=end.uri,
+            next_step="Leave them out, and put them into the location's store.",
+        )
+
+
+def _receipt(uri: str, *ends: Location) -> tuple[Location, Callable[[], StoreConfig] | None]:
+    """Where a receipt goes, and how its credentials are renewed if they are not those of an end."""
+    found = at_hand(uri, *ends)
+    if found is not None:
+        return found, None
+    return resolve(uri, written=True), lambda: resolve(uri, written=True).store

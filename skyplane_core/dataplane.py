@@ -169,9 +169,7 @@ class Dataplane:
 
     def renew(self, prepared: Prepared) -> Prepared:
         """Give the gateways fresh credentials for a running transfer; returns it with them."""
-        if prepared.refresh is not None:
-            source, destination = prepared.refresh()
-            prepared = dataclasses.replace(prepared, source=source, destinations=(destination,))
+        prepared = prepared.renewed()
         self._hand_out(prepared, prepared.spec.routes or self.plan(prepared).routes, renewal=True)
         return prepared
 

@@ -15,6 +15,7 @@ def parcels(prepared: Prepared, routes: Sequence[Route], keys: TransferKeys | No
 
     A reader gets the source's credentials, a writer those of the destinations that it writes to and the rules for
     attributes, both the transfer's key. A relay gets where to pass batches on, no credentials, no key, and no metadata.
+    The head, which is the first reader, alone gets the store of a receipt that is neither.
 
     Args:
         keys: None from a client that only renews credentials.
@@ -36,6 +37,7 @@ def parcels(prepared: Prepared, routes: Sequence[Route], keys: TransferKeys | No
             compare_source=spec.options.verify is not Verification.NONE,
             credentials_expire_at=prepared.credentials_expire_at,
             onward=onward(ways, gateway),
+            receipt=prepared.receipt if gateway == ways[0].reader else None,
             rules=spec.options.attributes if written else AttributeRules(),
         )
     return found

@@ -366,6 +366,7 @@ class GatewayTransfer(msgspec.Struct, frozen=True, omit_defaults=True):
 
     A reader gets ``source``; a writer gets ``destinations`` (by destination index) with their credentials. A relay gets
     ``onward``, the next gateway by the number of the way that a batch takes, and neither credentials nor keys.
+    ``receipt`` is the store of a receipt that was asked for elsewhere; only the head gets it.
     ``concurrency`` bounds the requests in flight to a store from this gateway for this transfer.
     ``compare_source``: a reader compares what it read with what the source vouches for. ``rules`` are a writer's.
     ``credentials_expire_at`` is the earliest expiry on either side, so that the head can say when renewal is due.
@@ -381,4 +382,5 @@ class GatewayTransfer(msgspec.Struct, frozen=True, omit_defaults=True):
     compare_source: bool = True
     credentials_expire_at: float | None = None
     onward: dict[int, str] = {}
+    receipt: StoreConfig | None = None
     rules: AttributeRules = AttributeRules()

@@ -21,6 +21,7 @@ from skyplane_core.keys import map_key, rule, select, source_prefix
 from skyplane_core.locations import Location, check_apart
 from skyplane_core.model import Credentials, ObjectInfo, StoreConfig
 from skyplane_core.provision.bootstrap import DEFAULT_POOL_BYTES
+from skyplane_core.receipt_place import check_aside, format_of, receipt_name
 from skyplane_core.selection import tree_root
 from skyplane_core.settings import (
     check_object,
@@ -35,6 +36,7 @@ from skyplane_core.spec import (
     Destination,
     KeyMapping,
     MappingKind,
+    ReceiptPlace,
     Selection,
     TransferOptions,
     TransferSpec,
@@ -50,7 +52,7 @@ Refresh = Callable[[], tuple[StoreConfig, StoreConfig]]
 class Prepared:
     """A transfer that can run: the spec, and the credentials that it must not hold.
 
-    ``pool_bytes`` is the buffer pool of the gateways that it is for.
+    ``pool_bytes`` is the buffer pool of the gateways that it is for. ``receipt`` is the store of ``spec.receipt``.
     """
 
     spec: TransferSpec
@@ -59,12 +61,28 @@ class Prepared:
     refresh: Refresh | None = None
     resume: bool = False
     pool_bytes: int = DEFAULT_POOL_BYTES
+    receipt: StoreConfig | None = None
+    refresh_receipt: Callable[[], StoreConfig] | None = None
 
     @property
     def credentials_expire_at(self) -> float | None:
-        """The earliest expiry on either side, in seconds since the epoch; None if nothing expires."""
-        expiries = [config.credentials.expires_at for config in (self.source, *self.destinations)]
+        """The earliest expiry among all credentials, in seconds since the epoch; None if nothing expires."""
+        configs = [self.source, *self.destinations, *([self.receipt] if self.receipt is not None else [])]
+        expiries = [config.credentials.expires_at for config in configs]
         return min((expiry for expiry in expiries if expiry is not None), default=None)
+
+    def renewed(self) -> Prepared:
+        """The same transfer with fresh credentials, as far as it can be told where they come from."""
+        source, destinations, receipt = self.source, self.destinations, self.receipt
+        if self.refresh is not None:
+            source, destination = self.refresh()
+            destinations = (destination,)
+        if self.refresh_receipt is not None:
+            receipt = self.refresh_receipt()
+        elif receipt is not None:
+            fresh = dict(zip((self.source, *self.destinations), (source, *destinations), strict=True))
+            receipt = fresh.get(receipt, receipt)
+        return dataclasses.replace(self, source=source, destinations=destinations, receipt=receipt)
 
     def __repr__(self) -> str:
         return f"Prepared({self.spec.transfer_id}, {self.source.uri} -> {self.destinations[0].uri})"
@@ -84,6 +102,8 @@ def prepare(
     resume: bool = False,
     refresh: Refresh | None = None,
     pool_bytes: int = DEFAULT_POOL_BYTES,
+    receipt: Location | None = None,
+    refresh_receipt: Callable[[], StoreConfig] | None = None,
 ) -> Prepared:
     """A transfer from ``source`` to ``destination``. Asks no store anything; see :func:`check`.
 
@@ -96,6 +116,9 @@ def prepare(
         transfer_id: use this id (32 hexadecimal digits); what a transfer of it left is continued.
         resume: such a transfer must have been there (:func:`check` looks for what it left).
         pool_bytes: the buffer pool of the gateways that will run it.
+        receipt: where the receipt is to be as well, once the transfer has ended: an object's name, or a prefix that
+            ends in ``/``, which gets ``<transfer id>.jsonl``.
+        refresh_receipt: fresh credentials for it, if it is not in the store of either end.
 
     Raises:
         UsageError: the request contradicts itself, or an option breaks a limit.
@@ -124,15 +147,18 @@ def prepare(
         options=options,
         state=state,
         created_at=time.time(),
+        receipt=_receipt_place(receipt, transfer_id),
     )
-    return Prepared(spec, source.store, (destination.store,), refresh, resume, pool_bytes)
+    check_aside(spec)
+    store = receipt.store if receipt is not None else None
+    return Prepared(spec, source.store, (destination.store,), refresh, resume, pool_bytes, store, refresh_receipt)
 
 
 def check(prepared: Prepared, *, create_directory: bool = False) -> None:
     """Ask both stores what would make the transfer fail at once. Reads only, but for ``create_directory``.
 
     Args:
-        create_directory: make the root directory of a local destination.
+        create_directory: make the root directory of a local destination, and that of a local receipt.
 
     Raises:
         BucketNotFound, PermissionDenied, Unauthenticated: from either store.
@@ -160,6 +186,20 @@ def check(prepared: Prepared, *, create_directory: bool = False) -> None:
                 raise
         finally:
             destination.close()
+    if prepared.receipt is not None:
+        _check_receipt(prepared.receipt, create_directory=create_directory)
+
+
+def _check_receipt(config: StoreConfig, *, create_directory: bool) -> None:
+    """There is a place for the receipt."""
+    if config.kind == "local":
+        _check_directory(config, create=create_directory)
+        return
+    store = open_store(config)
+    try:
+        store.probe()
+    finally:
+        store.close()
 
 
 def _check_directory(config: StoreConfig, *, create: bool) -> None:
@@ -242,6 +282,14 @@ def _directory(mapping: KeyMapping) -> str:
     if mapping.kind is MappingKind.PREFIX:
         return tree_root(mapping.destination)
     return mapping.destination[: mapping.destination.rfind("/") + 1]
+
+
+def _receipt_place(receipt: Location | None, transfer_id: str) -> ReceiptPlace | None:
+    if receipt is None:
+        return None
+    key = receipt_name(receipt.key, transfer_id)
+    format_of(key)
+    return ReceiptPlace(_public(receipt.store), key)
 
 
 def _public(config: StoreConfig) -> StoreConfig:

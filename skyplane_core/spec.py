@@ -195,6 +195,16 @@ class Route(msgspec.Struct, frozen=True):
         return self.path[:-1]
 
 
+class ReceiptPlace(msgspec.Struct, frozen=True):
+    """An object that the receipt is written to besides the transfer's state. ``store`` carries no credentials here.
+
+    The ending of ``key`` says the format, see :func:`skyplane_core.receipt_place.format_of`.
+    """
+
+    store: StoreConfig
+    key: str
+
+
 class TransferSpec(msgspec.Struct, frozen=True):
     """One cp or sync, from one source to one or more destinations.
 
@@ -210,6 +220,7 @@ class TransferSpec(msgspec.Struct, frozen=True):
     state: str
     created_at: float
     routes: tuple[Route, ...] = ()
+    receipt: ReceiptPlace | None = None
 
 
 class TransferState(enum.Enum):

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from skyplane_core.errors import GatewayUnreachable, SkyplaneError, TransferCancelled, TransferFailed
+from skyplane_core.receipt_file import write_receipt
+from skyplane_core.receipt_place import format_of
 from skyplane_core.spec import Progress, ReceiptLine, TransferState
 
 if TYPE_CHECKING:
@@ -51,10 +51,9 @@ class Result:
         return self._read()
 
     def save(self, path: str | Path) -> None:
-        """Write the receipt to a local file as JSON lines: the totals first, then one line an object."""
+        """Write the receipt to a local file, in the format that its name asks for (:func:`receipt_place.format_of`)."""
         with Path(path).open("wb") as file:
-            file.write(msgspec.json.encode({"totals": self.progress}) + b"\n")
-            file.writelines(msgspec.json.encode(line) + b"\n" for line in self.lines())
+            write_receipt(file, format_of(str(path)), self.progress, self.lines())
 
     def raise_for_state(self) -> None:
         """Raise if the transfer did not end well.
@@ -172,7 +171,7 @@ class Tracker:
 
     def _renew_if_due(self) -> None:
         prepared = self._prepared
-        if prepared is None or prepared.refresh is None:
+        if prepared is None or (prepared.refresh is None and prepared.refresh_receipt is None):
             return
         expiry = prepared.credentials_expire_at
         if expiry is None or expiry - time.time() >= RENEW_MARGIN_SECONDS or time.monotonic() < self._renew_after:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -14,14 +14,18 @@ from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.hooks.skyplane import DEFAULT_CONN_ID, SkyplaneHook
 from skyplane_core.errors import NothingToTransfer, SkyplaneError
 from skyplane_core.model import Compression
+from skyplane_core.receipt_place import format_of
 from skyplane_core.spec import Progress
+from skyplane_core.uri import parse
 
 if TYPE_CHECKING:
     from airflow_provider_skyplane.compat import Context
-    from airflow_provider_skyplane.engine import Request, Run
+    from airflow_provider_skyplane.engine import Location, Request, Run
 
 RUN_XCOM_KEY = "skyplane_run"
 """Under this key a deferring task leaves the dataplane's reference (no secret), for the case that its trigger dies."""
+FAILED_XCOM_KEY = "skyplane_failed"
+"""Under this key a transfer that failed leaves its summary, with the first failures, for callbacks and later tasks."""
 
 _TRIGGER_DIED = "__fail__"
 _GATEWAYS = (1, 2)
@@ -46,7 +50,12 @@ class SkyplaneBaseOperator(BaseOperator):
         gateways: 1 reads and writes in one gateway; 2 sends encrypted, compressed frames between two. Default: the
             connection's setting.
         compression: ``auto``, ``lz4`` or ``none``, between gateways.
-        receipt_path: key prefix at the destination's bucket, ending in ``/``, for journal and receipt.
+        receipt_url: where the receipt is to be as well, before the task succeeds: an object or a file in any store that
+            the engine can write, or a prefix that ends in ``/``, which gets ``<transfer id>.jsonl``. A name that ends
+            in ``.jsonl.gz`` or ``.parquet`` says another format. (templated)
+        receipt_path: short for a ``receipt_url`` in the destination's bucket: a key prefix. (templated)
+        receipt_conn_id: connection for the receipt's store; default that of the end which is in a store of the same
+            kind, else ``aws_default`` or ``google_cloud_default``. (templated)
         deferrable: free the worker slot while gateways work.
         poll_interval: seconds between two looks at the transfer while deferred.
         local_gateways_outlive_task: that processes started by a task survive its deferral here, and that the triggerer
@@ -61,7 +70,9 @@ class SkyplaneBaseOperator(BaseOperator):
         skyplane_conn_id: str | None = DEFAULT_CONN_ID,
         gateways: int | None = None,
         compression: str = "auto",
+        receipt_url: str | None = None,
         receipt_path: str | None = None,
+        receipt_conn_id: str | None = None,
         deferrable: bool = False,
         poll_interval: float = 10,
         local_gateways_outlive_task: bool | None = None,
@@ -77,10 +88,17 @@ class SkyplaneBaseOperator(BaseOperator):
             raise ValueError(
                 f"Invalid value for gateways: {gateways!r}. Expected one of {', '.join(map(str, _GATEWAYS))}"
             )
+        if receipt_url and receipt_path:
+            raise ValueError("receipt_path is short for a receipt_url at the destination; give one of them")
+        if receipt_url and is_literal(receipt_url):
+            parse(receipt_url)
+            format_of(receipt_url)
         self.skyplane_conn_id = skyplane_conn_id
         self.gateways = gateways
         self.compression = compression
+        self.receipt_url = receipt_url
         self.receipt_path = receipt_path
+        self.receipt_conn_id = receipt_conn_id
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.local_gateways_outlive_task = local_gateways_outlive_task
@@ -89,6 +107,21 @@ class SkyplaneBaseOperator(BaseOperator):
     def hook(self) -> SkyplaneHook:
         """The hook of this task's connection."""
         return SkyplaneHook(self.skyplane_conn_id, gateways=self.gateways)
+
+    def _receipt(
+        self, bucket: str, connections: Mapping[str, str | None], impersonation_chain: str | Sequence[str] | None = None
+    ) -> Callable[[], Location | str] | None:
+        """Where the receipt goes besides the destination's ``.skyplane/``; None if nobody asked.
+
+        Args:
+            bucket: the destination's bucket or root, such as ``gs://bucket``.
+            connections: the ends' connections, by the kind of their stores.
+        """
+        uri = self.receipt_url or (f"{bucket}/{self.receipt_path.strip('/')}/" if self.receipt_path else "")
+        if not uri:
+            return None
+        conn_id = self.receipt_conn_id or connections.get(parse(uri).kind)
+        return lambda: self.hook.place(uri, conn_id, impersonation_chain=impersonation_chain)
 
     def _request(self) -> Request:
         """What to move, once templates are rendered. Bad input is refused here, before anything is started."""
@@ -120,22 +153,23 @@ class SkyplaneBaseOperator(BaseOperator):
             # Airflow does not enforce execution_timeout on a deferred task, and a defer timeout would bypass us.
             limit = self.execution_timeout
             self._defer(run, time.time() + limit.total_seconds() if limit else None)
-        return self._wait(run)
+        return self._wait(context, run)
 
-    def _wait(self, run: Run) -> Any:
+    def _wait(self, context: Context, run: Run) -> Any:
         try:
             with engine_errors():
                 finished = run.wait(self._log_progress)
         except BaseException:
             self._abandon(run)
             raise
-        return self._complete(run, finished)
+        return self._complete(context, run, finished)
 
-    def _complete(self, run: Run, finished: Finished) -> Any:
+    def _complete(self, context: Context, run: Run, finished: Finished) -> Any:
         try:
             if finished.compression:
                 self.log.info("Compression: %s.", finished.compression)
             if finished.failed:
+                self._push_failed(context, finished)
                 raise AirflowException(finished.failure_text())
             with engine_errors():
                 return self._result(finished)
@@ -165,6 +199,11 @@ class SkyplaneBaseOperator(BaseOperator):
     def _push_run(self, context: Context, run: Run) -> None:
         context["ti"].xcom_push(key=RUN_XCOM_KEY, value={"dataplane": run.reference, "transfer_id": run.transfer_id})
 
+    def _push_failed(self, context: Context, finished: Finished) -> None:
+        # Outside of a task run, as in somebody's own test, there is nobody to leave it to.
+        if "ti" in context:
+            context["ti"].xcom_push(key=FAILED_XCOM_KEY, value=finished.summary())
+
     def _defer(self, run: Run, deadline: float | None, credentials_expire_at: float | None = None) -> NoReturn:
         from airflow_provider_skyplane.triggers.skyplane import RESUME_NOT_BEFORE_SECONDS, SkyplaneTransferTrigger
 
@@ -185,7 +224,7 @@ class SkyplaneBaseOperator(BaseOperator):
 
     def execute_complete(
         self,
-        context: Context,  # noqa: ARG002  # Airflow passes it
+        context: Context,
         event: dict[str, Any] | None = None,
     ) -> Any:
         """Resume after the trigger's event; the same return value as without deferring. Idempotent."""
@@ -195,7 +234,7 @@ class SkyplaneBaseOperator(BaseOperator):
             self._run = run = self.hook.engine.attach(event["dataplane"], event["transfer_id"])
         status = event["status"]
         if status == "success":
-            return self._complete(run, Finished(**event["finished"]))
+            return self._complete(context, run, Finished(**event["finished"]))
         if status == "renew":
             try:
                 with engine_errors():
@@ -204,6 +243,8 @@ class SkyplaneBaseOperator(BaseOperator):
                 self._abandon(run)
                 raise
             self._defer(run, event.get("deadline"), expire_at)
+        if "finished" in event:
+            self._push_failed(context, Finished(**event["finished"]))
         self._abandon(run)
         raise AirflowException(event["message"])
 
@@ -251,3 +292,8 @@ class SkyplaneBaseOperator(BaseOperator):
             progress.objects_selected,
             progress.bytes_copied,
         )
+
+
+def is_literal(text: object) -> bool:
+    """Whether the text is what it will be at run time: no template, and not another task's output."""
+    return isinstance(text, str) and "{{" not in text and "{%" not in text

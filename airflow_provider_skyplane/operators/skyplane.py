@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import enum
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -12,7 +11,7 @@ import msgspec
 
 from airflow_provider_skyplane.choosing import NAMES, cap_of, keys_of, limits, name_rules
 from airflow_provider_skyplane.compat import AirflowException, conf
-from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator, engine_errors
+from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator, engine_errors, is_literal
 from skyplane_core.attribute_rules import rules_of
 from skyplane_core.errors import InvalidURI, NothingToTransfer, UsageError
 from skyplane_core.keys import map_key, rule
@@ -68,11 +67,13 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         max_objects, max_bytes: stop selecting after so much; what is left is not selected.
         dry_run_only: move nothing; log what would become of each object, and return the totals.
 
-    The other arguments are those of :class:`SkyplaneBaseOperator`. Returns a small dict: ``transfer_id``,
-    ``objects_copied``, ``objects_skipped``, ``objects_deleted``, ``bytes_copied``, ``seconds``, ``stopped_at`` (the
-    limit that ended the selection, or empty) and ``receipt``, the URI of the list of everything that was moved. With
-    ``dry_run_only``: ``copy``, ``skip``, ``refuse``, ``delete`` (numbers of objects), ``bytes``, ``bytes_deleted``,
-    ``stopped_at`` and ``refused`` (why nothing would be deleted, or empty).
+    The other arguments are those of :class:`SkyplaneBaseOperator`. Returns a dict that is small whatever was moved:
+    ``transfer_id``, ``objects_copied``, ``objects_skipped``, ``objects_deleted``, ``bytes_copied``, ``seconds``,
+    ``stopped_at`` (the limit that ended the selection, or empty) and ``receipt``, the URI of the list of everything.
+    Of a transfer that failed it is under the XCom key ``skyplane_failed``, with ``objects_failed``, the first
+    ``failures`` and ``error``. With ``dry_run_only``: ``copy``, ``skip``, ``refuse``, ``delete`` (numbers of objects),
+    ``bytes``, ``bytes_deleted``, ``stopped_at``, ``refused`` (why nothing would be deleted, or empty), and the cost by
+    list prices (see docs/costs.md): ``usd`` (None if a price is not known), ``usd_known``, ``usd_month``, ``unknown``.
 
     Raises:
         UsageError: at construction, for literal URIs that cannot be parsed (InvalidURI) or cannot be right together;
@@ -87,7 +88,9 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         "destination_conn_id",
         "skyplane_conn_id",
         "google_impersonation_chain",
+        "receipt_url",
         "receipt_path",
+        "receipt_conn_id",
         *NAMES,
         "manifest",
     )
@@ -136,7 +139,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         rules_of(self.attribute_rules)
         self.source_options = dict(source_options or {})
         self.destination_options = dict(destination_options or {})
-        here, there = (parse(uri) if _is_literal(uri) else None for uri in (source, destination))
+        here, there = (parse(uri) if is_literal(uri) else None for uri in (source, destination))
         from_there, to_there = StoreOptions.of(self.source_options), StoreOptions.of(self.destination_options)
         if here is not None:
             _check_source(here, recursive=recursive)
@@ -180,7 +183,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
     def _check_choice(self, manifest: str | Sequence[str] | None) -> None:
         """Refuse what contradicts itself, as far as it is known before templates are rendered."""
         given = self._patterns()
-        literal = all(_is_literal(part) for value in given.values() for part in _several(value))
+        literal = all(is_literal(part) for value in given.values() for part in _several(value))
         keys = ("key",) if manifest is not None else None
         filters = msgspec.structs.replace(self._limits, rules=name_rules(given) if literal else (), keys=keys)
         selection, mapping = rule("", "", recursive=True) if self.recursive else rule("key", "", recursive=False)
@@ -213,11 +216,12 @@ class SkyplaneOperator(SkyplaneBaseOperator):
 
     def _dry_run(self) -> dict[str, Any]:
         with engine_errors():
-            planned = self.hook.engine.dry_run(self._request())
+            planned, meter = self.hook.engine.dry_run(self._request())
             for number, decision in enumerate(planned):
+                meter.add(decision)
                 if number < _LOGGED:
                     self.log.info("%s %s (%s)", decision.action.value, decision.destination_key, decision.reason)
-        totals: dict[str, Any] = msgspec.to_builtins(planned.totals)
+        totals: dict[str, Any] = msgspec.to_builtins(planned.totals) | meter.cost().summary()
         self.log.info("Dry run: %s", totals)
         return totals
 
@@ -238,9 +242,14 @@ class SkyplaneOperator(SkyplaneBaseOperator):
             filters=msgspec.structs.replace(
                 self._limits, rules=name_rules(self._patterns()), keys=keys_of(self.manifest)
             ),
+            receipt=self._receipt(*self._at_destination(), self.google_impersonation_chain),
             mode=self.mode,
-            state=self.receipt_path,
         )
+
+    def _at_destination(self) -> tuple[str, dict[str, str | None]]:
+        here, there = parse(self.source), parse(self.destination)
+        bucket = Endpoint(there.kind, there.bucket, there.key if there.kind == "local" else "").uri.rstrip("/")
+        return bucket, {here.kind: self.source_conn_id, there.kind: self.destination_conn_id}
 
     def _place(self, uri: str, conn_id: str | None, options: Mapping[str, Any], *, written: bool) -> Any:
         return self.hook.place(
@@ -253,10 +262,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         )
 
     def _result(self, finished: Finished) -> dict[str, Any]:
-        summary = dataclasses.asdict(finished)
-        for only_for_the_log in ("objects_failed", "failures", "error", "compression"):
-            del summary[only_for_the_log]
-        return summary
+        return finished.summary()
 
 
 class SkyplaneSyncOperator(SkyplaneOperator):
@@ -300,8 +306,3 @@ def _check_apart(source: Endpoint, destination: Endpoint, *, recursive: bool) ->
         recursive=recursive,
         destination_key=map_key(mapping, source.key) if selection.single else destination.key,
     )
-
-
-def _is_literal(uri: object) -> bool:
-    """Whether the text is what it will be at run time: no template, and not another task's output."""
-    return isinstance(uri, str) and "{{" not in uri and "{%" not in uri

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_skyplane.compat import conf
+from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator
 from airflow_provider_skyplane.transfers.gcs_url import check_directory, dataset_name, split_gcs_url
 from skyplane_core.errors import NothingToTransfer, SkyplaneError
@@ -16,7 +17,6 @@ from skyplane_core.spec import Compare, KeyMapping, MappingKind, Outcome, Select
 if TYPE_CHECKING:
     from airflow_provider_skyplane.compat import Context
     from airflow_provider_skyplane.engine import Request
-    from airflow_provider_skyplane.finished import Finished
 
 # The stock operator's own words, so that a filter on this warning goes on working.
 _RETURN_GCS_URIS_WARNING = (
@@ -26,6 +26,7 @@ _RETURN_GCS_URIS_WARNING = (
     "the new behavior now and silence this warning."
 )
 _COMPARE = ("name", "exact", "size")
+_NOTHING = Finished("", 0, 0, 0, 0, 0.0, "")
 
 
 class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
@@ -39,10 +40,12 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
             stock operator), its ``size``, or ``exact``: the recorded source version or the same checksum.
         preserve_metadata: carry content headers and user metadata over; otherwise every object arrives as
             ``application/octet-stream`` without any, as with the stock operator.
+        return_summary: return a small dict of counts, as SkyplaneOperator does, instead of a list that grows with what
+            was copied.
 
-    ``skyplane_conn_id``, ``gateways``, ``compression``, ``receipt_path`` and ``local_gateways_outlive_task`` are those
-    of :class:`SkyplaneBaseOperator`. Returns the keys of the objects that this run copied, sorted (``[]`` if none),
-    or their ``gs://`` URIs with ``return_gcs_uris=True``.
+    ``skyplane_conn_id``, ``gateways``, ``compression``, ``receipt_url``, ``receipt_path``, ``receipt_conn_id`` and
+    ``local_gateways_outlive_task`` are those of :class:`SkyplaneBaseOperator`. Returns the keys of the objects that
+    this run copied, sorted (``[]`` if none), or their ``gs://`` URIs with ``return_gcs_uris=True``.
 
     Raises:
         ValueError: at construction, for an argument that cannot be right.
@@ -57,7 +60,9 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
         "gcp_conn_id",
         "aws_conn_id",
         "skyplane_conn_id",
+        "receipt_url",
         "receipt_path",
+        "receipt_conn_id",
     )
     ui_color = "#e09411"
 
@@ -84,6 +89,7 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
         botocore_config: dict[str, Any] | None = None,
         compare: str = "name",
         preserve_metadata: bool = False,
+        return_summary: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(deferrable=deferrable, poll_interval=poll_interval, **kwargs)
@@ -104,8 +110,9 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
         self.botocore_config = botocore_config
         self.compare = compare
         self.preserve_metadata = preserve_metadata
+        self.return_summary = return_summary
         self._check_opt_ins()
-        if not return_gcs_uris:
+        if not return_gcs_uris and not return_summary:
             warnings.warn(_RETURN_GCS_URIS_WARNING, FutureWarning, stacklevel=2)
 
     def _check_opt_ins(self) -> None:
@@ -117,16 +124,18 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
             raise ValueError(
                 "gzip=True stores other bytes than the source's; compare and preserve_metadata need gzip=False"
             )
+        if self.gzip and (self.receipt_url or self.receipt_path or self.return_summary):
+            raise ValueError("gzip=True copies on this worker and leaves no receipt; receipts need gzip=False")
 
-    def execute(self, context: Context) -> list[str]:
+    def execute(self, context: Context) -> list[str] | dict[str, Any]:
         """Copy what has to be copied and return its keys or URIs, or defer and let execute_complete do so."""
         self._check_destination()
         if self.gzip:
             return self._gzip_on_worker()
         try:
-            copied: list[str] = self._transfer(context)
+            copied: list[str] | dict[str, Any] = self._transfer(context)
         except NothingToTransfer:
-            copied = []
+            copied = _NOTHING.summary() if self.return_summary else []
         return copied
 
     def _check_destination(self) -> None:
@@ -160,7 +169,11 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
             ),
             selection=selection,
             mapping=self._mapping(gcs_prefix),
-            state=self.receipt_path,
+            receipt=self._receipt(
+                f"gs://{bucket}",
+                {"gcs": self.gcp_conn_id, "s3": self.aws_conn_id},
+                self.google_impersonation_chain,
+            ),
         )
 
     def _wildcard(self) -> bool:
@@ -184,22 +197,26 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
             return KeyMapping(MappingKind.APPEND, prefix, "")
         return KeyMapping(MappingKind.REPLACE, prefix, gcs_prefix)
 
-    def _result(self, finished: Finished) -> list[str]:
-        bucket, _ = split_gcs_url(self.dest_gcs)
+    def _result(self, finished: Finished) -> list[str] | dict[str, Any]:
         request = self._request()
-        lines = self.hook.engine.receipt(request, finished.transfer_id)
-        copied = sorted((line.key, line.destination_key) for line in lines if line.outcome is Outcome.COPIED)
-        if not self.receipt_path:
-            self._discard_receipt(request, finished.transfer_id)
-        if copied:
-            self.log.info("All done, uploaded %d files to Google Cloud Storage", len(copied))
+        copied = [] if self.return_summary else self._copied(request, finished.transfer_id)
+        kept = finished.receipt if request.receipt is not None else ""
+        self._discard_state(request, finished.transfer_id)
+        if finished.objects_copied:
+            self.log.info("All done, uploaded %d files to Google Cloud Storage", finished.objects_copied)
         else:
             self.log.info("In sync, no files needed to be uploaded to Google Cloud Storage")
+        return {**finished.summary(), "receipt": kept} if self.return_summary else copied
+
+    def _copied(self, request: Request, transfer_id: str) -> list[str]:
+        bucket, _ = split_gcs_url(self.dest_gcs)
+        lines = self.hook.engine.receipt(request, transfer_id)
+        copied = sorted((line.key, line.destination_key) for line in lines if line.outcome is Outcome.COPIED)
         if self.return_gcs_uris:
             return [f"gs://{bucket}/{destination_key}" for _, destination_key in copied]
         return [key for key, _ in copied]
 
-    def _discard_receipt(self, request: Request, transfer_id: str) -> None:
+    def _discard_state(self, request: Request, transfer_id: str) -> None:
         """Whoever loads ``dest_gcs`` with a wildcard finds objects and nothing else, as with the stock operator."""
         try:
             self.hook.engine.discard_receipt(request, transfer_id)

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from skyplane_core.cli.exits import Exit
+from skyplane_core.cli.receipt import ReceiptRequest
 from skyplane_core.cli.records import provisioned
 from skyplane_core.cli.show import Show
-from skyplane_core.errors import GatewayError, SkyplaneError, TransferCancelled, TransferFailed, UsageError, from_record
+from skyplane_core.cli.show_cost import show_cost
+from skyplane_core.errors import GatewayError, SkyplaneError, TransferCancelled, TransferFailed, from_record
 from skyplane_core.filters import Filters
 from skyplane_core.locations import Location, resolve
 from skyplane_core.prepare import check
@@ -44,7 +44,8 @@ class Request:
     source_options: StoreOptions = StoreOptions()
     destination_options: StoreOptions = StoreOptions()
     dry_run: bool = False
-    receipt: Path | None = None
+    receipt: str | None = None
+    receipt_endpoint_url: str = ""
     resume: str | None = None
 
 
@@ -55,8 +56,9 @@ def run(client: SkyplaneClient, request: Request, show: Show) -> Exit:
         SkyplaneError: it did not work; see :func:`skyplane_core.cli.exits.exit_of`.
         KeyboardInterrupt: interrupted before the transfer was running, or a second time.
     """
-    _check_receipt(request.receipt)
-    prepared = _prepare(client, request)
+    receipt = ReceiptRequest(request.receipt, request.receipt_endpoint_url)
+    prepared = _prepare(client, request, receipt)
+    receipt.check(prepared.spec)
     if request.dry_run:
         return _preview(client, prepared, show)
     check(prepared, create_directory=True)
@@ -69,13 +71,13 @@ def run(client: SkyplaneClient, request: Request, show: Show) -> Exit:
         with _next_steps(prepared.spec):
             result = _watch(tracker, show)
     show.result(result.progress)
-    _save_receipt(result, request.receipt, show)
+    receipt.save(result, show)
     with _next_steps(prepared.spec):
         result.raise_for_state()
     return Exit.OK
 
 
-def _prepare(client: SkyplaneClient, request: Request) -> Prepared:
+def _prepare(client: SkyplaneClient, request: Request, receipt: ReceiptRequest) -> Prepared:
     tree = request.recursive or request.mode == "sync"
 
     def source() -> Location:
@@ -84,9 +86,12 @@ def _prepare(client: SkyplaneClient, request: Request) -> Prepared:
     def destination() -> Location:
         return resolve(request.destination, options=request.destination_options, directory=tree, written=True)
 
+    here, there = source(), destination()
+    place = receipt.location(there, here)
+    elsewhere = place is not None and place.store not in {here.store, there.store}
     return client.prepare(
-        source(),
-        destination(),
+        here,
+        there,
         mode=request.mode,
         recursive=request.recursive,
         options=request.options,
@@ -94,15 +99,20 @@ def _prepare(client: SkyplaneClient, request: Request) -> Prepared:
         transfer_id=request.resume,
         resume=request.resume is not None,
         refresh=lambda: (source().store, destination().store),
+        receipt=place,
+        refresh_receipt=(lambda: receipt.resolved().store) if elsewhere else None,
     )
 
 
 def _preview(client: SkyplaneClient, prepared: Prepared, show: Show) -> Exit:
     plan, decisions = client.dry_run(prepared)
     show.plan(plan)
+    meter = client.cost_meter(prepared)
     for decision in decisions:
         show.decision(prepared.spec, decision)
+        meter.add(decision)
     show.counted(decisions.totals)
+    show_cost(show, meter.cost())
     return Exit.OK if decisions.totals.ok else Exit.FAILED
 
 
@@ -141,27 +151,6 @@ def _next_steps(spec: TransferSpec) -> Iterator[None]:
 def _with_step(error: SkyplaneError, step: str) -> SkyplaneError:
     before = f"{error.next_step.rstrip('.')}. " if error.next_step else ""
     return from_record(msgspec.structs.replace(error.record(), next_step=before + step))
-
-
-def _save_receipt(result: Result, path: Path | None, show: Show) -> None:
-    if path is None:
-        return
-    try:
-        result.save(path)
-    except SkyplaneError as error:
-        if result.ok:
-            raise
-        # Why the transfer failed matters more than that it left no receipt.
-        show.note(f"The receipt could not be read: {error}")
-
-
-def _check_receipt(path: Path | None) -> None:
-    if path is None:
-        return
-    if path.is_dir() or not path.parent.is_dir() or not os.access(path if path.exists() else path.parent, os.W_OK):
-        raise UsageError(
-            "the receipt cannot be written there", where=str(path), next_step="Name a file in a writable directory."
-        )
 
 
 @contextlib.contextmanager

@@ -13,7 +13,7 @@ from skyplane_core.cli.context import Context, pass_context
 from skyplane_core.cli.filters import OrderedCommand, chosen_filters, filter_options
 from skyplane_core.cli.hosts import chosen, hosts_options
 from skyplane_core.cli.stores import store_options, stores_of
-from skyplane_core.cli.values import cap, layout, size, transfer_id
+from skyplane_core.cli.values import cap, endpoint_url, layout, size, transfer_id
 from skyplane_core.errors import UsageError
 from skyplane_core.model import Compression
 from skyplane_core.spec import (
@@ -83,9 +83,17 @@ _OPTIONS = [
         show_default=True,
         help="What is compared: with the source's checksum and the destination's; with full also by reading back.",
     ),
+    click.option(
+        "--receipt",
+        metavar="URL",
+        help="Write the receipt there as well: a file, an object, or a prefix that ends in /. The name's ending says "
+        "how: .jsonl, .jsonl.gz or .parquet.",
+    ),
+    click.option(
+        "--endpoint-url-receipt", type=endpoint_url, metavar="URL", default="", help="As for source and destination."
+    ),
     store_options,
     attribute_options,
-    click.option("--receipt", type=click.Path(path_type=Path), help="Write the receipt to this file as JSON lines."),
     click.option(
         "--resume",
         type=transfer_id,
@@ -155,7 +163,8 @@ def _transfer(
     delete: bool,
     max_delete: DeleteCap | None,
     verify: str,
-    receipt: Path | None,
+    receipt: str | None,
+    endpoint_url_receipt: str,
     resume: str | None,
     **more: Any,
 ) -> int:
@@ -185,6 +194,7 @@ def _transfer(
         destination_options=destination_options,
         dry_run=dry_run,
         receipt=receipt,
+        receipt_endpoint_url=endpoint_url_receipt,
         resume=resume,
     )
     show = context.show(json=json)

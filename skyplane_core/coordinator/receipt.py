@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import msgspec
@@ -84,13 +84,18 @@ class ReceiptWriter:
                 self._segments.append(key)
                 self._full.popleft()
 
-    def close(self, progress: Progress) -> None:
-        """Store what is left, then the summary: from here on the receipt is durable and complete."""
+    def finish(self) -> tuple[str, ...]:
+        """Store what is left. Returns the keys of all segments; no line may be added any more."""
         with self._lock:
             if self._lines:
                 self._cut()
         self.store()
-        self._put(self.key, _encoder.encode(ReceiptSummary(progress, tuple(self._segments))))
+        return tuple(self._segments)
+
+    def close(self, progress: Progress) -> None:
+        """Store what is left, then the summary: from here on the receipt is durable and complete."""
+        segments = self.finish()
+        self._put(self.key, _encoder.encode(ReceiptSummary(progress, segments)))
 
     def _cut(self) -> None:
         self._full.append(b"".join(self._lines))
@@ -115,12 +120,18 @@ def read_receipt(get: Callable[[str], bytes], state: str) -> tuple[Progress, Ite
         if not key.startswith(f"{state}receipt-"):
             raise StoreRejected("the receipt names a segment that is not its own", where=key)
 
-    def lines() -> Iterator[ReceiptLine]:
-        for key in summary.segments:
-            for line in get(key).splitlines():
-                yield _decoded(_line_decoder, line, key)
+    return summary.progress, segment_lines(get, summary.segments)
 
-    return summary.progress, lines()
+
+def segment_lines(get: Callable[[str], bytes], segments: Iterable[str]) -> Iterator[ReceiptLine]:
+    """The lines of segments, one of which is in memory at a time.
+
+    Raises:
+        StoreRejected: one is no segment of a receipt.
+    """
+    for key in segments:
+        for line in get(key).splitlines():
+            yield _decoded(_line_decoder, line, key)
 
 
 def _decoded(decoder: msgspec.json.Decoder[T], content: bytes, key: str) -> T:

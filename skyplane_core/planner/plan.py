@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import enum
-import ipaddress
 import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import msgspec
 
 from skyplane_core.errors import UsageError
-from skyplane_core.model import Role, StoreConfig
+from skyplane_core.model import Role
+from skyplane_core.planner.prices import stays_here
 from skyplane_core.spec import Route, TransferSpec
 
 
@@ -211,22 +210,10 @@ def _price(spec: TransferSpec, sites: tuple[Site, ...]) -> Price:
     if remote:
         return Price(None, f"gateways are not on this machine: {', '.join(remote)}")
     stores = (spec.source, *(to.store for to in spec.destinations))
-    billed = sorted({store.uri for store in stores if not _stays_here(store)})
+    billed = sorted({store.uri for store in stores if not stays_here(store)})
     if billed:
         return Price(None, f"requests and egress may be billed for {', '.join(billed)}")
     return Price(0.0, "local, no egress")
-
-
-def _stays_here(store: StoreConfig) -> bool:
-    if store.kind == "local":
-        return True
-    host = urlsplit(store.endpoint_url).hostname or ""
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _place(site: Site) -> str:

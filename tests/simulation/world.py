@@ -41,6 +41,7 @@ from skyplane_core.spec import (
     TransferSpec,
     TransferState,
 )
+from skyplane_core.stores.base import ObjectStore
 from tests.simulation import kernel as virtual
 from tests.simulation.gateways import Gateways
 from tests.simulation.invariants import Incarnation
@@ -81,6 +82,10 @@ def virtual_time() -> Iterator[None]:
     finally:
         for patch in reversed(patches):
             patch.stop()
+
+
+def _no_receipt() -> ObjectStore:
+    raise AssertionError("no receipt was asked for")
 
 
 class World:
@@ -262,6 +267,7 @@ class World:
                 report=lambda progress: self._report(head, progress),
                 renew=lambda: None,
                 pulse=lambda: self.moved,
+                receipt=_no_receipt,
             )
             head.watch()
             head.run.start()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from skyplane_core.hand_out import parcels
 from skyplane_core.model import AttributeRules, Credentials, StoreConfig, TransferKeys
 from skyplane_core.planner.layout import Layout
@@ -48,3 +50,13 @@ def test_a_writer_gets_the_credentials_of_its_own_destinations_only() -> None:
 def test_one_gateway_that_reads_and_writes_gets_both() -> None:
     (parcel,) = parcels(prepared(1), [Route("g")], KEYS).values()
     assert (parcel.source, parcel.destinations, parcel.keys) == (SOURCE, {0: TO[0]}, KEYS)
+
+
+def test_only_the_head_gets_the_store_of_the_receipt() -> None:
+    receipt = StoreConfig("s3", "log", credentials=Credentials("id", "log-secret"))
+    asked = dataclasses.replace(prepared(1), receipt=receipt)
+    sites = [Site(f"g{number}", role=role) for number, role in enumerate(Layout.parse("2:1:2").roles)]
+    given = parcels(asked, plan(asked.spec, sites).routes, KEYS)
+    assert {name: parcel.receipt for name, parcel in given.items()} == {
+        "g0": receipt, "g1": None, "g2": None, "g3": None, "g4": None,
+    }  # fmt: skip

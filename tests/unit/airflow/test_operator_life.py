@@ -9,7 +9,7 @@ import pytest
 from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, TaskDeferred
 
 from airflow_provider_skyplane.finished import Finished
-from airflow_provider_skyplane.operators.base import RUN_XCOM_KEY
+from airflow_provider_skyplane.operators.base import FAILED_XCOM_KEY, RUN_XCOM_KEY
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
 from airflow_provider_skyplane.transfers.s3_to_gcs import SkyplaneS3ToGCSOperator
 from skyplane_core.errors import (
@@ -153,11 +153,13 @@ def test_the_log_says_what_was_compressed_and_why_not(
 
 def test_a_transfer_with_failures_names_the_first_causes() -> None:
     failures = tuple((f"key{n}", "no") for n in range(9))
-    run = FakeRun(Finished("t1", 1, 0, 9, 1, 1.0, "gs://dst/r", failures))
+    run, ti = FakeRun(Finished("t1", 1, 0, 9, 1, 1.0, "gs://dst/r", failures)), TaskInstance()
     with pytest.raises(
         AirflowException, match=r"9 of 10 objects did not arrive.*key0: no.*key4: no.*gs://dst/r"
     ) as caught:
-        copier(run).execute({})
+        copier(run).execute({"ti": ti})
+    left = ti.xcoms[FAILED_XCOM_KEY]
+    assert (left["objects_failed"], left["receipt"], left["failures"][0]) == (9, "gs://dst/r", ["key0", "no"])
     assert "key5" not in str(caught.value)
     assert run.calls == ["wait", "stop"]
 
@@ -190,8 +192,64 @@ def test_the_drop_in_leaves_a_receipt_only_where_it_was_asked_to() -> None:
     failing.hook.engine.discard_fails = True
     for operator in (by_default, kept, failing):
         assert operator.execute({}) == ["a", "b"]
-    assert by_default.hook.engine.discarded == ["t1"]
-    assert kept.hook.engine.discarded == []
+    assert by_default.hook.engine.discarded == kept.hook.engine.discarded == ["t1"]
+    assert by_default.hook.engine.requests[0].receipt is None
+    assert kept.hook.engine.requests[0].receipt is not None
+    summary = drop_in(receipt_path="receipts/", return_summary=True, return_gcs_uris=True).execute({})
+    assert summary == copier().execute({})
+    assert drop_in(return_summary=True, return_gcs_uris=True).execute({})["receipt"] == ""
+
+
+def test_the_drop_in_with_a_summary_has_one_for_an_empty_source_too() -> None:
+    nothing = drop_in(refuse=NothingToTransfer("nothing there"), return_summary=True, return_gcs_uris=True)
+    assert nothing.execute({})["objects_copied"] == 0
+
+
+PLACES = [
+    ({"receipt_url": "s3://log/runs/"}, "s3://log/runs/", "aws-src"),
+    ({"receipt_url": "gs://log/r.parquet"}, "gs://log/r.parquet", "gcp-dst"),
+    ({"receipt_url": "gs://log/r", "receipt_conn_id": "auditor"}, "gs://log/r", "auditor"),
+    ({"receipt_url": "file:///tmp/r.jsonl"}, "file:///tmp/r.jsonl", None),
+    ({"receipt_path": "/kept"}, "gs://dst/kept/", "gcp-dst"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "uri", "conn_id"), PLACES)
+def test_a_receipt_goes_where_it_is_asked_for_with_the_connection_of_its_kind(
+    arguments: dict[str, str], uri: str, conn_id: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    operators = [
+        copier(source_conn_id="aws-src", destination_conn_id="gcp-dst", **arguments),
+        drop_in(aws_conn_id="aws-src", gcp_conn_id="gcp-dst", **arguments),
+    ]
+    for operator in operators:
+        operator.execute({})
+        monkeypatch.setattr(operator.hook, "place", lambda *what, **_how: asked.append(what))
+        operator.hook.engine.requests[0].receipt()
+    assert asked == [(uri, conn_id)] * 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        ({"receipt_url": "s3://log/r", "receipt_path": "kept/"}, "give one of them"),
+        ({"receipt_url": "runs/"}, "relative path"),
+        ({"receipt_url": "sftp://log/r"}, "unknown scheme"),
+        ({"receipt_url": "s3://log/r.parquet.gz"}, "compressed already"),
+    ],
+)
+def test_a_receipt_that_cannot_be_is_refused_when_the_dag_is_parsed(arguments: dict[str, str], reason: str) -> None:
+    for make in (copier, drop_in):
+        with pytest.raises((ValueError, UsageError), match=reason):
+            make(**{"return_gcs_uris": True, **arguments} if make is drop_in else arguments)
+    copier(receipt_url="{{ var.value.receipts }}/")
+
+
+@pytest.mark.parametrize("arguments", [{"receipt_url": "s3://log/r"}, {"receipt_path": "k/"}, {"return_summary": True}])
+def test_what_is_copied_on_the_worker_leaves_no_receipt_and_says_so(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="leaves no receipt"):
+        drop_in(gzip=True, return_gcs_uris=True, **arguments)
 
 
 @pytest.mark.parametrize("kwargs", [{"outlives": False}, {"outlives": None}, {"outlives": True, "disconnected": True}])

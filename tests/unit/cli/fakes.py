@@ -11,11 +11,13 @@ from skyplane_core.cli.context import Context
 from skyplane_core.cli.main import run
 from skyplane_core.diff import Decision
 from skyplane_core.dry_run import DryRun
-from skyplane_core.model import ObjectInfo
+from skyplane_core.model import Attestation, ObjectInfo
+from skyplane_core.planner.cost import CostMeter
 from skyplane_core.planner.plan import Plan, Site, plan
 from skyplane_core.prepare import Prepared, prepare
 from skyplane_core.provision.base import DataplaneReference, GatewayAddress
 from skyplane_core.spec import Outcome, Progress, ReceiptLine, TransferState
+from skyplane_core.stores.base import Capabilities
 from skyplane_core.tracker import Result
 
 Step = Progress | BaseException
@@ -49,6 +51,10 @@ class FakeClient:
 
     def dry_run(self, prepared: Prepared) -> tuple[Plan, DryRun]:
         return self.dataplane().plan(prepared), DryRun(prepared.spec, iter(self.decisions), self.stopped)
+
+    def cost_meter(self, prepared: Prepared) -> CostMeter:
+        plan = self.dataplane().plan(prepared)
+        return CostMeter(prepared.spec, plan, Capabilities(Attestation.READ_BACK), prepared.pool_bytes)
 
     def dataplane(self) -> FakeDataplane:
         return FakeDataplane(self, reference("dp-new"))

@@ -192,6 +192,16 @@ def test_options_of_stores_and_attributes_reach_the_transfer(shell: Shell) -> No
         (["cp", "-r", "src", "gs://b/p", "--anonymous-destination", "--storage-class", "COLD"], "STANDARD, NEARLINE"),
         (["cp", "-r", "src", "out", "--receipt", "missing/receipt"], "receipt"),
         (["cp", "-r", "src", "out", "--receipt", "src"], "receipt"),
+        (["cp", "-r", "src", "out", "--receipt", "src/receipt"], "among the objects"),
+        (["cp", "-r", "src", "out", "--receipt", "missing/"], "receipt"),
+        (["cp", "-r", "src", "out", "--receipt", "r.parquet.gz"], "compressed already"),
+        (["cp", "-r", "src", "out", "--receipt", "s3://log/r.parquet.gz"], "compressed already"),
+        (["cp", "-r", "src", "out", "--receipt", "s3://"], "bucket"),
+        (["cp", "-r", "src", "out", "--receipt", "sftp://h/r"], "scheme"),
+        (
+            ["cp", "-r", "src", "out", "--receipt", "s3://log/r", "--endpoint-url-receipt", "host"],
+            "--endpoint-url-receipt",
+        ),
         (["cp", "-r", "src", "out", "--resume", "x"], "--resume"),
         (["cp", "-r", "src", "out", "--force"], "--force"),
         (["cp", "-r", "src", "out", "--delete"], "--delete"),
@@ -287,9 +297,10 @@ def test_a_dry_run_tells_what_would_go_and_what_would_be_left(shell: Shell, caps
             "Nothing was provisioned or written."
         ),
         "The selection ended at --max-bytes: what comes after it in the order of keys was not selected.",
+        "Cost by list prices: $0.00 once, then $0.00 a month for what is copied.",
     ]
     assert shell("sync", "--dry-run", "--json", "--delete", "--max-delete", "0", "src", "out") == 1
-    *_, told, totals = map(json.loads, capsys.readouterr().out.splitlines())
+    *_, told, totals, _cost = map(json.loads, capsys.readouterr().out.splitlines())
     assert told == {
         "event": "decision", "action": "delete", "reason": "extraneous", "source": "",
         "destination": f"file://{shell.home}/out/old", "size": 2048, "destination_version": "w",
@@ -309,6 +320,7 @@ def test_a_dry_run_decides_and_does_nothing(shell: Shell, capsys: Captured) -> N
         f"copy   file://{shell.home}/src/a -> file://{shell.home}/out/in/a (new, 1 B)",
         f"skip   file://{shell.home}/src/a -> file://{shell.home}/out/in/b (same, 1 B)",
         "Dry run: 1 to copy, 1 to skip, 0 to refuse, 0 to delete; 1 B to copy. Nothing was provisioned or written.",
+        "Cost by list prices: $0.00 once, then $0.00 a month for what is copied.",
     ]
     assert err.startswith("Plan: single")
     assert shell.client.events == []

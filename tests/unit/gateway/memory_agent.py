@@ -32,7 +32,7 @@ from skyplane_core.spec import (
     TransferOptions,
     TransferSpec,
 )
-from skyplane_core.stores.base import Capabilities
+from skyplane_core.stores.base import Capabilities, ObjectStore
 
 STATE = "to/.skyplane/t/"
 CRC = 7
@@ -143,10 +143,20 @@ def objects(count: int, size: int = 1) -> list[ObjectInfo]:
     return [ObjectInfo(f"p/{number:06d}", size, "v1", attributes=ObjectAttributes()) for number in range(count)]
 
 
+def no_receipt() -> ObjectStore:
+    raise AssertionError("no receipt was asked for")
+
+
 class Reader:
     """Answers each lease from a thread of its own, as a data process would."""
 
-    def __init__(self, source: MemoryStore, destination: MemoryStore, spec: TransferSpec | None = None) -> None:
+    def __init__(
+        self,
+        source: MemoryStore,
+        destination: MemoryStore,
+        spec: TransferSpec | None = None,
+        receipt: Callable[[], ObjectStore] | None = None,
+    ) -> None:
         self.reports: list[Progress] = []
         self.parts_sent = 0
         self.idle = False
@@ -160,6 +170,7 @@ class Reader:
             execute=self.execute,
             report=self.reports.append,
             renew=lambda: None,
+            receipt=receipt or no_receipt,
             pulse=lambda: 0,
         )
 
