@@ -113,9 +113,9 @@ def _records(files: _File, holds: Holding) -> dict[str, str]:
     found = {}
     if files.mtime_ns is not None and holds.mtime is Mtime.SECONDS:
         found[MTIME] = as_seconds(files.mtime_ns)
-    if files.mtime_ns is not None and holds.mtime in (Mtime.DATE, Mtime.RFC3339):
+    if files.mtime_ns is not None and holds.mtime in (Mtime.RFC3339, Mtime.GOOGLE):
         found[MTIME] = as_rfc3339(files.mtime_ns)
-    if files.mtime_ns is not None and holds.mtime is Mtime.RFC3339:
+    if files.mtime_ns is not None and holds.mtime is Mtime.GOOGLE:
         found[GSUTIL_MTIME] = str(files.mtime_ns // 10**9)
     if files.mode is not None and not holds.mode:
         found[MODE] = f"{files.mode:04o}"
@@ -142,9 +142,9 @@ class _Fitting:
                 changes[name] = ""
                 if name != "content_type":
                     self.notes.append(f"{shown} dropped, which is not held there")
-            elif self._holds.ascii_values and not (value.isascii() and value.isprintable()):
+            elif self._holds.ascii_headers and not _is_plain(value):
                 changes[name] = ""
-                self._lose(f"{shown} is not printable ASCII", f"{shown} dropped")
+                self._lose(f"{shown} is not printable ASCII", f"{shown} dropped, which is not printable ASCII")
         return changes
 
     def names(self, metadata: list[tuple[str, str]]) -> dict[str, str]:
@@ -154,20 +154,40 @@ class _Fitting:
                 self.notes.append(f"metadata dropped, which is not held there: {_listed(name for name, _ in metadata)}")
             return {}
         pattern = _pattern(self._holds.metadata_names)
+        values = _pattern(self._holds.metadata_values)
         found: dict[str, str] = {}
+        taken: set[str] = set()
         for name, value in metadata:
             wanted = name.lower() if self._holds.lower_case else name
-            if pattern.fullmatch(wanted) and wanted not in found:
-                found[wanted] = value
-                continue
-            trouble = "is taken already" if pattern.fullmatch(wanted) else "is no name there"
-            if self._unfit is Unfit.RENAME:
-                new = _possible(wanted, pattern, found)
-                found[new] = value
-                self.notes.append(f"metadata {name!r} renamed to {new!r}")
-            else:
+            trouble = ""
+            if not values.fullmatch(value):
+                trouble = "has a value that cannot be there"
+            elif not pattern.fullmatch(wanted):
+                trouble = "is no name there"
+            elif self._folded(wanted) in taken:
+                trouble = "is taken already"
+            if trouble and (self._unfit is not Unfit.RENAME or not values.fullmatch(value)):
                 self._lose(f"metadata {name!r} {trouble}", f"metadata {name!r} dropped, which {trouble}")
+                continue
+            new = self._possible(wanted, pattern, taken) if trouble else wanted
+            if trouble:
+                self.notes.append(f"metadata {name!r} renamed to {new!r}")
+            found[new] = value
+            taken.add(self._folded(new))
         return found
+
+    def _folded(self, name: str) -> str:
+        return name.lower() if self._holds.one_case else name
+
+    def _possible(self, name: str, pattern: re.Pattern[str], taken: set[str]) -> str:
+        """A name like ``name`` that is possible and not taken."""
+        filler = "-" if pattern.fullmatch("-") else "_"
+        stem = "".join(char if pattern.fullmatch(f"{filler}{char}") else filler for char in name)
+        stem = stem if pattern.fullmatch(stem) else f"{filler}{stem}"
+        number, new = 2, stem
+        while self._folded(new) in taken:
+            new, number = f"{stem}{filler}{number}", number + 1
+        return new
 
     def tags_as_metadata(self, tags: dict[str, str]) -> list[tuple[str, str]]:
         if self._holds.tags or self._unfit is not Unfit.RENAME or not tags:
@@ -195,10 +215,11 @@ class _Fitting:
 
     def sized(self, metadata: dict[str, str], records: dict[str, str]) -> dict[str, str]:
         """Metadata and our records as far as there is room; our records go first."""
-        found = {**{name: value for name, value in records.items() if name not in metadata}, **metadata}
         if not self._holds.metadata:
             # What the store makes of the source's version is its own affair.
             return {name: value for name, value in records.items() if name == SOURCE_VERSION_KEY}
+        self.notes += [f"{name} not recorded, as metadata has that name" for name in records if name in metadata]
+        found = {**records, **metadata}
         limit = self._holds.metadata_bytes
         largest = sorted(metadata, key=lambda name: (-self._size(name, metadata[name]), name))
         for name in (*(name for name in records if name not in metadata), *largest):
@@ -214,27 +235,21 @@ class _Fitting:
 
     def _size(self, name: str, value: str) -> int:
         raw = len(value.encode())
-        if self._holds.ascii_values and not (value.isascii() and value.isprintable()):
+        if self._holds.ascii_values and (not _is_plain(value) or "=?" in value):
             # As an RFC 2047 word.
             raw = 12 + 4 * -(-raw // 3)
         return len(name.encode()) + raw
 
     def _lose(self, misfit: str, note: str) -> None:
-        (self.misfits if self._unfit is Unfit.FAIL else self.notes).append(
-            misfit if self._unfit is Unfit.FAIL else note
-        )
+        if self._unfit is Unfit.FAIL:
+            self.misfits.append(misfit)
+        else:
+            self.notes.append(note)
 
 
-def _possible(name: str, pattern: re.Pattern[str], taken: dict[str, str]) -> str:
-    """A name like ``name`` that is possible and not taken."""
-    filler = "-" if pattern.fullmatch("-") else "_"
-    stem = ""
-    for char in name:
-        stem += char if pattern.fullmatch(stem + char) else filler
-    number, new = 2, stem or filler
-    while new in taken:
-        new, number = f"{stem or filler}{filler}{number}", number + 1
-    return new
+def _is_plain(value: str) -> bool:
+    """Whether a header carries it as it is."""
+    return value.isascii() and value.isprintable() and value == value.strip()
 
 
 def _listed(names: Any) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from skyplane_core.attribute_rules import check_attributes, check_readable
 from skyplane_core.errors import BucketNotFound, NothingToTransfer, ObjectNotFound, PermissionDenied, UsageError
 from skyplane_core.filters import Filters
 from skyplane_core.keys import map_key, rule, select, source_prefix
@@ -23,11 +24,9 @@ from skyplane_core.provision.bootstrap import DEFAULT_POOL_BYTES
 from skyplane_core.receipt_place import check_aside, format_of, receipt_name
 from skyplane_core.selection import tree_root
 from skyplane_core.settings import (
-    check_attributes,
     check_object,
     check_part_in_pool,
     check_parts,
-    check_readable,
     check_sync,
     checked_filters,
     checked_options,

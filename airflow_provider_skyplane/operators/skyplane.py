@@ -12,11 +12,12 @@ import msgspec
 from airflow_provider_skyplane.choosing import NAMES, cap_of, keys_of, limits, name_rules
 from airflow_provider_skyplane.compat import AirflowException, conf
 from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator, engine_errors, is_literal
+from skyplane_core.attribute_rules import rules_of
 from skyplane_core.errors import InvalidURI, NothingToTransfer, UsageError
 from skyplane_core.keys import map_key, rule
 from skyplane_core.locations import Location, check_apart
 from skyplane_core.model import Compression, StoreConfig
-from skyplane_core.settings import check_sync, checked_filters, rules_of
+from skyplane_core.settings import check_sync, checked_filters
 from skyplane_core.spec import Compare, Overwrite, TransferOptions
 from skyplane_core.store_options import StoreOptions
 from skyplane_core.uri import Endpoint, locate, parse

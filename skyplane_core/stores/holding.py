@@ -20,10 +20,11 @@ class Mtime(enum.Enum):
     """The store sets it on the object itself."""
     SECONDS = "seconds"
     """Metadata ``mtime``, seconds since the epoch with a fraction, as rclone has it on S3."""
-    DATE = "date"
-    """Metadata ``mtime`` as RFC 3339, as rclone has it on Azure."""
     RFC3339 = "rfc3339"
-    """Metadata ``mtime`` as rclone has it on GCS, and ``goog-reserved-file-mtime`` as gsutil has it."""
+    """Metadata ``mtime`` as rclone has it on Azure."""
+    GOOGLE = "google"
+    """The same, as rclone has it on GCS, and ``goog-reserved-file-mtime`` as gsutil has it."""
+    NOWHERE = "nowhere"
 
 
 class Holding(msgspec.Struct, frozen=True):
@@ -34,8 +35,11 @@ class Holding(msgspec.Struct, frozen=True):
         content_headers, metadata: whether there is a place for them at all.
         metadata_bytes: of all names and values together; 0: no limit that is known.
         metadata_names: what a name may look like, as a regular expression.
+        metadata_values: what a value may look like.
         lower_case: names lose their capitals.
+        one_case: names that differ only in case are one.
         ascii_values: values beyond ASCII travel encoded, and count as long as that.
+        ascii_headers: content headers are printable ASCII.
         tags: how many an object may have.
         storage_classes: the names that are known; empty where any may be, or (``classes`` False) none is.
         archives: those of them whose objects have to be restored before they can be read.
@@ -49,8 +53,11 @@ class Holding(msgspec.Struct, frozen=True):
     metadata: bool = True
     metadata_bytes: int = 0
     metadata_names: str = r"(?s).+"
+    metadata_values: str = r"(?s).*"
     lower_case: bool = False
+    one_case: bool = False
     ascii_values: bool = False
+    ascii_headers: bool = False
     tags: int = 0
     classes: bool = True
     storage_classes: tuple[str, ...] = ()
@@ -67,6 +74,7 @@ AWS = Holding(
     metadata_names=_TOKEN,
     lower_case=True,
     ascii_values=True,
+    ascii_headers=True,
     tags=10,
     storage_classes=(
         "STANDARD",
@@ -103,21 +111,22 @@ GCS = Holding(
     "Google Cloud Storage",
     metadata_bytes=8192,
     storage_classes=("STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"),
-    mtime=Mtime.RFC3339,
+    mtime=Mtime.GOOGLE,
 )
 """Cloud Storage, "Object metadata", "Storage classes" (all of which are read without restoring)."""
 AZURE = Holding(
     "Azure Blob Storage",
     metadata_bytes=8192,
     metadata_names=r"[A-Za-z_][A-Za-z0-9_]*",
-    ascii_values=True,
+    metadata_values=r"[!-~](?:[ -~]*[!-~])?",
+    one_case=True,
+    ascii_headers=True,
     classes=False,
-    mtime=Mtime.DATE,
+    mtime=Mtime.RFC3339,
 )
-"""Azure, "Setting and retrieving properties and metadata": names are C# identifiers. Access tiers and index tags are
-left to the account."""
+"""Azure, "Setting and retrieving properties and metadata". Tags and access tiers are not written."""
+HDFS = Holding("HDFS", content_headers=False, metadata=False, classes=False, mtime=Mtime.NOWHERE)
 LOCAL = Holding("local directory", content_headers=False, metadata=False, classes=False, mtime=Mtime.SET, mode=True)
-HDFS = Holding("HDFS", content_headers=False, metadata=False, classes=False)
 
 _BY_KIND = {"gcs": GCS, "azure": AZURE, "hdfs": HDFS, "local": LOCAL}
 _BY_SERVICE = {"r2": R2, "cos": COS}

@@ -16,11 +16,14 @@ from skyplane_core.model import AttributeRules, ObjectAttributes, StoreConfig, U
 from skyplane_core.mtimes import GSUTIL_MTIME, MTIME, recorded
 from skyplane_core.spec import SOURCE_VERSION_KEY
 from skyplane_core.stores import holding, s3_attributes
-from skyplane_core.stores.holding import AWS, COS, GCS, LOCAL, R2, S3_COMPATIBLE, Holding, Mtime
+from skyplane_core.stores.holding import AWS, AZURE, COS, GCS, HDFS, LOCAL, R2, S3_COMPATIBLE, Holding, Mtime
 
-ALL = [AWS, S3_COMPATIBLE, R2, COS, GCS, LOCAL]
+ALL = [AWS, S3_COMPATIBLE, R2, COS, GCS, AZURE, HDFS, LOCAL]
 MTIME_NS = 1_484_931_135_123_456_789
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=30)
+TEXT = st.one_of(
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=30),
+    st.sampled_from([" padded ", "=?UTF-8?B?eA==?=", "=?" * 600, " " * 1500]),
+)
 NAMES = st.one_of(st.sampled_from(["Owner", "owner", "a b", "ü", MTIME, MODE, "x-1"]), TEXT.filter(bool))
 HEADER = st.one_of(st.just(""), st.just("text/plain"), TEXT)
 ATTRIBUTES = st.builds(
@@ -54,7 +57,9 @@ def fits(attributes: ObjectAttributes, holds: Holding) -> bool:
     size = sum(len(name.encode()) + len(encoded(value).encode()) for name, value in metadata.items())
     return (
         all(re.fullmatch(holds.metadata_names, name) for name in metadata)
-        and len({name.lower() if holds.lower_case else name for name in metadata}) == len(metadata)
+        and all(re.fullmatch(holds.metadata_values, value) for value in metadata.values())
+        and len({name.lower() if holds.lower_case or holds.one_case else name for name in metadata}) == len(metadata)
+        and not (holds.lower_case and any(name != name.lower() for name in metadata))
         and (not holds.metadata_bytes or size <= holds.metadata_bytes)
         and len(attributes.tags) <= holds.tags
         and (not holds.storage_classes or attributes.storage_class in ("", *holds.storage_classes))
@@ -102,7 +107,7 @@ def test_what_was_fitted_once_fits_as_it_is(
     assert again.notes == ()
 
 
-@given(ATTRIBUTES, HOLDINGS, st.integers(0, 4 * 10**18))
+@given(ATTRIBUTES, HOLDINGS.filter(lambda holds: holds.mtime is not Mtime.NOWHERE), st.integers(0, 4 * 10**18))
 def test_the_time_goes_along_through_any_store(attributes: ObjectAttributes, holds: Holding, mtime_ns: int) -> None:
     start = msgspec.structs.replace(attributes, metadata={}, tags={}, mtime_ns=mtime_ns)
     rules = keeping(unfit=Unfit.DROP)
@@ -128,6 +133,9 @@ def test_the_form_of_one_store_becomes_that_of_the_other() -> None:
         MTIME: "2017-01-20T16:52:15.5Z", GSUTIL_MTIME: "1484931135", "owner": "a"
     }  # fmt: skip
     assert fit(at_gcs, keeping(), AWS).attributes.metadata == {MTIME: "1484931135.5", "owner": "a"}
+    unread = fit(ObjectAttributes(metadata={MTIME: "yesterday"}, mtime_ns=1), keeping(), AWS)
+    assert unread.attributes.metadata == {MTIME: "yesterday"}
+    assert unread.notes == ("mtime not recorded, as metadata has that name",)
     # Only gsutil's, and one that is no time at all.
     assert recorded({MTIME: "yesterday", GSUTIL_MTIME: "7"}) == 7 * 10**9
     unread = ObjectAttributes(metadata={MTIME: "yesterday"})
@@ -181,6 +189,14 @@ def test_metadata_is_mapped(metadata: dict[str, str], rules: AttributeRules, exp
         (ObjectAttributes(metadata={"a": "1" * 2000, "b": "2" * 100}), AWS, "2048 bytes", {"b": "2" * 100}, None),
         (ObjectAttributes(metadata={"a": "ü" * 800}), AWS, "2048 bytes", {}, None),
         (ObjectAttributes(metadata={"a": "1" * 9000}), GCS, "8192 bytes", {}, None),
+        (
+            ObjectAttributes(metadata={"a-b": "1", "A_B": "2", "1": "3"}),
+            AZURE,
+            "'a-b' is no name there",
+            {"A_B": "2"},
+            {"a_b": "1", "A_B_2": "2", "_1": "3"},
+        ),
+        (ObjectAttributes(metadata={"a": "ü"}), AZURE, "'a' has a value that cannot", {}, None),
         (ObjectAttributes(tags={"t": "1"}), GCS, "no tags", {}, {"tag-t": "1"}),
         (ObjectAttributes(cache_control="ü"), AWS, "Cache-Control is not printable", {}, None),
     ],
@@ -193,8 +209,8 @@ def test_what_does_not_fit_is_refused_dropped_or_renamed(
     for unfit, expected in ((Unfit.DROP, dropped), (Unfit.RENAME, dropped if renamed is None else renamed)):
         fitted = fit(attributes, AttributeRules(unfit=unfit), holds)
         assert fitted.attributes.metadata == expected
-        assert len(fitted.notes) == 1
-        assert fitted.explain("new") == f"new; {fitted.notes[0]}"
+        assert fitted.notes
+        assert fitted.explain("new") == "; ".join(("new", *fitted.notes))
 
 
 def test_our_records_make_room_for_the_users_metadata() -> None:
@@ -230,6 +246,8 @@ def test_every_kind_has_its_row() -> None:
         S3_COMPATIBLE: StoreConfig("s3", "b", endpoint_url="http://127.0.0.1:1"),
         R2: StoreConfig("s3", "b", endpoint_url="https://x.r2.cloudflarestorage.com", service="r2"),
         COS: StoreConfig("s3", "b", endpoint_url="https://x", service="cos"),
+        AZURE: StoreConfig("azure", "account/container"),
+        HDFS: StoreConfig("hdfs", "/"),
         GCS: StoreConfig("gcs", "b"),
         LOCAL: StoreConfig("local", "/d"),
     }

@@ -119,7 +119,7 @@ def test_options_of_stores_and_rules_fail_the_parse(tmp_path: Path, settings: di
 
 
 RULES: list[tuple[dict[str, Any], str]] = [
-    ({"storage_class": "GLACIER"}, "no storage classes"),
+    ({"storage_class": "GLACIER"}, "no place for storage classes"),
     ({"metadata": {"a": "b"}}, "no place for metadata"),
     ({"keep_tags": True}, "objects have no tags"),
 ]

@@ -186,7 +186,7 @@ def test_options_of_stores_and_attributes_reach_the_transfer(shell: Shell) -> No
         (["cp", "-r", "src", "out", "--metadata-rename", "=b"], "NAME=VALUE"),
         (["cp", "-r", "src", "out", "--metadata", "a=b"], "no place for metadata"),
         (["cp", "-r", "src", "out", "--unfit", "ignore"], "--unfit"),
-        (["cp", "-r", "src", "out", "--storage-class", "COLD"], "no storage classes"),
+        (["cp", "-r", "src", "out", "--storage-class", "COLD"], "no place for storage classes"),
         (["cp", "-r", "src", "out", "--keep-tags"], "objects have no tags"),
         (["sync", "src", "out", "--keep-mtime", "--compare", "size+mtime"], "contradict each other"),
         (["cp", "-r", "src", "gs://b/p", "--anonymous-destination", "--storage-class", "COLD"], "STANDARD, NEARLINE"),
