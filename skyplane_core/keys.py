@@ -112,7 +112,7 @@ def check_key(key: str, capabilities: Capabilities) -> str | None:
     if "\0" in key:
         return "the key contains a NUL character"
     try:
-        length = len(key.encode())
+        length = len(key) if key.isascii() else len(key.encode())
     except UnicodeEncodeError:
         return "the key is not valid UTF-8"
     if length > capabilities.max_key_bytes:

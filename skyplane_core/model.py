@@ -17,7 +17,7 @@ from skyplane_core.errors import ErrorRecord
 _URI_SCHEMES = {"gcs": "gs", "azure": "az"}
 
 
-class ObjectAttributes(msgspec.Struct, frozen=True, omit_defaults=True):
+class ObjectAttributes(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Content headers and user metadata. An empty string means that the store has none.
 
     ``storage_class``: empty is the bucket's default, or STANDARD. ``mtime_ns`` (nanoseconds since the epoch) and
@@ -74,7 +74,7 @@ class AttributeRules(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unk
     unfit: Unfit = Unfit.FAIL
 
 
-class ObjectInfo(msgspec.Struct, frozen=True, omit_defaults=True):
+class ObjectInfo(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """One object as a listing or a HEAD shows it.
 
     ``version`` is the store's own opaque pin for exactly these bytes (S3 version id or ETag, GCS generation,

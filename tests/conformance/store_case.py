@@ -144,10 +144,10 @@ ODD_KEYS = (
 
 @contextlib.contextmanager
 def started(case: StoreCase, directory: Path) -> Iterator[Running]:
-    """The case's server, or a skip that says what is missing."""
+    """The case's server; without it, a failure that says what is missing."""
     with contextlib.ExitStack() as stack:
         try:
             running = stack.enter_context(case.start(directory))
         except Unavailable as missing:
-            pytest.skip(str(missing))
+            pytest.fail(f"{missing}; scripts/setup --servers installs it")
         yield running

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import datetime
 import ipaddress
 import json
@@ -52,7 +51,7 @@ from skyplane_core.model import (
 )
 from skyplane_core.stores.azure import AzureStore
 from skyplane_core.stores.azure_auth import sas_token
-from tests.servers.azurite import ACCOUNT, KEY, MissingError, running
+from tests.servers.azurite import ACCOUNT, KEY, running
 
 ANY = Precondition()
 PLAIN = ObjectAttributes()
@@ -61,11 +60,7 @@ BOX = f"{ACCOUNT}/box"
 
 @pytest.fixture(scope="module")
 def endpoint_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with contextlib.ExitStack() as stack:
-        try:
-            url = stack.enter_context(running(tmp_path_factory.mktemp("azurite")))
-        except MissingError as missing:
-            pytest.skip(str(missing))
+    with running(tmp_path_factory.mktemp("azurite")) as url:
         yield url
 
 
@@ -388,11 +383,7 @@ def access_token(*, expires_in: float) -> str:
 
 def test_bearer_tokens_over_https(tmp_path: Path) -> None:
     cert, key = certificate(tmp_path)
-    with contextlib.ExitStack() as stack:
-        try:
-            url = stack.enter_context(running(tmp_path, "--oauth", "basic", "--cert", cert, "--key", key))
-        except MissingError as missing:
-            pytest.skip(str(missing))
+    with running(tmp_path, "--oauth", "basic", "--cert", cert, "--key", key) as url:
         with BlobServiceClient(
             f"{url}/{ACCOUNT}", credential={"account_name": ACCOUNT, "account_key": KEY}, connection_verify=cert
         ) as service:
