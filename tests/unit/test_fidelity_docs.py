@@ -40,13 +40,8 @@ def cells(source: Holding, destination: Holding) -> list[str]:
     metadata = "-" if "owner" not in before.metadata else "kept" if "owner" in after.metadata else "dropped"
     tags = "-"
     if before.tags:
-        tags = (
-            "kept"
-            if after.tags == before.tags
-            else "metadata"
-            if {"tag-team", "tag_team"} & after.metadata.keys()
-            else "dropped"
-        )
+        renamed = {"tag-team", "tag_team"} & after.metadata.keys()
+        tags = "kept" if after.tags == before.tags else "metadata" if renamed else "dropped"
     classes = "-"
     if before.storage_class:
         classes = "kept" if after.storage_class == before.storage_class else "dropped"

@@ -15,7 +15,7 @@ import pytest
 
 from skyplane_core.client import Location, SkyplaneClient
 from skyplane_core.errors import TransferFailed, Unauthenticated, UsageError
-from skyplane_core.model import Attestation, Credentials, ObjectAttributes, StoreConfig
+from skyplane_core.model import Attestation, AttributeRules, Credentials, ObjectAttributes, StoreConfig, Unfit
 from skyplane_core.spec import SOURCE_VERSION_KEY, Compare, Outcome, TransferOptions
 from skyplane_core.stores.registry import open_store
 from skyplane_core.testing.objectserver import Fault, Faults, ObjectServer
@@ -124,7 +124,7 @@ def test_metadata_that_azure_cannot_hold_fail_by_name_and_spare_the_others(
     with pytest.raises(TransferFailed) as caught:
         client.copy(source("data/"), blobs("copy/"), recursive=True)
     assert [key for key, _ in caught.value.failures] == ["data/bad"]
-    assert "'no-identifier' is not an identifier" in caught.value.failures[0][1]
+    assert "metadata 'no-identifier' is no name there" in caught.value.failures[0][1]
     assert azure.get("box", "copy/good") == b"good"
     store = open_store(blobs().store)
     kept = store.head("copy/good").attributes
@@ -132,6 +132,20 @@ def test_metadata_that_azure_cannot_hold_fail_by_name_and_spare_the_others(
     assert isinstance(kept, ObjectAttributes)
     assert kept.metadata["owner"] == "somebody"
     assert SOURCE_VERSION_KEY in kept.metadata
+
+
+def test_metadata_get_names_that_azure_can_hold_where_that_is_asked_for(
+    s3: ObjectServer, source: At, blobs: At, client: SkyplaneClient
+) -> None:
+    s3.put("src", "object", b"x", metadata={"no-identifier": "Dvorak", "7th": "x"})
+    rules = AttributeRules(unfit=Unfit.RENAME, metadata={"city": "Nelahozeves nad Vltavou, \u010cesko"})
+    client.copy(source("object"), blobs("object"), options=TransferOptions(attributes=rules))
+    store = open_store(blobs().store)
+    kept = store.head("object").attributes
+    store.close()
+    assert kept is not None
+    found = {name: value for name, value in kept.metadata.items() if name != SOURCE_VERSION_KEY}
+    assert found == {"no_identifier": "Dvorak", "_th": "x", **rules.metadata}
 
 
 def test_bytes_that_change_on_the_way_to_azure_are_sent_again(

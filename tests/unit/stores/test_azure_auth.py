@@ -156,6 +156,12 @@ def test_malformed_settings_are_named(monkeypatch: pytest.MonkeyPatch, name: str
     assert "secret" not in str(caught.value)
 
 
+def test_given_credentials_ask_nobody(monkeypatch: pytest.MonkeyPatch, identity: Identity) -> None:
+    monkeypatch.setenv("AZURE_STORAGE_KEY", KEY)
+    assert resolve("account1/box", credentials=Credentials()).credentials.anonymous
+    assert identity.asked == []
+
+
 @pytest.mark.parametrize("endpoint_url", ["nonsense", "ftp://host", "https://host/?sig=secret"])
 def test_a_malformed_endpoint(endpoint_url: str) -> None:
     with pytest.raises(UsageError) as caught:
