@@ -64,8 +64,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
     ``stopped_at`` (the limit that ended the selection, or empty) and ``receipt``, the URI of the list of everything.
     Of a transfer that failed it is under the XCom key ``skyplane_failed``, with ``objects_failed``, the first
     ``failures`` and ``error``. With ``dry_run_only``: ``copy``, ``skip``, ``refuse``, ``delete`` (numbers of objects),
-    ``bytes``, ``bytes_deleted``, ``stopped_at``, ``refused`` (why nothing would be deleted, or empty), and what it would cost:
-    ``usd`` (None if a price is not known), ``usd_known``, ``usd_month`` and ``unknown`` (see docs/costs.md).
+    ``bytes``, ``bytes_deleted``, ``stopped_at``, ``refused`` (why nothing would be deleted, or empty), and what it
+    would cost (docs/costs.md): ``usd`` (None if a price is not known), ``usd_known``, ``usd_month`` and ``unknown``.
 
     Raises:
         UsageError: at construction, for literal URIs that cannot be parsed (InvalidURI) or cannot be right together;
