@@ -22,8 +22,9 @@ def name_rules(given: dict[str, str | Sequence[str] | None]) -> tuple[NameRule, 
     """Rules of patterns by argument: what is excluded stays excluded."""
     rules: list[NameRule] = []
     for name in NAMES:
-        patterns = given.get(name) or ()
-        several = (patterns,) if isinstance(patterns, str) else patterns
+        patterns = given.get(name)
+        # One that a template rendered to nothing stays, and is refused: without it, more than was meant would be taken.
+        several = (patterns,) if isinstance(patterns, str) else patterns or ()
         rules += [NameRule(name.startswith("include"), pattern, name.endswith("_regex")) for pattern in several]
     return tuple(rules)
 

@@ -24,7 +24,7 @@ from skyplane_core.prepare import check
 from skyplane_core.provision.base import DataplaneReference
 from skyplane_core.spec import KeyMapping, Progress, ReceiptLine, Selection, TransferOptions
 
-__all__ = ["Engine", "Location", "Request", "Run"]
+__all__ = ["Engine", "Location", "Request", "Run", "resolve"]
 
 LOG_EVERY_SECONDS = 30.0
 

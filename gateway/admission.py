@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.uploads import PLAIN, Uploads
+from gateway.uploads import PLAIN, Uploads, mtime_ns
 from skyplane_core.coordinator.events import Event
 from skyplane_core.coordinator.journal import Recovered
 from skyplane_core.coordinator.machine import TransferMachine
@@ -110,7 +110,7 @@ class Admission:
             self._reject(decision, refusal)
             return
         pieces = [(piece.number, piece.offset, piece.length) for piece in cut(info.size, size)]
-        if len(pieces) > 1:
+        if len(pieces) > 1 or self._spec.options.attributes.keep_tags:
             self._opening.acquire()
             self._openers.submit(self._open, number, decision, pieces, size)
             return
@@ -145,7 +145,12 @@ class Admission:
         self._host.do(lambda: self._machine.reject(decision.source, 0, decision.destination_key, record))
 
     def _target(
-        self, decision: Decision, info: ObjectInfo, upload_id: str, attributes: ObjectAttributes | None
+        self,
+        decision: Decision,
+        info: ObjectInfo,
+        upload_id: str,
+        attributes: ObjectAttributes | None,
+        tags: dict[str, str] | None = None,
     ) -> PartTarget:
         options = self._spec.options
         return PartTarget(
@@ -155,18 +160,27 @@ class Admission:
             precondition=decision.precondition,
             attributes=attributes if options.keep_attributes else PLAIN,
             extra_metadata={SOURCE_VERSION_KEY: info.version} if options.record_source else {},
+            tags=tags or {},
+            mtime_ns=mtime_ns(info) if options.keep_attributes and options.attributes.keep_mtime else None,
         )
 
     def _open(self, number: int, decision: Decision, pieces: Sequence[tuple[int, int, int]], size: int) -> None:
         try:
+            if len(pieces) == 1:
+                info = decision.source
+                target = self._target(decision, info, "", None, self._uploads.tags(info))
+                self._host.do(lambda: self._machine.admit(number, info, decision.reason, [target], pieces))
+                return
             info = self._uploads.described(decision.source)
+            fitted = self._uploads.fitted(info, 0, decision.destination_key)
             decision = msgspec.structs.replace(decision, source=info)
             upload_id, already = self._continue(number, decision, pieces, size) or (
                 self._uploads.open(info, 0, decision.destination_key, size),
                 [],
             )
             target = self._target(decision, info, upload_id, None)
-            self._host.do(lambda: self._machine.admit(number, info, decision.reason, [target], pieces, already))
+            reason = fitted.explain(decision.reason)
+            self._host.do(lambda: self._machine.admit(number, info, reason, [target], pieces, already))
         except SkyplaneError as refusal:
             self._reject(decision, refusal)
         except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name

@@ -14,6 +14,7 @@ from gateway.store_calls import (
     Delete,
     GetBytes,
     GetCapabilities,
+    GetTags,
     Head,
     ListPage,
     ListParts,
@@ -69,6 +70,9 @@ class CalledStore:
 
     def head(self, key: str) -> ObjectInfo:
         return self._ask(Head(key), ObjectInfo)
+
+    def tags(self, key: str) -> dict[str, str]:
+        return self._ask(GetTags(key), dict[str, str])
 
     def create_upload(self, key: str, attributes: ObjectAttributes) -> str:
         return self._ask(CreateUpload(key, attributes), str)

@@ -14,7 +14,7 @@ from gateway.opened import Transfer
 from gateway.pool import Buffer
 from gateway.summed import Summed
 from skyplane_core.errors import ChecksumMismatch, ErrorRecord, ProtocolError
-from skyplane_core.model import Lease, LeaseResult, ObjectAttributes, PartAck, PartFailure, PartLease
+from skyplane_core.model import Lease, LeaseResult, ObjectAttributes, PartAck, PartFailure, PartLease, PartTarget
 
 Report = Callable[[LeaseResult], None]
 
@@ -172,11 +172,21 @@ def describe(part: PartLease, crc32c: int, read: ObjectAttributes, *, keep_attri
             # Those of a multipart object were given when its upload was created.
             attributes = None
         elif attributes is None:
-            attributes = read if keep_attributes else ObjectAttributes()
+            attributes = _with_known(read, target) if keep_attributes else ObjectAttributes()
         if attributes is not None and target.extra_metadata:
             attributes = msgspec.structs.replace(attributes, metadata={**attributes.metadata, **target.extra_metadata})
-        targets.append(msgspec.structs.replace(target, attributes=attributes, extra_metadata={}))
+        targets.append(
+            msgspec.structs.replace(target, attributes=attributes, extra_metadata={}, tags={}, mtime_ns=None)
+        )
     return ManifestPart(part.object, part.part, 0, part.size, part.offset, crc32c, tuple(targets))
+
+
+def _with_known(read: ObjectAttributes, target: PartTarget) -> ObjectAttributes:
+    """What the source's answer said, with what only the head knows."""
+    if not target.tags and (target.mtime_ns is None or read.mtime_ns is not None):
+        return read
+    mtime_ns = target.mtime_ns if read.mtime_ns is None else read.mtime_ns
+    return msgspec.structs.replace(read, tags=target.tags, mtime_ns=mtime_ns)
 
 
 def _failures(part: ManifestPart, error: ErrorRecord) -> list[PartFailure]:

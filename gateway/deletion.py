@@ -72,9 +72,9 @@ class Deletion:
         self._list.flush()
         with ThreadPoolExecutor(DELETERS, thread_name_prefix="deleter") as pool:
             gone = sum(sum(pool.map(self._was_deleted, batch)) for batch in self._batches(self._begun_before()))
-            self._check_cap(gone)
             if not self._list.objects:
                 return
+            self._check_cap(gone)
             self._records.journal.record(DeletingRecord(tuple(self._list.segments), self._held))
             for batch in self._batches(iter(self._list)):
                 deque(pool.map(self._delete, batch), maxlen=0)

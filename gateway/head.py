@@ -192,7 +192,7 @@ class TransferRun:
                 # After an error they stay, for a run that gets further.
                 uploads = [recovered.upload for recovered in admission.unused()]
                 self.do(lambda: [Abort(0, upload.destination_key, upload.upload_id) for upload in uploads])
-            if self.spec.options.delete and self._all_arrived():
+            if (self.spec.options.delete or self._records.deleting) and self._all_arrived():
                 deletion.run()
         except SkyplaneError as error:
             self._fail(error)

@@ -11,6 +11,7 @@ from gateway.manifest import Answer, ManifestPart
 from gateway.opened import Transfer
 from gateway.threads import Workers, as_record
 from skyplane_core.errors import ChecksumMismatch, LinkLost
+from skyplane_core.fidelity import Fitted, fit_at
 from skyplane_core.model import ObjectAttributes, PartAck, PartFailure, PartTarget
 
 
@@ -79,15 +80,20 @@ def _put(transfer: Transfer, part: ManifestPart, target: PartTarget, data: memor
             )
             _compare(transfer, target, part, stored_part.size, stored_part.crc32c)
             return PartAck(part.object, part.part, target.destination, part.size, part.crc32c, stored_part=stored_part)
+        fitted = _fitted(transfer, target)
         stored = path.put_object(
-            target.key,
-            data,
-            crc32c=part.crc32c,
-            attributes=target.attributes or ObjectAttributes(),
-            precondition=target.precondition,
+            target.key, data, crc32c=part.crc32c, attributes=fitted.attributes, precondition=target.precondition
         )
         _compare(transfer, target, part, stored.size, stored.crc32c)
-        return PartAck(part.object, part.part, target.destination, part.size, part.crc32c, stored=stored)
+        return PartAck(
+            part.object, part.part, target.destination, part.size, part.crc32c, stored=stored, notes=fitted.notes
+        )
+
+
+def _fitted(transfer: Transfer, target: PartTarget) -> Fitted:
+    config = transfer.config.destinations[target.destination]
+    attributes = target.attributes or ObjectAttributes()
+    return fit_at(attributes, transfer.config.rules, config, config.object_uri(target.key))
 
 
 def _compare(transfer: Transfer, target: PartTarget, part: ManifestPart, size: int, crc32c: int | None) -> None:

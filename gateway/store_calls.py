@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from skyplane_core.model import ObjectAttributes, ObjectInfo, Precondition, Stored, StoredPart
-from skyplane_core.stores.base import Capabilities, ObjectStore
+from skyplane_core.stores.base import Capabilities, ObjectStore, tags_of
 from skyplane_core.stores.whole import get_bytes, put_bytes, read_back
 
 
@@ -24,6 +24,10 @@ class ListPage(msgspec.Struct, frozen=True, tag=True):
 
 
 class Head(msgspec.Struct, frozen=True, tag=True):
+    key: str
+
+
+class GetTags(msgspec.Struct, frozen=True, tag=True):
     key: str
 
 
@@ -75,6 +79,7 @@ StoreCall = (
     GetCapabilities
     | ListPage
     | Head
+    | GetTags
     | CreateUpload
     | ListParts
     | CompleteUpload
@@ -91,6 +96,7 @@ _DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {
     kind: msgspec.msgpack.Decoder(kind)
     for kind in (
         Capabilities, ObjectInfo, list[ObjectInfo], list[StoredPart], Stored, str, int, bytes, type(None),
+        dict[str, str],
     )
 }  # fmt: skip
 
@@ -110,6 +116,8 @@ def perform(store: ObjectStore, call: StoreCall) -> Any:
             return list(itertools.islice(listing, call.limit))
         case Head():
             return store.head(call.key)
+        case GetTags():
+            return tags_of(store, call.key)
         case CreateUpload():
             return store.create_upload(call.key, call.attributes)
         case ListParts():
@@ -127,6 +135,12 @@ def perform(store: ObjectStore, call: StoreCall) -> Any:
             return store.abort_upload(call.key, call.upload_id)
         case Delete():
             return store.delete(call.key, call.precondition)
+        case ReadBack() | PutBytes() | GetBytes():
+            return _whole(store, call)
+
+
+def _whole(store: ObjectStore, call: ReadBack | PutBytes | GetBytes) -> Any:
+    match call:
         case ReadBack():
             return read_back(store, call.key, call.version, call.size)
         case PutBytes():

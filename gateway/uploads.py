@@ -9,11 +9,24 @@ import msgspec
 from skyplane_core.coordinator.journal import Journal, UploadRecord
 from skyplane_core.coordinator.store import AgentStore
 from skyplane_core.errors import SourceChanged
+from skyplane_core.fidelity import Fitted, fit_at
 from skyplane_core.model import ObjectAttributes, ObjectInfo
 from skyplane_core.spec import SOURCE_VERSION_KEY, TransferSpec, Verification
 
 PLAIN = ObjectAttributes(content_type="application/octet-stream")
 """What an object gets when attributes are not kept: the default type of every store, said explicitly."""
+
+
+def mtime_ns(info: ObjectInfo) -> int | None:
+    """When a listed object was modified, in nanoseconds since the epoch, as far as its listing says."""
+    return round(info.modified * 1e9) or None
+
+
+def _tagged(info: ObjectInfo, tags: dict[str, str]) -> ObjectInfo:
+    if not tags:
+        return info
+    attributes = msgspec.structs.replace(info.attributes or ObjectAttributes(), tags=tags)
+    return msgspec.structs.replace(info, attributes=attributes)
 
 
 class Uploads:
@@ -44,23 +57,26 @@ class Uploads:
         options = self._spec.options
         told = info.crc32c is not None or info.crc64nvme is not None
         no_sum = not told and options.verify is not Verification.NONE
+        tags = self.tags(info)
         if not no_sum and not (options.keep_attributes and info.attributes is None):
-            return info
+            return _tagged(info, tags)
         found = self._source.head(info.key)
         if found.version != info.version:
             raise SourceChanged(
                 "the source object changed after it was listed", where=self._spec.source.object_uri(info.key)
             )
-        return msgspec.structs.replace(
+        described = msgspec.structs.replace(
             info,
             attributes=found.attributes or ObjectAttributes(),
             crc32c=found.crc32c if info.crc32c is None else info.crc32c,
             crc64nvme=found.crc64nvme,
         )
+        return _tagged(described, tags)
 
     def open(self, info: ObjectInfo, destination: int, key: str, part_size: int) -> str:
         """Open an upload for an object that was :meth:`described`, record it durably, and return its id."""
-        upload_id = self._destinations[destination].create_upload(key, self._attributes(info))
+        attributes = self.fitted(info, destination, key).attributes
+        upload_id = self._destinations[destination].create_upload(key, attributes)
         try:
             self._journal.record(
                 UploadRecord(info.key, info.version, info.size, destination, key, upload_id, part_size)
@@ -71,9 +87,25 @@ class Uploads:
             raise
         return upload_id
 
-    def _attributes(self, info: ObjectInfo) -> ObjectAttributes:
+    def fitted(self, info: ObjectInfo, destination: int, key: str) -> Fitted:
+        """The attributes that the copy of an object that was :meth:`described` gets.
+
+        Raises:
+            StoreRejected: the destination cannot hold them.
+        """
         options = self._spec.options
-        attributes = (info.attributes or ObjectAttributes()) if options.keep_attributes else PLAIN
-        if not options.record_source:
-            return attributes
-        return msgspec.structs.replace(attributes, metadata={**attributes.metadata, SOURCE_VERSION_KEY: info.version})
+        attributes = PLAIN
+        if options.keep_attributes:
+            attributes = info.attributes or ObjectAttributes()
+            if attributes.mtime_ns is None:
+                attributes = msgspec.structs.replace(attributes, mtime_ns=mtime_ns(info))
+        if options.record_source:
+            metadata = {**attributes.metadata, SOURCE_VERSION_KEY: info.version}
+            attributes = msgspec.structs.replace(attributes, metadata=metadata)
+        config = self._spec.destinations[destination].store
+        return fit_at(attributes, options.attributes, config, config.object_uri(key))
+
+    def tags(self, info: ObjectInfo) -> dict[str, str]:
+        """The object's tags, where they are kept: one request."""
+        keep = self._spec.options.keep_attributes and self._spec.options.attributes.keep_tags
+        return self._source.tags(info.key) if keep else {}

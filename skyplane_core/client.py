@@ -11,6 +11,8 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import msgspec
+
 from skyplane_core.control_secret import control_secret
 from skyplane_core.coordinator.decide import decisions
 from skyplane_core.coordinator.preview import PreviewStore
@@ -31,8 +33,9 @@ from skyplane_core.provision.bootstrap import DEFAULT_POOL_BYTES
 from skyplane_core.provision.choose import check_shape
 from skyplane_core.provision.hosts import SshHost
 from skyplane_core.receipt_place import at_hand, check_format
-from skyplane_core.settings import check_gateways
-from skyplane_core.spec import Compare, KeyMapping, Progress, Selection, TransferOptions
+from skyplane_core.settings import check_gateways, checked_options, delete_cap
+from skyplane_core.spec import Compare, KeyMapping, Overwrite, Progress, Selection, TransferOptions
+from skyplane_core.store_options import StoreOptions
 from skyplane_core.stores.registry import open_store
 from skyplane_core.tracker import Result, Tracker
 from skyplane_core.uri import parse
@@ -112,20 +115,28 @@ class SkyplaneClient:
         selection: Selection | None = None,
         mapping: KeyMapping | None = None,
         filters: Filters | None = None,
+        compare: Compare | str | None = None,
+        overwrite: Overwrite | str | None = None,
+        delete: bool = False,
+        max_delete: int | str | None = None,
         state: str | None = None,
         transfer_id: str | None = None,
         resume: bool = False,
         refresh: Refresh | None = None,
         receipt: str | Location | None = None,
         refresh_receipt: Callable[[], StoreConfig] | None = None,
+        source_options: StoreOptions = StoreOptions(),
+        destination_options: StoreOptions = StoreOptions(),
     ) -> Prepared:
         """A transfer as a value; no store is asked anything yet. For the arguments see :func:`prepare.prepare`.
 
+        ``source_options`` and ``destination_options`` say how the ends are reached that are given as a URI.
         ``receipt`` as a URI has the credentials of source or destination if it is in one of their buckets, else those
         that the environment has for it.
 
         ``mode="sync"`` is recursive and leaves unchanged objects alone (Compare.EXACT unless ``options`` says else); so
-        does ``resume``, since what had arrived is not to be copied again.
+        does ``resume``, since what had arrived is not to be copied again. ``compare``, ``overwrite``, ``delete`` and
+        ``max_delete`` (a number, or a share such as ``"10%"``) come before what ``options`` says; see docs/sync.md.
 
         Raises:
             UsageError, InvalidURI: the request makes no sense.
@@ -137,15 +148,29 @@ class SkyplaneClient:
         self._refuse_local_ends(source, destination)
         if options is None:
             options = TransferOptions(compare=Compare.EXACT if mode == "sync" or resume else Compare.ALWAYS)
+        options = _with(options, compare, overwrite, delete=delete, max_delete=max_delete)
         if options.delete and mode != "sync":
             raise UsageError("only a sync deletes", next_step='Use mode="sync", or leave delete out.')
         directory = recursive or selection is not None
-        here = source if isinstance(source, Location) else resolve(source)
-        there = destination if isinstance(destination, Location) else resolve(destination, directory=directory)
+        _check_options(source, source_options)
+        _check_options(destination, destination_options)
+
+        def source_end() -> Location:
+            return source if isinstance(source, Location) else resolve(source, options=source_options)
+
+        def destination_end() -> Location:
+            if isinstance(destination, Location):
+                return destination
+            return resolve(destination, options=destination_options, directory=directory, written=True)
+
+        if refresh is None and not isinstance(source, Location) and not isinstance(destination, Location):
+            # The environment's credentials can be resolved again; those that a caller gave are the caller's to renew.
+            def refresh() -> tuple[StoreConfig, StoreConfig]:
+                return source_end().store, destination_end().store
+
+        here, there = source_end(), destination_end()
         if isinstance(receipt, str):
-            uri, receipt = receipt, at_hand(receipt, there, here)
-            if receipt is None:
-                receipt, refresh_receipt = resolve(uri), lambda: resolve(uri).store
+            receipt, refresh_receipt = _receipt(receipt, there, here)
         if receipt is not None:
             self._refuse_local_ends(receipt)
             check_format(receipt.key, remote=bool(self.config.hosts))
@@ -160,7 +185,7 @@ class SkyplaneClient:
             state=state,
             transfer_id=transfer_id,
             resume=resume,
-            refresh=refresh or _refresh_of(source, destination, directory=directory),
+            refresh=refresh,
             pool_bytes=self.config.pool_bytes,
             receipt=receipt,
             refresh_receipt=refresh_receipt,
@@ -267,6 +292,25 @@ class SkyplaneClient:
         return result
 
 
+def _with(
+    options: TransferOptions,
+    compare: Compare | str | None,
+    overwrite: Overwrite | str | None,
+    *,
+    delete: bool,
+    max_delete: int | str | None,
+) -> TransferOptions:
+    said = {
+        "compare": compare,
+        "overwrite": overwrite,
+        "delete": delete or None,
+        "max_delete": None if max_delete is None else delete_cap(max_delete),
+    }
+    given = {name: value for name, value in said.items() if value is not None}
+    # Only now are the types those of the options: a caller may name a comparison or a policy in words.
+    return checked_options(msgspec.structs.replace(options, **given))
+
+
 def _preview(prepared: Prepared, stopped: list[str]) -> Iterator[Decision]:
     with (
         contextlib.closing(open_store(prepared.source)) as source,
@@ -277,8 +321,18 @@ def _preview(prepared: Prepared, stopped: list[str]) -> Iterator[Decision]:
         )
 
 
-def _refresh_of(source: str | Location, destination: str | Location, *, directory: bool) -> Refresh | None:
-    """Environment credentials can be resolved again; those that a caller gave are the caller's to renew."""
-    if isinstance(source, Location) or isinstance(destination, Location):
-        return None
-    return lambda: (resolve(source).store, resolve(destination, directory=directory).store)
+def _check_options(end: str | Location, options: StoreOptions) -> None:
+    if isinstance(end, Location) and options != StoreOptions():
+        raise UsageError(
+            "options of a store are for an end that is given as a URI",
+            where=end.uri,
+            next_step="Leave them out, and put them into the location's store.",
+        )
+
+
+def _receipt(uri: str, *ends: Location) -> tuple[Location, Callable[[], StoreConfig] | None]:
+    """Where a receipt goes, and how its credentials are renewed if they are not those of an end."""
+    found = at_hand(uri, *ends)
+    if found is not None:
+        return found, None
+    return resolve(uri, written=True), lambda: resolve(uri, written=True).store

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from skyplane_core.coordinator.ways import onward, ways_of
-from skyplane_core.model import GatewayTransfer, TransferKeys
+from skyplane_core.model import AttributeRules, GatewayTransfer, TransferKeys
 from skyplane_core.prepare import Prepared
 from skyplane_core.spec import Route, Verification
 
@@ -13,9 +13,9 @@ from skyplane_core.spec import Route, Verification
 def parcels(prepared: Prepared, routes: Sequence[Route], keys: TransferKeys | None) -> dict[str, GatewayTransfer]:
     """A parcel for each gateway on a route, by its id.
 
-    A reader gets the source's credentials, a writer those of the destinations that it writes to, both the transfer's
-    key. A relay gets where to pass batches on, no credentials and no key. The head, which is the first reader, alone
-    gets the store of a receipt that is neither.
+    A reader gets the source's credentials, a writer those of the destinations that it writes to and the rules for
+    attributes, both the transfer's key. A relay gets where to pass batches on, no credentials, no key, and no metadata.
+    The head, which is the first reader, alone gets the store of a receipt that is neither.
 
     Args:
         keys: None from a client that only renews credentials.
@@ -38,5 +38,6 @@ def parcels(prepared: Prepared, routes: Sequence[Route], keys: TransferKeys | No
             credentials_expire_at=prepared.credentials_expire_at,
             onward=onward(ways, gateway),
             receipt=prepared.receipt if gateway == ways[0].reader else None,
+            rules=spec.options.attributes if written else AttributeRules(),
         )
     return found

@@ -9,8 +9,10 @@ from pathlib import Path
 import msgspec
 
 from skyplane_core.errors import UsageError
-from skyplane_core.model import StoreConfig
+from skyplane_core.model import Credentials, StoreConfig
 from skyplane_core.selection import tree_root
+from skyplane_core.store_options import StoreOptions
+from skyplane_core.stores.s3_services import place_of
 from skyplane_core.uri import Endpoint, locate, parse
 
 
@@ -26,34 +28,51 @@ class Location(msgspec.Struct, frozen=True):
         return self.store.object_uri(self.key)
 
 
-def resolve(text: str, *, endpoint_url: str = "", directory: bool = False) -> Location:
+def resolve(
+    text: str, *, options: StoreOptions = StoreOptions(), directory: bool = False, written: bool = False
+) -> Location:
     """The location that ``text`` names, with the environment's credentials for it.
 
     Args:
         text: a URI or a local path, see :func:`skyplane_core.uri.parse`.
-        endpoint_url: of an S3-compatible server or an emulator; empty for the environment's or the cloud's own.
+        options: how the store is reached and written.
         directory: a local path that does not exist is to be a directory.
+        written: it is a destination.
 
     Raises:
         InvalidURI: not a URI of ours.
-        UsageError: the store's SDK is not installed.
+        UsageError: the store's SDK is not installed, or it does not take the options.
     """
     endpoint = parse(text, cwd=str(Path.cwd()))
+    options.check(endpoint.kind, text, written=written)
     if endpoint.kind == "local":
         endpoint = locate(endpoint, directory=directory or Path(endpoint.key).is_dir())
-        return Location(StoreConfig("local", os.path.realpath(endpoint.bucket)), endpoint.key)
-    return Location(_config(endpoint, endpoint_url), endpoint.key)
+        return Location(options.applied(StoreConfig("local", os.path.realpath(endpoint.bucket))), endpoint.key)
+    return Location(options.applied(_config(endpoint, options)), endpoint.key)
 
 
-def _config(endpoint: Endpoint, endpoint_url: str) -> StoreConfig:
+def _config(endpoint: Endpoint, options: StoreOptions) -> StoreConfig:
+    endpoint_url = options.endpoint_url or endpoint.endpoint_url
+    credentials = Credentials() if options.anonymous else None
     try:
         if endpoint.kind == "s3":
             from skyplane_core.stores import s3
 
-            return s3.resolve(endpoint.bucket, endpoint_url=endpoint_url)
+            place = place_of(
+                endpoint.service,
+                where=endpoint.uri,
+                endpoint_url=endpoint_url,
+                region=options.region,
+                account=options.account,
+                environ=os.environ,
+            )
+            found = s3.resolve(
+                endpoint.bucket, endpoint_url=place.endpoint_url, region=place.region, credentials=credentials
+            )
+            return msgspec.structs.replace(found, service=endpoint.service)
         from skyplane_core.stores import gcs
 
-        return gcs.resolve(endpoint.bucket, endpoint_url=endpoint_url)
+        return gcs.resolve(endpoint.bucket, endpoint_url=endpoint_url, project=options.project, credentials=credentials)
     except ModuleNotFoundError as error:
         extra = {"s3": "amazon", "gcs": "google"}[endpoint.kind]
         raise UsageError(

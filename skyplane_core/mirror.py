@@ -49,7 +49,7 @@ def check_cap(cap: DeleteCap, objects: int, held: int, where: str) -> None:
         return
     allowed = f"{cap.objects}" if too_many else f"{cap.percent:g}%"
     raise DeletionRefused(
-        "more would be deleted than is allowed, so nothing was",
+        "the sync would delete more than it may, so it deletes nothing",
         where=where,
         why=f"{objects} of {held} objects have no counterpart at the source, and the limit is {allowed}",
         next_step="Look at them with a dry run; if they are to go, allow more (--max-delete, max_delete).",

@@ -16,7 +16,12 @@ from skyplane_core.errors import ErrorRecord
 
 
 class ObjectAttributes(msgspec.Struct, frozen=True, omit_defaults=True):
-    """Content headers and user metadata. An empty string means that the store has none."""
+    """Content headers and user metadata. An empty string means that the store has none.
+
+    ``storage_class``: empty is the bucket's default, or STANDARD. ``mtime_ns`` (nanoseconds since the epoch) and
+    ``mode`` (permission bits) are a file's; what a store that has neither makes of them says
+    :mod:`skyplane_core.fidelity`.
+    """
 
     content_type: str = ""
     cache_control: str = ""
@@ -24,6 +29,47 @@ class ObjectAttributes(msgspec.Struct, frozen=True, omit_defaults=True):
     content_encoding: str = ""
     content_language: str = ""
     metadata: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    storage_class: str = ""
+    mtime_ns: int | None = None
+    mode: int | None = None
+
+
+class Unfit(enum.Enum):
+    """What is done with an attribute that a destination cannot hold as it is."""
+
+    FAIL = "fail"
+    """The object is not copied, and the receipt says why."""
+    DROP = "drop"
+    """It is left out, and the receipt says so."""
+    RENAME = "rename"
+    """It gets another name, where that helps; otherwise it is left out. The receipt says so."""
+
+
+class AttributeRules(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What becomes of attributes on their way.
+
+    Args:
+        metadata: entries that every copy gets, whatever the source has.
+        metadata_rename: old names to new ones.
+        metadata_drop: patterns (``fnmatch``, in any case) of names that are left out.
+        storage_class: of every copy; empty for the destination's default.
+        keep_storage_class: give a copy the source's class.
+        keep_tags: carry tags over, at the price of one more request for each object.
+        keep_mtime: carry the time of modification over; otherwise a copy's is that of its writing.
+        keep_mode: carry a file's permissions over; otherwise a new file has those that the umask leaves.
+        unfit: see :class:`Unfit`.
+    """
+
+    metadata: dict[str, str] = {}
+    metadata_rename: dict[str, str] = {}
+    metadata_drop: tuple[str, ...] = ()
+    storage_class: str = ""
+    keep_storage_class: bool = False
+    keep_tags: bool = False
+    keep_mtime: bool = False
+    keep_mode: bool = False
+    unfit: Unfit = Unfit.FAIL
 
 
 class ObjectInfo(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -113,7 +159,11 @@ class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that is needed to open one store, on any machine.
 
     ``kind`` is ``s3``, ``gcs`` or ``local``; ``bucket`` the bucket name, or for ``local`` an absolute directory.
-    ``verify`` is True, False, or the path of a CA bundle for the store's own HTTPS.
+    ``verify`` is True, False, or the path of a CA bundle for the store's own HTTPS. ``service`` names a service that
+    speaks another one's protocol, as its URIs do (``r2``, ``cos``). ``path_style`` and ``virtual_host`` say how a
+    bucket is named to an S3 endpoint; neither: see :func:`skyplane_core.stores.s3_sign.use_path_style`. ``encryption``
+    and ``kms_key`` are what every object that is written is to be encrypted with at rest; empty: the bucket's default.
+    ``symlinks``: ``follow`` or ``skip``, for the links in a local directory.
     """
 
     kind: str
@@ -125,13 +175,18 @@ class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     requester_pays: bool = False
     verify: bool | str = True
     credentials: Credentials = Credentials()
+    service: str = ""
+    virtual_host: bool = False
+    encryption: str = ""
+    kms_key: str = ""
+    symlinks: str = "follow"
 
     @property
     def uri(self) -> str:
         """For messages and receipts."""
         if self.kind == "local":
             return f"file://{self.bucket}"
-        return f"{'gs' if self.kind == 'gcs' else self.kind}://{self.bucket}"
+        return f"{self.service or ('gs' if self.kind == 'gcs' else self.kind)}://{self.bucket}"
 
     def object_uri(self, key: str) -> str:
         """The URI of one object, for messages and receipts."""
@@ -179,7 +234,7 @@ class PartTarget(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``destination`` is the index into the transfer's destinations. Without ``upload_id`` the part is the whole
     object and is written by a single put under ``precondition``. ``attributes`` of None: those that the
-    source's answer to the read carried.
+    source's answer to the read carried, with ``tags``, and with ``mtime_ns`` if it carried none.
     """
 
     destination: int
@@ -188,6 +243,8 @@ class PartTarget(msgspec.Struct, frozen=True, omit_defaults=True):
     precondition: Precondition = Precondition()
     attributes: ObjectAttributes | None = None
     extra_metadata: dict[str, str] = {}
+    tags: dict[str, str] = {}
+    mtime_ns: int | None = None
 
 
 class PartLease(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -242,7 +299,8 @@ class PartAck(msgspec.Struct, frozen=True, omit_defaults=True):
 
     ``crc32c`` is ours, computed over the bytes as they left the source, and so is ``crc64nvme`` where the source
     vouches for one. For a multipart part ``stored_part`` is set; for a whole object ``stored`` is. ``source_crc32c``
-    and ``source_crc64nvme`` are what the source vouched for, of a whole object, and equal ours.
+    and ``source_crc64nvme`` are what the source vouched for, of a whole object, and equal ours. ``notes``: what of its
+    attributes was dropped or renamed.
     """
 
     object: int
@@ -256,6 +314,7 @@ class PartAck(msgspec.Struct, frozen=True, omit_defaults=True):
     crc64nvme: int | None = None
     source_crc32c: int | None = None
     source_crc64nvme: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 class PartFailure(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -309,7 +368,7 @@ class GatewayTransfer(msgspec.Struct, frozen=True, omit_defaults=True):
     ``onward``, the next gateway by the number of the way that a batch takes, and neither credentials nor keys.
     ``receipt`` is the store of a receipt that was asked for elsewhere; only the head gets it.
     ``concurrency`` bounds the requests in flight to a store from this gateway for this transfer.
-    ``compare_source``: a reader compares what it read with what the source vouches for.
+    ``compare_source``: a reader compares what it read with what the source vouches for. ``rules`` are a writer's.
     ``credentials_expire_at`` is the earliest expiry on either side, so that the head can say when renewal is due.
     """
 
@@ -324,3 +383,4 @@ class GatewayTransfer(msgspec.Struct, frozen=True, omit_defaults=True):
     credentials_expire_at: float | None = None
     onward: dict[int, str] = {}
     receipt: StoreConfig | None = None
+    rules: AttributeRules = AttributeRules()

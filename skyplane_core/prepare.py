@@ -23,9 +23,11 @@ from skyplane_core.provision.bootstrap import DEFAULT_POOL_BYTES
 from skyplane_core.receipt_place import check_aside, format_of, receipt_name
 from skyplane_core.selection import tree_root
 from skyplane_core.settings import (
+    check_attributes,
     check_object,
     check_part_in_pool,
     check_parts,
+    check_readable,
     check_sync,
     checked_filters,
     checked_options,
@@ -124,6 +126,7 @@ def prepare(
     """
     options = checked_options(options)
     check_part_in_pool(options, pool_bytes)
+    check_attributes(options, source.store, destination.store)
     if (selection is None) != (mapping is None):
         raise UsageError("a selection needs a mapping, and a mapping a selection", where=source.uri)
     if selection is None or mapping is None:
@@ -176,6 +179,7 @@ def check(prepared: Prepared, *, create_directory: bool = False) -> None:
         try:
             destination.probe()
             _check_parts(prepared, single, destination.capabilities, config)
+            check_readable(prepared.spec.options, destination.capabilities, config)
             if prepared.resume:
                 _check_resume(destination, prepared.spec)
         except BucketNotFound:

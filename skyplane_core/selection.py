@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable, Iterator
 
-from skyplane_core.filters import Passing, until
+from skyplane_core.filters import Filters, Passing, until
 from skyplane_core.model import ObjectInfo
 from skyplane_core.spec import STATE_SEGMENT, Selection
 
@@ -42,7 +42,8 @@ class Chooser:
     def __init__(self, selection: Selection, now: float = 0.0) -> None:
         self._selection = selection
         self._root = len(tree_root(selection.prefix) if selection.tree else selection.prefix)
-        self._passing = None if selection.single else Passing(selection.filters, now)
+        filtered = not selection.single and selection.filters != Filters()
+        self._passing = Passing(selection.filters, now) if filtered else None
 
     def __call__(self, info: ObjectInfo) -> bool:
         """Whether a listed object takes part."""
@@ -61,6 +62,8 @@ def select(
         stopped: gets the name of a limit that ended the selection before the listing did.
     """
     chosen = _uncovered(selection, filter(Chooser(selection, now), objects))
+    if not (selection.filters.max_objects or selection.filters.max_bytes):
+        return chosen
     return until(selection.filters, chosen, [] if stopped is None else stopped)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TypeVar
+from collections.abc import Mapping
+from typing import Any, TypeVar
 
 import msgspec
 
 from skyplane_core.errors import StoreRejected, UsageError
 from skyplane_core.filters import CATCH_ALL, Filters, compiled
+from skyplane_core.model import Attestation, AttributeRules, StoreConfig, Unfit
 from skyplane_core.planner.parts import PARTS_IN_POOL, part_size
 from skyplane_core.selection import tree_root
 from skyplane_core.spec import (
@@ -21,8 +23,10 @@ from skyplane_core.spec import (
     Overwrite,
     Selection,
     TransferOptions,
+    Verification,
 )
 from skyplane_core.stores.base import Capabilities
+from skyplane_core.stores.holding import Mtime, holding
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -166,6 +170,22 @@ def _checked(value: T, what: str) -> T:
         raise UsageError(f"the {what} of the transfer cannot be used", why=str(error)) from error
 
 
+def rules_of(values: Mapping[str, Any]) -> AttributeRules:
+    """The rules for attributes that a mapping names.
+
+    Raises:
+        UsageError: an unknown name or a value that cannot be one.
+    """
+    try:
+        return msgspec.convert(dict(values), AttributeRules)
+    except msgspec.ValidationError as error:
+        raise UsageError(
+            "the rules for attributes cannot be used",
+            why=str(error).replace("`", ""),
+            next_step=f"Known rules: {', '.join(AttributeRules.__struct_fields__)}.",
+        ) from None
+
+
 def check_gateways(pool_bytes: int, expiry_seconds: float) -> None:
     """Refuse what no gateway starts with.
 
@@ -218,6 +238,67 @@ def check_parts(options: TransferOptions, pool_bytes: int, destination: Capabili
             where=uri,
             why=f"the destination takes parts of at least {least} bytes, and the pool has to hold {PARTS_IN_POOL}",
             next_step=f"Give the gateways a pool (pool_bytes) of at least {PARTS_IN_POOL * least} bytes.",
+        )
+
+
+def check_attributes(options: TransferOptions, source: StoreConfig, destination: StoreConfig) -> None:
+    """Refuse rules for attributes that contradict themselves, or that the destination can never follow.
+
+    Raises:
+        UsageError: naming the rule, and what is possible.
+    """
+    rules, holds, where = options.attributes, holding(destination), destination.uri
+    of_source = ("keep_tags", "keep_mtime", "keep_mode", "keep_storage_class", "metadata_rename", "metadata_drop")
+    for name in of_source:
+        if getattr(rules, name) and not options.keep_attributes:
+            raise UsageError(f"{name} needs keep_attributes", why="without them nothing of the source's is kept")
+    if rules.storage_class and rules.keep_storage_class:
+        raise UsageError("storage_class and keep_storage_class contradict each other", next_step="Leave one out.")
+    if (rules.storage_class or rules.keep_storage_class) and not holds.classes:
+        name = "storage_class" if rules.storage_class else "keep_storage_class"
+        raise UsageError("there are no storage classes", where=where, next_step=f"Leave {name} out.")
+    if rules.storage_class and holds.storage_classes and rules.storage_class not in holds.storage_classes:
+        raise UsageError(
+            f"no storage class {rules.storage_class!r}",
+            where=where,
+            next_step=f"{holds.name} has: {', '.join(holds.storage_classes)}.",
+        )
+    if rules.keep_tags and not holding(source).tags:
+        raise UsageError("keep_tags has no meaning there", where=source.uri, why="objects have no tags")
+    if rules.keep_tags and not holds.tags and rules.unfit is Unfit.FAIL:
+        raise UsageError(
+            "there is no place for tags", where=where, next_step="Choose unfit=rename (metadata tag-*) or drop."
+        )
+    if rules.keep_mtime and holds.mtime is Mtime.SET and options.compare is Compare.MTIME:
+        raise UsageError(
+            "keep_mtime and comparing by size+mtime contradict each other",
+            where=where,
+            why="that compares when a copy was written, which its file would no longer tell",
+            next_step="Compare by exact, or leave keep_mtime out.",
+        )
+    if rules.metadata and not holds.metadata:
+        raise UsageError("there is no place for metadata", where=where, next_step="Leave metadata out.")
+    for name in (*rules.metadata, *rules.metadata_rename.values()):
+        if not re.fullmatch(holds.metadata_names, name):
+            raise UsageError(f"{name!r} is no name for metadata there", where=where, next_step="Choose another one.")
+
+
+def check_readable(options: TransferOptions, destination: Capabilities, config: StoreConfig) -> None:
+    """Refuse an archive's storage class where copies have to be read back, which they could not be.
+
+    Raises:
+        UsageError: naming the class.
+    """
+    storage_class = options.attributes.storage_class
+    reads_back = options.verify is Verification.FULL or (
+        destination.attestation is Attestation.READ_BACK and options.verify is not Verification.NONE
+    )
+    if reads_back and storage_class in holding(config).archives:
+        raise UsageError(
+            f"copies of storage class {storage_class} could not be read back",
+            where=config.uri,
+            why="verify=full asks for it" if options.verify is Verification.FULL else "the store attests nothing else",
+            next_step="Choose another class or another verify, and let a lifecycle rule archive the objects.",
         )
 
 

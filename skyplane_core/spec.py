@@ -12,7 +12,7 @@ from typing import Annotated
 import msgspec
 
 from skyplane_core.filters import Filters
-from skyplane_core.model import Attestation, Compression, Concurrency, Shrinkage, StoreConfig
+from skyplane_core.model import Attestation, AttributeRules, Compression, Concurrency, Shrinkage, StoreConfig
 
 STATE_SEGMENT = ".skyplane"
 """The reserved key segment under a destination's prefix. Listings and syncs leave it out."""
@@ -152,6 +152,7 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         keep_uploads: a transfer that fails as a whole leaves the uploads of unfinished objects open, so that one that
             continues it sends only what they do not hold. For whoever never does, False: they are aborted.
         verify: see :class:`Verification`.
+        attributes: what becomes of content headers, metadata and the like; see :class:`AttributeRules`.
     """
 
     compare: Compare = Compare.ALWAYS
@@ -165,6 +166,7 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     max_attempts: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 5
     keep_uploads: bool = True
     verify: Verification = Verification.TRANSFERRED
+    attributes: AttributeRules = AttributeRules()
     overwrite: Overwrite = Overwrite.IF_CHANGED
     delete: bool = False
     max_delete: DeleteCap = DEFAULT_DELETE_CAP

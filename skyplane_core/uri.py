@@ -14,17 +14,16 @@ import msgspec
 from skyplane_core.errors import InvalidURI
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
-_KINDS = {"s3": "s3", "gs": "gcs"}
-_SCHEMES = {kind: scheme for scheme, kind in _KINDS.items()}
+_KINDS = {"s3": "s3", "gs": "gcs", "r2": "s3", "cos": "s3"}
+_SCHEMES = {"s3": "s3", "gcs": "gs"}
+_SERVICES = ("r2", "cos")
 _MISSPELT = {"gcs": "gs", "s3a": "s3", "s3n": "s3"}
 _LATER = {
     "abfs": "Azure Data Lake",
     "abfss": "Azure Data Lake",
     "az": "Azure Blob Storage",
     "azure": "Azure Blob Storage",
-    "cos": "IBM Cloud Object Storage",
     "hdfs": "HDFS",
-    "r2": "Cloudflare R2",
     "scp": "Samsung Cloud",
     "wasb": "Azure Blob Storage",
     "wasbs": "Azure Blob Storage",
@@ -32,9 +31,12 @@ _LATER = {
 _LATER_HOSTS = {
     ".blob.core.windows.net": "Azure Blob Storage",
     ".dfs.core.windows.net": "Azure Data Lake",
-    ".r2.cloudflarestorage.com": "Cloudflare R2",
 }
 _HOSTS = {"storage.googleapis.com": "gs", "storage.cloud.google.com": "gs", ".amazonaws.com": "s3"}
+_SERVICE_HOSTS = {
+    "r2": re.compile(r"[0-9a-f]{32}(\.(eu|fedramp))?\.r2\.cloudflarestorage\.com"),
+    "cos": re.compile(r"s3\.((private|direct)\.)?[a-z0-9-]+\.cloud-object-storage\.appdomain\.cloud"),
+}
 _SUPPORTED = "Write s3://bucket/key, gs://bucket/key, file:///absolute/path or a local path."
 
 
@@ -43,25 +45,32 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     ``kind`` is ``s3``, ``gcs`` or ``local``. ``bucket`` and ``key`` are those of the store; a local endpoint that
     comes from :func:`parse` has an empty bucket and the absolute path as its key, until :func:`locate` divides it.
+    ``service`` is ``r2`` or ``cos`` for those, which are of kind ``s3``, and ``endpoint_url`` their address where the
+    URI named it.
     """
 
     kind: str
     bucket: str
     key: str
+    service: str = ""
+    endpoint_url: str = ""
 
     @property
     def uri(self) -> str:
         """The endpoint as a user would type it, for messages."""
         if self.kind == "local":
             return f"file://{posixpath.join(self.bucket, self.key)}"
-        return f"{_SCHEMES[self.kind]}://{self.bucket}/{self.key}"
+        if self.endpoint_url:
+            return f"{self.endpoint_url}/{self.bucket}/{self.key}"
+        return f"{self.service or _SCHEMES[self.kind]}://{self.bucket}/{self.key}"
 
 
 def parse(text: str, *, cwd: str = "") -> Endpoint:
     """The endpoint that ``text`` names.
 
     Args:
-        text: ``s3://bucket[/key]``, ``gs://bucket[/key]``, ``file:///path``, or a local path.
+        text: ``s3://bucket[/key]``, ``gs://bucket[/key]``, ``r2://bucket[/key]``, ``cos://bucket[/key]``, the https
+            address of an R2 or IBM COS bucket, ``file:///path``, or a local path.
         cwd: the absolute directory that a relative path starts from; empty refuses relative paths.
 
     Raises:
@@ -79,7 +88,7 @@ def parse(text: str, *, cwd: str = "") -> Endpoint:
     if scheme == "file":
         return _file(text, rest)
     if scheme in ("http", "https"):
-        raise _web(text, rest)
+        return _web(text, scheme, rest)
     if scheme in _LATER:
         raise _not_yet(text, f"{scheme}:// ({_LATER[scheme]})")
     if scheme in _MISSPELT:
@@ -134,7 +143,7 @@ def _bucket(text: str, scheme: str, rest: str) -> Endpoint:
         raise InvalidURI(
             f"a bucket name cannot contain {bad[0]!r}", where=text, next_step=f"Write {scheme}://bucket/key."
         )
-    return Endpoint(_KINDS[scheme], bucket, key)
+    return Endpoint(_KINDS[scheme], bucket, key, scheme if scheme in _SERVICES else "")
 
 
 def _file(text: str, rest: str) -> Endpoint:
@@ -161,8 +170,24 @@ def _local(text: str, path: str, cwd: str) -> Endpoint:
     return Endpoint("local", "", f"/{'/'.join(segments)}{end}")
 
 
-def _web(text: str, rest: str) -> InvalidURI:
+def _web(text: str, scheme: str, rest: str) -> Endpoint:
+    host = rest.partition("/")[0].lower()
+    for service, pattern in _SERVICE_HOSTS.items():
+        if scheme == "https" and pattern.fullmatch(host):
+            found = _bucket(text, service, rest.partition("/")[2])
+            return msgspec.structs.replace(found, endpoint_url=f"https://{host}")
+    raise _no_store(text, rest)
+
+
+def _no_store(text: str, rest: str) -> InvalidURI:
     host = re.split("[/:]", rest, maxsplit=1)[0].lower()
+    if host.endswith(".r2.cloudflarestorage.com"):
+        return InvalidURI(
+            "not the address of an R2 bucket",
+            where=text,
+            next_step="Write https://ACCOUNT.r2.cloudflarestorage.com/bucket/key, with the account's 32 hexadecimal "
+            "digits, or r2://bucket/key.",
+        )
     for known, name in _LATER_HOSTS.items():
         if host.endswith(known):
             return _not_yet(text, name)

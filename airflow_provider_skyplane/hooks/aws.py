@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 from typing import Any
 
 import msgspec
 
-from airflow_provider_skyplane.compat import AirflowException, BaseHook, mask_secret
+from airflow_provider_skyplane.compat import AirflowException, AirflowNotFoundException, BaseHook, mask_secret
 from airflow_provider_skyplane.hooks.aws_plain import plain_config, store_config
 from skyplane_core.model import Credentials, StoreConfig
 from skyplane_core.stores.s3_auth import bucket_region
+from skyplane_core.stores.s3_services import place_of
 from skyplane_core.stores.s3_sign import is_aws
 
 
@@ -21,8 +23,14 @@ def s3_config(
     region_name: str | None = None,
     verify: bool | str | None = None,
     botocore_config: dict[str, Any] | None = None,
+    service: str = "",
+    endpoint_url: str = "",
+    account: str = "",
 ) -> StoreConfig:
     """The store behind ``bucket`` with the credentials of ``aws_conn_id``, as the stock S3 hook would use them.
+
+    ``service`` is ``r2`` or ``cos`` for those; ``endpoint_url`` wins over the connection's, R2's ``account`` over the
+    environment's.
 
     A connection that holds everything itself, and any connection where the amazon provider is not installed, is read
     directly; without the provider that is static keys or boto3's default chain.
@@ -37,7 +45,29 @@ def s3_config(
         config = provider_config(
             bucket, aws_conn_id, region_name=region_name, verify=verify, botocore_config=botocore_config
         )
-    return _in_its_region(config)
+    place = place_of(
+        service,
+        where=f"{service or 's3'}://{bucket}",
+        # What a connection says of an endpoint is of this service; the environment's is of S3.
+        endpoint_url=endpoint_url or _said_endpoint(aws_conn_id) if service else endpoint_url or config.endpoint_url,
+        region=(region_name or "") if service == "r2" else config.region,
+        account=account,
+        environ=os.environ,
+    )
+    placed = msgspec.structs.replace(config, service=service, endpoint_url=place.endpoint_url, region=place.region)
+    return _in_its_region(placed)
+
+
+def _said_endpoint(aws_conn_id: str | None) -> str:
+    """The endpoint that the connection itself names for S3, or nothing."""
+    if not aws_conn_id:
+        return ""
+    try:
+        extra = BaseHook.get_connection(aws_conn_id).extra_dejson
+    except AirflowNotFoundException:
+        return ""
+    service = (extra.get("service_config") or {}).get("s3") or {}
+    return str(service.get("endpoint_url", extra.get("endpoint_url")) or "")
 
 
 def _in_its_region(config: StoreConfig) -> StoreConfig:

@@ -18,12 +18,18 @@ _PLAIN = {"is_anonymous", "keyfile_dict", "num_retries", "project"}
 """Fields that come out the same with or without the google provider, whose import takes 0.25 s."""
 
 
-def gcs_config(bucket: str, gcp_conn_id: str, *, impersonation_chain: str | Sequence[str] | None = None) -> StoreConfig:
+def gcs_config(
+    bucket: str,
+    gcp_conn_id: str,
+    *,
+    impersonation_chain: str | Sequence[str] | None = None,
+    endpoint_url: str = "",
+) -> StoreConfig:
     """The store behind ``bucket`` with a fresh access token of ``gcp_conn_id``.
 
     A connection that is anonymous or has its key inside, and any connection where the google provider is not installed,
     is read directly; without the provider that is a key file, impersonation, or the default credentials.
-    ``STORAGE_EMULATOR_HOST`` names another endpoint, as for Google's own client.
+    ``STORAGE_EMULATOR_HOST`` names another endpoint, as for Google's own client, unless ``endpoint_url`` does.
 
     Raises:
         AirflowNotFoundException: there is no such connection.
@@ -34,7 +40,7 @@ def gcs_config(bucket: str, gcp_conn_id: str, *, impersonation_chain: str | Sequ
         credentials, project = raw_credentials(gcp_conn_id, extra, impersonation_chain)
     else:
         credentials, project = provider_credentials(gcp_conn_id, impersonation_chain)
-    endpoint = os.environ.get("STORAGE_EMULATOR_HOST", "")
+    endpoint = endpoint_url or os.environ.get("STORAGE_EMULATOR_HOST", "")
     if endpoint and "://" not in endpoint:
         endpoint = f"http://{endpoint}"
     return StoreConfig(

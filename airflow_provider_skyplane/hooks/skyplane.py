@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_skyplane.compat import AirflowException, AirflowNotFoundException, BaseHook, mask_secret
 from airflow_provider_skyplane.get_provider_info import CONNECTION_TYPE
 from skyplane_core.model import StoreConfig
+from skyplane_core.store_options import StoreOptions
 from skyplane_core.uri import parse
 
 if TYPE_CHECKING:
@@ -147,29 +148,53 @@ class SkyplaneHook(BaseHook):
         bucket: str,
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
+        endpoint_url: str = "",
     ) -> StoreConfig:
         """A GCS store with a fresh access token of the connection; see :func:`hooks.gcp.gcs_config`."""
         from airflow_provider_skyplane.hooks.gcp import gcs_config
 
-        return gcs_config(bucket, gcp_conn_id, impersonation_chain=impersonation_chain)
+        return gcs_config(bucket, gcp_conn_id, impersonation_chain=impersonation_chain, endpoint_url=endpoint_url)
 
     def place(
-        self, uri: str, conn_id: str | None = None, impersonation_chain: str | Sequence[str] | None = None
-    ) -> Location | str:
+        self,
+        uri: str,
+        conn_id: str | None = None,
+        impersonation_chain: str | Sequence[str] | None = None,
+        *,
+        options: StoreOptions = StoreOptions(),
+        directory: bool = False,
+        written: bool = False,
+    ) -> Location:
         """Where ``uri`` points, with the credentials of ``conn_id`` (the usual default connection if None).
+
+        Args:
+            options: how the store is reached and written; anonymous ones ask no connection.
+            directory, written: as for :func:`skyplane_core.locations.resolve`.
 
         Raises:
             skyplane_core.errors.InvalidURI: the URI cannot be parsed.
+            skyplane_core.errors.UsageError: the store does not take the options.
         """
-        from airflow_provider_skyplane.engine import Location
+        from airflow_provider_skyplane.engine import Location, resolve
 
         endpoint = parse(uri)
-        if endpoint.kind == "s3":
-            return Location(self.s3(endpoint.bucket, conn_id or "aws_default"), endpoint.key)
-        if endpoint.kind == "gcs":
-            store = self.gcs(endpoint.bucket, conn_id or "google_cloud_default", impersonation_chain)
-            return Location(store, endpoint.key)
-        return uri
+        options.check(endpoint.kind, uri, written=written)
+        if endpoint.kind == "s3" and not options.anonymous:
+            store = self.s3(
+                endpoint.bucket,
+                conn_id or "aws_default",
+                region_name=options.region or None,
+                service=endpoint.service,
+                endpoint_url=options.endpoint_url or endpoint.endpoint_url,
+                account=options.account,
+            )
+        elif endpoint.kind == "gcs" and not options.anonymous:
+            store = self.gcs(
+                endpoint.bucket, conn_id or "google_cloud_default", impersonation_chain, options.endpoint_url
+            )
+        else:
+            return resolve(uri, options=options, directory=directory, written=written)
+        return Location(options.applied(store), endpoint.key)
 
     def test_connection(self) -> tuple[bool, str]:
         """Check that the connection holds what gateways and triggers need; nothing is started."""

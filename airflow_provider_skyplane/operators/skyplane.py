@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,8 +16,9 @@ from skyplane_core.errors import InvalidURI, NothingToTransfer, UsageError
 from skyplane_core.keys import map_key, rule
 from skyplane_core.locations import Location, check_apart
 from skyplane_core.model import Compression, StoreConfig
-from skyplane_core.settings import check_sync, checked_filters
+from skyplane_core.settings import check_sync, checked_filters, rules_of
 from skyplane_core.spec import Compare, Overwrite, TransferOptions
+from skyplane_core.store_options import StoreOptions
 from skyplane_core.uri import Endpoint, locate, parse
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
     """Copies an object or a tree, or brings a destination up to date with its source.
 
     Args:
-        source: ``s3://bucket/key``, ``gs://bucket/key`` or ``file:///path``. (templated)
+        source: ``s3://bucket/key``, ``gs://bucket/key``, ``r2://bucket/key``, ``cos://bucket/key`` or ``file:///path``.
+            (templated)
         destination: the same. (templated)
         mode: ``copy`` writes every object, ``sync`` only those that are missing or differ.
         recursive: copy the tree below ``source``; otherwise the one object of that name. A sync always is, and
@@ -45,6 +47,11 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         destination_conn_id: the same for the destination. (templated)
         google_impersonation_chain: service accounts to impersonate on whichever ends are GCS. (templated)
         preserve_metadata: carry content headers and user metadata over.
+        attribute_rules: what becomes of attributes, by the names of :class:`skyplane_core.model.AttributeRules`, such
+            as ``{"storage_class": "NEARLINE", "metadata": {"team": "a"}}``.
+        source_options: how the source is reached, by the names of :class:`skyplane_core.store_options.StoreOptions`,
+            such as ``{"requester_pays": True}``. What says who asks, and where, goes before the connection's.
+        destination_options: the same for the destination, and how what is written is encrypted.
         compare: when an object is unchanged: ``exact``, ``checksum``, ``size+mtime``, ``size``, ``name`` or ``always``.
             Default: ``exact`` for a sync, ``always`` for a copy.
         overwrite: ``if-changed``, ``always``, ``never`` or ``if-newer``.
@@ -64,8 +71,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
     ``stopped_at`` (the limit that ended the selection, or empty) and ``receipt``, the URI of the list of everything.
     Of a transfer that failed it is under the XCom key ``skyplane_failed``, with ``objects_failed``, the first
     ``failures`` and ``error``. With ``dry_run_only``: ``copy``, ``skip``, ``refuse``, ``delete`` (numbers of objects),
-    ``bytes``, ``bytes_deleted``, ``stopped_at``, ``refused`` (why nothing would be deleted, or empty), and what it
-    would cost (docs/costs.md): ``usd`` (None if a price is not known), ``usd_known``, ``usd_month`` and ``unknown``.
+    ``bytes``, ``bytes_deleted``, ``stopped_at``, ``refused`` (why nothing would be deleted, or empty), and the cost by
+    list prices (see docs/costs.md): ``usd`` (None if a price is not known), ``usd_known``, ``usd_month``, ``unknown``.
 
     Raises:
         UsageError: at construction, for literal URIs that cannot be parsed (InvalidURI) or cannot be right together;
@@ -99,6 +106,9 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         destination_conn_id: str | None = None,
         google_impersonation_chain: str | Sequence[str] | None = None,
         preserve_metadata: bool = True,
+        attribute_rules: Mapping[str, Any] | None = None,
+        source_options: Mapping[str, Any] | None = None,
+        destination_options: Mapping[str, Any] | None = None,
         compare: str | None = None,
         overwrite: str = "if-changed",
         delete: bool = False,
@@ -124,9 +134,17 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         if mode == "sync" and recursive is False:
             raise ValueError("Invalid value for recursive: a sync always is. Leave it out, or use mode='copy'")
         recursive = bool(recursive) or mode == "sync"
+        self.attribute_rules = dict(attribute_rules or {})
+        rules_of(self.attribute_rules)
+        self.source_options = dict(source_options or {})
+        self.destination_options = dict(destination_options or {})
         here, there = (parse(uri) if is_literal(uri) else None for uri in (source, destination))
+        from_there, to_there = StoreOptions.of(self.source_options), StoreOptions.of(self.destination_options)
         if here is not None:
             _check_source(here, recursive=recursive)
+            from_there.check(here.kind, source, written=False)
+        if there is not None:
+            to_there.check(there.kind, destination, written=True)
         if here is not None and there is not None and source_conn_id == destination_conn_id:
             _check_apart(here, there, recursive=recursive)
         self.source = source
@@ -182,6 +200,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
             overwrite=self._overwrite,
             delete=self.delete,
             max_delete=self._max_delete,
+            attributes=rules_of(self.attribute_rules),
         )
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -213,8 +232,10 @@ class SkyplaneOperator(SkyplaneBaseOperator):
                 raise InvalidURI("the URI is empty", next_step="Check what the template was rendered to.")
             parse(uri)
         return Request(
-            source=lambda: self._place(self.source, self.source_conn_id),
-            destination=lambda: self._place(self.destination, self.destination_conn_id),
+            source=lambda: self._place(self.source, self.source_conn_id, self.source_options, written=False),
+            destination=lambda: self._place(
+                self.destination, self.destination_conn_id, self.destination_options, written=True
+            ),
             recursive=self.recursive,
             options=self._options(),
             filters=msgspec.structs.replace(
@@ -229,8 +250,15 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         bucket = Endpoint(there.kind, there.bucket, there.key if there.kind == "local" else "").uri.rstrip("/")
         return bucket, {here.kind: self.source_conn_id, there.kind: self.destination_conn_id}
 
-    def _place(self, uri: str, conn_id: str | None) -> Any:
-        return self.hook.place(uri, conn_id, impersonation_chain=self.google_impersonation_chain)
+    def _place(self, uri: str, conn_id: str | None, options: Mapping[str, Any], *, written: bool) -> Any:
+        return self.hook.place(
+            uri,
+            conn_id,
+            impersonation_chain=self.google_impersonation_chain,
+            options=StoreOptions.of(options),
+            directory=written and self.recursive,
+            written=written,
+        )
 
     def _result(self, finished: Finished) -> dict[str, Any]:
         return finished.summary()

@@ -51,4 +51,5 @@ def describe(progress: Progress) -> str:
     settled = progress.objects_copied + progress.objects_skipped + progress.objects_failed
     more = "" if progress.listing_done else "+, listing"
     failed = f", {progress.objects_failed} failed" if progress.objects_failed else ""
+    failed += f", {progress.objects_deleted} deleted" if progress.objects_deleted else ""
     return f"{settled}/{max(settled, progress.objects_selected + progress.objects_skipped)}{more} objects{failed}"

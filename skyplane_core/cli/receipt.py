@@ -13,6 +13,7 @@ from skyplane_core.locations import Location, resolve
 from skyplane_core.model import StoreConfig
 from skyplane_core.receipt_place import at_hand, check_aside, check_format, receipt_name
 from skyplane_core.spec import ReceiptPlace, TransferSpec
+from skyplane_core.store_options import StoreOptions
 from skyplane_core.tracker import Result
 from skyplane_core.uri import parse
 
@@ -48,7 +49,7 @@ class ReceiptRequest:
 
     def resolved(self) -> Location:
         """The object with the environment's credentials for it."""
-        return resolve(self._uri, endpoint_url=self._endpoint_url)
+        return resolve(self._uri, options=StoreOptions(endpoint_url=self._endpoint_url), written=True)
 
     def check(self, spec: TransferSpec) -> None:
         """Refuse a file among the objects of the transfer.

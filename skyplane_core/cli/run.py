@@ -22,6 +22,7 @@ from skyplane_core.filters import Filters
 from skyplane_core.locations import Location, resolve
 from skyplane_core.prepare import check
 from skyplane_core.spec import Compare, TransferOptions, TransferSpec
+from skyplane_core.store_options import StoreOptions
 
 if TYPE_CHECKING:
     from skyplane_core.client import Prepared, Result, SkyplaneClient, Tracker
@@ -40,8 +41,8 @@ class Request:
     recursive: bool
     options: TransferOptions
     filters: Filters = Filters()
-    source_endpoint_url: str = ""
-    destination_endpoint_url: str = ""
+    source_options: StoreOptions = StoreOptions()
+    destination_options: StoreOptions = StoreOptions()
     dry_run: bool = False
     receipt: str | None = None
     receipt_endpoint_url: str = ""
@@ -80,10 +81,10 @@ def _prepare(client: SkyplaneClient, request: Request, receipt: ReceiptRequest) 
     tree = request.recursive or request.mode == "sync"
 
     def source() -> Location:
-        return resolve(request.source, endpoint_url=request.source_endpoint_url)
+        return resolve(request.source, options=request.source_options)
 
     def destination() -> Location:
-        return resolve(request.destination, endpoint_url=request.destination_endpoint_url, directory=tree)
+        return resolve(request.destination, options=request.destination_options, directory=tree, written=True)
 
     here, there = source(), destination()
     place = receipt.location(there, here)

@@ -8,9 +8,11 @@ from typing import Any, TypeVar
 
 import click
 
+from skyplane_core.cli.attributes import attribute_options, rules_of
 from skyplane_core.cli.context import Context, pass_context
 from skyplane_core.cli.filters import OrderedCommand, chosen_filters, filter_options
 from skyplane_core.cli.hosts import chosen, hosts_options
+from skyplane_core.cli.stores import store_options, stores_of
 from skyplane_core.cli.values import cap, endpoint_url, layout, size, transfer_id
 from skyplane_core.errors import UsageError
 from skyplane_core.model import Compression
@@ -82,14 +84,6 @@ _OPTIONS = [
         help="What is compared: with the source's checksum and the destination's; with full also by reading back.",
     ),
     click.option(
-        "--endpoint-url-source",
-        type=endpoint_url,
-        metavar="URL",
-        default="",
-        help="An S3-compatible server or emulator.",
-    ),
-    click.option("--endpoint-url-destination", type=endpoint_url, metavar="URL", default="", help="As for the source."),
-    click.option(
         "--receipt",
         metavar="URL",
         help="Write the receipt there as well: a file, an object, or a prefix that ends in /. The name's ending says "
@@ -98,6 +92,8 @@ _OPTIONS = [
     click.option(
         "--endpoint-url-receipt", type=endpoint_url, metavar="URL", default="", help="As for source and destination."
     ),
+    store_options,
+    attribute_options,
     click.option(
         "--resume",
         type=transfer_id,
@@ -120,8 +116,8 @@ def _options(function: F) -> F:
 def cp(context: Context, /, *, recursive: bool, **options: Any) -> int:
     """Copy SOURCE to DESTINATION: an object, or with -r all objects under a prefix.
 
-    Both are s3://bucket/key, gs://bucket/key, file:///path or a local path. What is at the destination is replaced,
-    unless --compare or --resume says what counts as unchanged.
+    Both are s3://bucket/key, gs://bucket/key, r2://bucket/key, cos://bucket/key, file:///path or a local path. What is
+    at the destination is replaced, unless --compare or --resume says what counts as unchanged.
     """
     return _transfer(context, "copy", Compare.ALWAYS, recursive=recursive, delete=False, max_delete=None, **options)
 
@@ -167,17 +163,16 @@ def _transfer(
     delete: bool,
     max_delete: DeleteCap | None,
     verify: str,
-    endpoint_url_source: str,
-    endpoint_url_destination: str,
     receipt: str | None,
     endpoint_url_receipt: str,
     resume: str | None,
-    **filters: Any,
+    **more: Any,
 ) -> int:
     from skyplane_core.cli.run import Request, run
 
     if resume:
         default_compare = Compare.EXACT
+    source_options, destination_options = stores_of(more)
     request = Request(
         source=source,
         destination=destination,
@@ -192,10 +187,11 @@ def _transfer(
             overwrite=Overwrite(overwrite),
             delete=delete,
             max_delete=max_delete or DEFAULT_DELETE_CAP,
+            attributes=rules_of(more),
         ),
-        filters=chosen_filters(filters),
-        source_endpoint_url=endpoint_url_source,
-        destination_endpoint_url=endpoint_url_destination,
+        filters=chosen_filters(more),
+        source_options=source_options,
+        destination_options=destination_options,
         dry_run=dry_run,
         receipt=receipt,
         receipt_endpoint_url=endpoint_url_receipt,

@@ -6,6 +6,7 @@ grow with their number, a gateway needs no disk for it, and a coordinator that c
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -44,7 +45,7 @@ class DeletionList:
         self._prefix = f"{deletions_prefix(state)}{incarnation}-"
         self._lines: list[bytes] = []
         self._bytes = 0
-        self.segments: list[str] = []
+        self._digests: dict[str, bytes] = {}
         self.objects = 0
 
     def add(self, info: ObjectInfo) -> None:
@@ -60,14 +61,34 @@ class DeletionList:
         """Store what is not stored yet: from here on the list is durable."""
         if not self._lines:
             return
-        key = f"{self._prefix}{len(self.segments):06d}.jsonl"
-        self._put(key, b"".join(self._lines))
-        self.segments.append(key)
+        key = f"{self._prefix}{len(self._digests):06d}.jsonl"
+        data = b"".join(self._lines)
+        self._put(key, data)
+        self._digests[key] = hashlib.sha256(data).digest()
         self._lines, self._bytes = [], 0
 
+    @property
+    def segments(self) -> list[str]:
+        """The keys of what is stored."""
+        return list(self._digests)
+
     def __iter__(self) -> Iterator[Doomed]:
-        """What was flushed, one segment in memory at a time."""
-        return read_deletions(self._get, self.segments)
+        """What was flushed, one segment in memory at a time.
+
+        Raises:
+            StoreRejected: somebody has changed it, who could otherwise have anything deleted with our rights.
+        """
+        return read_deletions(self._unchanged, self.segments)
+
+    def _unchanged(self, key: str) -> bytes:
+        data = self._get(key)
+        if hashlib.sha256(data).digest() != self._digests[key]:
+            raise StoreRejected(
+                "the list of what is to be deleted was changed by somebody else",
+                where=key,
+                next_step="Find out who writes there, then run the sync again.",
+            )
+        return data
 
 
 def deletions_prefix(state: str) -> str:

@@ -339,13 +339,14 @@ class TransferMachine:
         self, state: ObjectState, destination: int, stored: Stored, crc32c: int, read_back: int | None = None
     ) -> list[Event]:
         target = state.targets[destination]
+        notes: tuple[str, ...] = ()
         if target.target.upload_id:
             source, source_wide = state.info.crc32c, state.info.crc64nvme
             wide = state.crc64nvme(destination) if source_wide is not None else None
         else:
             ack = next(iter(target.acks.values()), None)
             source, source_wide = (ack.source_crc32c, ack.source_crc64nvme) if ack else (None, None)
-            wide = ack.crc64nvme if ack else None
+            wide, notes = (ack.crc64nvme, ack.notes) if ack else (None, ())
         self._settle(state, destination)
         self.tally.copied += 1
         self.tally.bytes_copied += state.info.size
@@ -356,7 +357,7 @@ class TransferMachine:
             size=state.info.size,
             source_version=state.info.version,
             outcome=Outcome.COPIED,
-            reason=state.reason,
+            reason="; ".join((state.reason, *notes)),
             crc32c=crc32c,
             destination_version=stored.version,
             destination_crc32c=stored.crc32c,

@@ -205,3 +205,17 @@ class ObjectStore(Protocol):
     def close(self) -> None:
         """Release connections."""
         ...
+
+
+@runtime_checkable
+class TaggedStore(Protocol):
+    """A store whose objects have tags, which cost a request of their own."""
+
+    def tags(self, key: str) -> dict[str, str]:
+        """The object's tags. Raises ObjectNotFound."""
+        ...
+
+
+def tags_of(store: ObjectStore, key: str) -> dict[str, str]:
+    """The tags of an object of a store that has some."""
+    return store.tags(key) if isinstance(store, TaggedStore) else {}

@@ -27,12 +27,19 @@ _NOT_FOUND = "Your default credentials were not found"
 _T = TypeVar("_T")
 
 
-def resolve(bucket: str, *, endpoint_url: str = "", project: str = "", deadline: float = _DEADLINE) -> StoreConfig:
+def resolve(
+    bucket: str,
+    *,
+    endpoint_url: str = "",
+    project: str = "",
+    credentials: Credentials | None = None,
+    deadline: float = _DEADLINE,
+) -> StoreConfig:
     """The config for ``bucket`` with application default credentials, turned into an access token.
 
     With ``STORAGE_EMULATOR_HOST`` set (and no ``endpoint_url``) that is the endpoint, without credentials; where there
-    are no credentials at all, the store is anonymous. ``deadline`` (seconds) bounds the search and the token's
-    refresh, which may talk to a metadata server that never answers.
+    are no credentials at all, the store is anonymous. ``credentials`` are used instead if given. ``deadline`` (seconds)
+    bounds the search and the token's refresh, which may talk to a metadata server that never answers.
 
     Raises:
         UsageError: the endpoint is no URL.
@@ -47,6 +54,10 @@ def resolve(bucket: str, *, endpoint_url: str = "", project: str = "", deadline:
         return StoreConfig(kind="gcs", bucket=bucket, endpoint_url=url.rstrip("/"), project=project)
     if endpoint_url:
         parse_endpoint(endpoint_url)
+    if credentials is not None:
+        return StoreConfig(
+            kind="gcs", bucket=bucket, endpoint_url=endpoint_url, project=project, credentials=credentials
+        )
     return _bounded(lambda: _from_environment(bucket, endpoint_url, project), deadline, f"gs://{bucket}")
 
 

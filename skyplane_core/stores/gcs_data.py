@@ -165,6 +165,7 @@ class GcsData:
         self, key: str, data: memoryview, crc32c: int, attributes: ObjectAttributes, precondition: Precondition
     ) -> Stored:
         headers = wire.attribute_headers(attributes)
+        headers |= wire.placement_headers(attributes, self._calls.config.kms_key)
         headers["x-goog-hash"] = f"crc32c={wire.encode_crc32c(crc32c)}"
         if match := wire.generation_match(precondition):
             headers["x-goog-if-generation-match"] = match
@@ -190,6 +191,8 @@ class GcsData:
     ) -> Stored:
         """For attributes that headers cannot carry. Copies the data; such objects are rare."""
         resource = {**wire.json_attributes(attributes), "name": key, "crc32c": wire.encode_crc32c(crc32c)}
+        if attributes.storage_class:
+            resource["storageClass"] = attributes.storage_class
         boundary = secrets.token_hex(24)
         answer = self._calls.send(
             self._http,
@@ -199,6 +202,7 @@ class GcsData:
                 upload=True,
                 uploadType="multipart",
                 ifGenerationMatch=wire.generation_match(precondition),
+                kmsKeyName=self._calls.config.kms_key,
             ),
             "cannot write the object",
             key=key,

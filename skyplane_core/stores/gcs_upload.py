@@ -48,7 +48,8 @@ class GcsUploads:
                 wire.xml_target(self._bucket, key, flag="uploads"),
                 "cannot open a multipart upload",
                 key=key,
-                headers=wire.attribute_headers(attributes) if fits else wire.stash_headers(attributes),
+                headers=(wire.attribute_headers(attributes) if fits else wire.stash_headers(attributes))
+                | wire.placement_headers(attributes, self._calls.config.kms_key),
                 missing=BucketNotFound,
             )
         try:

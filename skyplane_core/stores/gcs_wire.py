@@ -10,7 +10,7 @@ import binascii
 import re
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import msgspec
@@ -23,10 +23,12 @@ STASH = "skyplane-attributes"
 
 OBJECT_FIELDS = (
     "name,size,generation,metageneration,updated,crc32c,"
-    "contentType,cacheControl,contentDisposition,contentEncoding,contentLanguage,metadata"
+    "contentType,cacheControl,contentDisposition,contentEncoding,contentLanguage,metadata,storageClass"
 )
 
 META = "x-goog-meta-"
+_CLASS = "x-goog-storage-class"
+_DEFAULT_CLASS = "STANDARD"
 _HEADERS = (
     ("content_type", "Content-Type"),
     ("cache_control", "Cache-Control"),
@@ -54,10 +56,11 @@ class JsonObject(msgspec.Struct, rename="camel"):
     content_encoding: str = ""
     content_language: str = ""
     metadata: dict[str, str] = {}
+    storage_class: str = ""
 
     def attributes(self) -> ObjectAttributes:
         headers = {field: getattr(self, field) for field, _ in _HEADERS}
-        return ObjectAttributes(**headers, metadata=self.metadata)
+        return ObjectAttributes(**headers, metadata=self.metadata, storage_class=_class(self.storage_class))
 
     def info(self) -> ObjectInfo:
         return ObjectInfo(
@@ -156,6 +159,16 @@ def attribute_headers(attributes: ObjectAttributes) -> dict[str, str]:
     return headers
 
 
+def placement_headers(attributes: ObjectAttributes, kms_key: str) -> dict[str, str]:
+    """Request headers that say in which storage class an object is made, and with which key it is encrypted."""
+    headers = {_CLASS: attributes.storage_class, "x-goog-encryption-kms-key-name": kms_key}
+    return {name: value for name, value in headers.items() if value}
+
+
+def _class(name: str) -> str:
+    return "" if name == _DEFAULT_CLASS else name
+
+
 def stash_headers(attributes: ObjectAttributes) -> dict[str, str]:
     """Request headers that park any ``attributes`` in one ASCII metadata value (see :func:`unstash`)."""
     return {META + STASH: base64.urlsafe_b64encode(msgspec.json.encode(attributes)).decode()}
@@ -174,13 +187,13 @@ def parse_attributes(headers: Headers) -> ObjectAttributes | None:
     """
     if headers.defects or any(not (name + value).isascii() for name, value in headers.items()):
         return None
-    found = {field: headers.get(header, "") for field, header in _HEADERS}
+    found: dict[str, Any] = {field: headers.get(header, "") for field, header in _HEADERS}
     # Content-Encoding tells how this answer is encoded, this one how the object is stored.
     stored = headers.get("x-goog-stored-content-encoding")
     if stored is not None:
         found["content_encoding"] = "" if stored == "identity" else stored
     metadata = {name[len(META) :]: value for name, value in headers.items() if name.lower().startswith(META)}
-    return ObjectAttributes(**found, metadata=metadata)
+    return ObjectAttributes(**found, metadata=metadata, storage_class=_class(headers.get(_CLASS, "")))
 
 
 def json_attributes(attributes: ObjectAttributes) -> dict[str, object]:

@@ -1,9 +1,10 @@
 """A directory as a store: keys are relative paths, and what a rename made visible is whole.
 
-A file system keeps no content headers and no user metadata, so attributes are dropped, except for the version of the
-source that a file is a copy of (:mod:`skyplane_core.stores.local_source`); a file's time is that of its writing. Keys
-that cannot be paths strictly inside the directory are refused (:mod:`skyplane_core.stores.local_paths`). Files behind
-links are read wherever they are, directories behind links only inside the tree
+A file system keeps no content headers and no user metadata, so these are dropped, except for the version of the source
+that a file is a copy of (:mod:`skyplane_core.stores.local_source`). Time of modification and permissions are the file's
+own, where they are to be kept (:mod:`skyplane_core.stores.local_attributes`). Keys that cannot be paths strictly inside
+the directory are refused (:mod:`skyplane_core.stores.local_paths`). Files behind links are read wherever they are,
+directories behind links only inside the tree, and neither where links are skipped
 (:class:`skyplane_core.stores.local_listing.Listing`); a write replaces a link and never goes through it to a place
 outside. A key that ends in ``/`` is a directory and has no bytes; an empty one is listed so. A directory goes with the
 last key in it, as a prefix does in an object store.
@@ -36,7 +37,7 @@ from skyplane_core.model import (
     Stored,
     StoredPart,
 )
-from skyplane_core.stores import local_source, local_upload
+from skyplane_core.stores import local_attributes, local_source, local_upload
 from skyplane_core.stores.base import NEXT_FOR_MISSING, Capabilities, DataPath
 from skyplane_core.stores.local_data import LocalData, require_root, stored_at
 from skyplane_core.stores.local_listing import Listing, info_of
@@ -92,7 +93,8 @@ class LocalStore:
 
     def list(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
         self.probe()
-        return iter(Listing(self._root, prefix, start_after, delimiter, self.uri))
+        follow = self._config.symlinks == "follow"
+        return iter(Listing(self._root, prefix, start_after, delimiter, self.uri, follow=follow))
 
     def head(self, key: str) -> ObjectInfo:
         where = self._config.object_uri(key)
@@ -108,7 +110,8 @@ class LocalStore:
             raise _of_another_kind(key, status.st_mode, where)
         info = info_of(key, status)
         with mapped(where):
-            attributes = local_source.attributes_of(path)
+            noted = local_source.attributes_of(path)
+        attributes = msgspec.structs.replace(local_attributes.of(status), metadata=noted.metadata)
         return ObjectInfo(info.key, info.size, info.version, info.modified, attributes=attributes)
 
     def create_upload(self, key: str, attributes: ObjectAttributes) -> str:
@@ -149,8 +152,11 @@ class LocalStore:
             else:
                 taken = tuple(parts)
                 upload.check(taken, size)
+                attributes = upload.attributes()
+                local_attributes.set_mtime(upload.object_path, attributes)
                 local_source.seal(upload.object_path)
                 upload.settle(taken, size, crc32c)
+                local_attributes.set_mode(upload.object_path, attributes)
                 local_upload.publish(upload.object_path, path, precondition, where)
                 stored = stored_at(path, size, crc32c)
             upload.remove()

@@ -11,7 +11,7 @@ from skyplane_core.errors import (
     StoreRejected,
 )
 from skyplane_core.model import Attestation, ObjectAttributes, Precondition, StoreConfig, Stored, StoredPart
-from skyplane_core.stores import local_source, local_upload
+from skyplane_core.stores import local_attributes, local_source, local_upload
 from skyplane_core.stores.base import LANDING, Landed, ReadResult
 from skyplane_core.stores.local_listing import version_of
 from skyplane_core.stores.local_paths import make_parents, mapped, path_of
@@ -46,13 +46,13 @@ class LocalData:
                 raise
         try:
             with mapped(where):
-                _check_version(descriptor, version, where)
+                status = _check_version(descriptor, version, where)
                 _fill(descriptor, offset, buffer, where, landed)
                 # Once more, because a file can be written in place while it is read.
                 _check_version(descriptor, version, where)
         finally:
             os.close(descriptor)
-        return ReadResult(ObjectAttributes())
+        return ReadResult(local_attributes.of(status))
 
     def put_object(
         self,
@@ -78,8 +78,10 @@ class LocalData:
                     finally:
                         os.close(descriptor)
                     local_source.note(prepared, attributes)
+                    local_attributes.set_mtime(prepared, attributes)
                     local_source.seal(prepared)
                     local_upload.flush(prepared, len(data))
+                    local_attributes.set_mode(prepared, attributes)
                     local_upload.publish(prepared, path, precondition, where)
                 finally:
                     if os.path.lexists(prepared):
@@ -119,10 +121,12 @@ def stored_at(path: str, size: int, crc32c: int) -> Stored:
     return Stored(version_of(os.stat(path)), size, crc32c=crc32c, attestation=Attestation.READ_BACK)
 
 
-def _check_version(descriptor: int, version: str, where: str) -> None:
-    seen = version_of(os.fstat(descriptor))
+def _check_version(descriptor: int, version: str, where: str) -> os.stat_result:
+    status = os.fstat(descriptor)
+    seen = version_of(status)
     if seen != version:
         raise _changed(where, f"asked for {version}, found {seen}")
+    return status
 
 
 def _fill(descriptor: int, offset: int, buffer: memoryview, where: str, landed: Landed | None) -> None:

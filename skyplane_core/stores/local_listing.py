@@ -36,10 +36,14 @@ class Listing:
 
     Links to files count as files, wherever they lead. Links to directories are followed inside the tree, except to a
     directory that the walk is in; others, dangling links, sockets, pipes and devices are left out. An empty directory
-    is a zero-byte object whose key ends in ``/``. ``.skyplane/`` is left out unless ``prefix`` lies in it.
+    is a zero-byte object whose key ends in ``/``. Unless ``follow``, all links are left out. ``.skyplane/`` is left out
+    unless ``prefix`` lies in it.
     """
 
-    def __init__(self, root: str, prefix: str, start_after: str, delimiter: str, uri: str) -> None:
+    def __init__(
+        self, root: str, prefix: str, start_after: str, delimiter: str, uri: str, *, follow: bool = True
+    ) -> None:
+        self._follow = follow
         self._root = root
         self._real_root = os.path.realpath(root)
         self._prefix = prefix.encode()
@@ -89,6 +93,8 @@ class Listing:
         with entries:
             for entry in entries:
                 empty = False
+                if not self._follow and entry.is_symlink():
+                    continue
                 if entry.is_dir(follow_symlinks=True):
                     key = directory + entry.name + b"/"
                     if self._may_hold(key) and (not entry.is_symlink() or self._leads_inside(entry.path)):

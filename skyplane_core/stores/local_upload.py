@@ -1,9 +1,10 @@
 """Writes to a local directory: prepared under ``.skyplane/uploads``, read back, then made visible by one rename.
 
 An upload is a directory ``<id>/`` with ``key`` (the key), ``boot`` (the start of this machine that it began in),
-``object`` (the bytes, each part at its offset) and an empty file for each part, whose name tells number, offset, size
-and CRC32C. A part's record is made after its bytes were written and read back. None of this is flushed before
-completion: if the machine has started anew since, all is read once more, which finds what a power cut has taken.
+``attributes`` (time and permissions, if any are to be kept), ``object`` (the bytes, each part at its offset) and an
+empty file for each part, whose name tells number, offset, size and CRC32C. A part's record is made after its bytes were
+written and read back. None of this is flushed before completion: if the machine has started anew since, all is read
+once more, which finds what a power cut has taken.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from skyplane_core.checksum import combined_crc32c
 from skyplane_core.checksum import crc32c as checksum_of
 from skyplane_core.errors import ChecksumMismatch, PreconditionFailed, StoreRejected, UploadNotFound
 from skyplane_core.model import ObjectAttributes, Precondition, StoredPart
-from skyplane_core.stores import local_source
+from skyplane_core.stores import local_attributes, local_source
 from skyplane_core.stores.local_listing import version_of
 from skyplane_core.stores.local_paths import UPLOADS, make_parents, sync_directory
 
@@ -72,6 +73,10 @@ class Upload:
             if match
         ]
         return sorted(parts, key=lambda part: part.number)
+
+    def attributes(self) -> ObjectAttributes:
+        """The file's own that it is to have."""
+        return local_attributes.decode(_text_in(os.path.join(self.directory, "attributes")) or "{}")
 
     def check(self, parts: tuple[StoredPart, ...], size: int) -> None:
         """Raise StoreRejected unless ``parts`` are recorded here and cover ``size`` bytes without a gap."""
@@ -128,6 +133,9 @@ def create(root: str, key: str, attributes: ObjectAttributes) -> str:
         file.write(boot_id().encode())
     with open(os.path.join(directory, "key"), "xb") as file:
         file.write(key.encode())
+    if attributes.mtime_ns is not None or attributes.mode is not None:
+        with open(os.path.join(directory, "attributes"), "xb") as file:
+            file.write(local_attributes.encode(attributes))
     local_source.note(os.path.join(directory, "object"), attributes)
     return upload_id
 

@@ -30,6 +30,7 @@ from skyplane_core.model import (
 )
 from skyplane_core.stores import s3_attributes, s3_errors, s3_servers, s3_version, s3_xml
 from skyplane_core.stores.base import Capabilities, DataPath
+from skyplane_core.stores.http_data import Answer
 from skyplane_core.stores.s3_auth import resolve
 from skyplane_core.stores.s3_calls import S3Calls
 from skyplane_core.stores.s3_complete import Completion
@@ -39,6 +40,12 @@ from skyplane_core.stores.s3_listing import list_objects, list_parts, list_uploa
 
 __all__ = ["S3Store", "open_store", "resolve"]
 
+_CHECKS: tuple[dict[str, str], ...] = (
+    {"x-amz-checksum-algorithm": "CRC32C", "x-amz-checksum-type": "FULL_OBJECT"},
+    {"x-amz-checksum-algorithm": "CRC32C"},
+    {},
+)
+"""The checksums that an upload may have, from the strongest on: of the whole, of its parts (R2), none (Backblaze)."""
 _NOT_IN_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff]")
 
 
@@ -67,6 +74,8 @@ class S3Store:
         """What this server can do; any server but AWS is asked once who it is."""
         if self._calls.aws:
             return s3_servers.AWS.capabilities
+        if self._config.service == "r2":
+            return s3_servers.R2.capabilities
         return s3_servers.identify(self._calls.send("HEAD").headers).capabilities
 
     def probe(self) -> None:
@@ -94,6 +103,21 @@ class S3Store:
             crc64nvme=found.crc64nvme,
         )
 
+    def tags(self, key: str) -> dict[str, str]:
+        try:
+            answer = self._calls.send("GET", key, query={"tagging": ""})
+        except PermissionDenied as refused:
+            raise PermissionDenied(
+                "the object's tags cannot be read",
+                where=refused.where,
+                why=refused.why,
+                next_step="Let these credentials read tags there (s3:GetObjectTagging), or do not keep them.",
+            ) from refused
+        try:
+            return s3_xml.tags(answer.body)
+        except ValueError as error:
+            raise self._calls.garbled(error, key) from error
+
     def create_upload(self, key: str, attributes: ObjectAttributes) -> str:
         if _NOT_IN_XML.search(key):
             raise StoreRejected(
@@ -102,11 +126,14 @@ class S3Store:
                 why="S3 answers with the key in XML, which cannot hold one of its characters",
                 next_step="Write it as a whole (multipart_threshold above its size), or rename it.",
             )
-        headers = s3_attributes.to_headers(attributes)
-        checks = {"x-amz-checksum-algorithm": "CRC32C", "x-amz-checksum-type": "FULL_OBJECT"}
-        answer = self._calls.exchange("POST", key, query={"uploads": ""}, headers=headers | checks)
-        if s3_errors.is_refusal(answer) and not self._calls.aws and s3_errors.refuses_checksums(answer):
-            answer = self._calls.exchange("POST", key, query={"uploads": ""}, headers=headers)
+        headers = s3_attributes.to_headers(attributes) | s3_attributes.encryption_headers(self._config)
+        weaker = iter(_CHECKS)
+        answer = self._initiate(key, headers | next(weaker))
+        while s3_errors.is_refusal(answer) and s3_errors.refuses_checksums(answer) and not self._calls.aws:
+            checks = next(weaker, None)
+            if checks is None:
+                break
+            answer = self._initiate(key, headers | checks)
         if s3_errors.is_refusal(answer):
             raise self._calls.refused(answer, key)
         try:
@@ -167,6 +194,9 @@ class S3Store:
 
     def close(self) -> None:
         self._calls.close()
+
+    def _initiate(self, key: str, headers: dict[str, str]) -> Answer:
+        return self._calls.exchange("POST", key, query={"uploads": ""}, headers=headers)
 
     def _check_before_delete(self, key: str, precondition: Precondition) -> None:
         """Where the server has no conditional delete this is all there is, and not atomic (``conditional_delete``)."""

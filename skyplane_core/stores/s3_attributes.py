@@ -12,10 +12,13 @@ import binascii
 import quopri
 import re
 from collections.abc import Iterable
+from typing import Any
+from urllib.parse import quote, urlencode
 
-from skyplane_core.model import ObjectAttributes
+from skyplane_core.model import ObjectAttributes, StoreConfig
 
 META_PREFIX = "x-amz-meta-"
+_CLASS = "x-amz-storage-class"
 _HEADERS = {
     "content_type": "Content-Type",
     "cache_control": "Cache-Control",
@@ -30,6 +33,20 @@ def to_headers(attributes: ObjectAttributes) -> dict[str, str]:
     """The request headers of a write that carries ``attributes``."""
     headers = {header: value for name, header in _HEADERS.items() if (value := getattr(attributes, name))}
     headers |= {META_PREFIX + name.lower(): encode_value(value) for name, value in attributes.metadata.items()}
+    if attributes.storage_class:
+        headers[_CLASS] = attributes.storage_class
+    if attributes.tags:
+        headers["x-amz-tagging"] = urlencode(attributes.tags, quote_via=quote)
+    return headers
+
+
+def encryption_headers(config: StoreConfig) -> dict[str, str]:
+    """The request headers that say how a write is encrypted at rest."""
+    if not config.encryption:
+        return {}
+    headers = {"x-amz-server-side-encryption": config.encryption}
+    if config.kms_key:
+        headers["x-amz-server-side-encryption-aws-kms-key-id"] = config.kms_key
     return headers
 
 
@@ -39,8 +56,12 @@ def from_headers(headers: Iterable[tuple[str, str]]) -> ObjectAttributes:
     metadata = {
         name[len(META_PREFIX) :]: decode_value(value) for name, value in found.items() if name.startswith(META_PREFIX)
     }
-    content = {name: found.get(header.lower(), "") for name, header in _HEADERS.items()}
-    return ObjectAttributes(**content, metadata=metadata)
+    content: dict[str, Any] = {name: found.get(header.lower(), "") for name, header in _HEADERS.items()}
+    # S3 does not name its default; some servers do.
+    storage_class = found.get(_CLASS, "")
+    return ObjectAttributes(
+        **content, metadata=metadata, storage_class="" if storage_class == "STANDARD" else storage_class
+    )
 
 
 def encode_value(value: str) -> str:

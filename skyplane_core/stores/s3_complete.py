@@ -47,14 +47,11 @@ class Completion:
         """
         self._check_parts()
         condition = s3_version.condition_headers(precondition, self._where)
-        checks = {
-            "x-amz-checksum-crc32c": s3_version.encode_crc32c(self._crc32c),
-            "x-amz-checksum-type": "FULL_OBJECT",
-            "x-amz-mp-object-size": str(self._size),
-        }
-        answer = self._post(condition | checks)
-        if s3_errors.is_refusal(answer) and not self._calls.aws and s3_errors.refuses_checksums(answer):
-            answer = self._post(condition)
+        answer = self._checked_post(condition)
+        if condition and answer.status == 501 and not self._calls.aws:
+            # Not atomic, and all there is (``conditional_complete``).
+            s3_version.check_seen(precondition, self._current_etag(), self._where)
+            answer = self._checked_post({})
         if s3_errors.is_refusal(answer):
             raise self._calls.refused(answer, self._key)
         try:
@@ -103,6 +100,24 @@ class Completion:
         for part in self._parts:
             combined = combine_crc32c(combined, part.crc32c, part.size)
         return combined
+
+    def _checked_post(self, condition: dict[str, str]) -> Answer:
+        """The answer to a completion with a checksum; without one from a server that refuses it for that."""
+        checks = {
+            "x-amz-checksum-crc32c": s3_version.encode_crc32c(self._crc32c),
+            "x-amz-checksum-type": "FULL_OBJECT",
+            "x-amz-mp-object-size": str(self._size),
+        }
+        answer = self._post(condition | checks)
+        if s3_errors.is_refusal(answer) and not self._calls.aws and s3_errors.refuses_checksums(answer):
+            return self._post(condition)
+        return answer
+
+    def _current_etag(self) -> str:
+        try:
+            return s3_version.etag_of(head(self._calls, self._key).version)
+        except ObjectNotFound:
+            return ""
 
     def _post(self, headers: dict[str, str]) -> Answer:
         return self._calls.exchange(

@@ -19,7 +19,16 @@ from skyplane_core.stores import s3_attributes, s3_errors, s3_servers, s3_versio
 from skyplane_core.stores.base import Landed, ReadResult
 from skyplane_core.stores.http_data import DATA_TIMEOUT, Answer, HttpData, Request
 from skyplane_core.stores.http_head import Headers
-from skyplane_core.stores.s3_sign import DEFAULT_REGION, UNSIGNED_PAYLOAD, address, payload_may_be_unsigned, sign
+from skyplane_core.stores.s3_sign import (
+    DEFAULT_REGION,
+    UNSIGNED_PAYLOAD,
+    address,
+    is_aws,
+    payload_may_be_unsigned,
+    sign,
+)
+
+_STORED = (200, 201)
 
 
 class S3Data:
@@ -32,6 +41,9 @@ class S3Data:
     def __init__(self, config: StoreConfig) -> None:
         self._config = config
         self._address = address(config)
+        self._aws = is_aws(config.endpoint_url)
+        self._checked = True
+        self._not_implemented: set[str] = set()
         self._unsigned = payload_may_be_unsigned(self._address.endpoint_url)
         self._http = HttpData(self._address.endpoint_url, verify=config.verify, timeout=DATA_TIMEOUT)
 
@@ -74,12 +86,17 @@ class S3Data:
         self, key: str, data: memoryview, *, crc32c: int, attributes: ObjectAttributes, precondition: Precondition
     ) -> Stored:
         where = self._config.object_uri(key)
-        headers = s3_attributes.to_headers(attributes) | s3_version.condition_headers(precondition, where)
-        headers["x-amz-checksum-crc32c"] = s3_version.encode_crc32c(crc32c)
-        # Says which checksum is meant; AWS wants it beside the value, and some servers keep none without it.
-        headers["x-amz-sdk-checksum-algorithm"] = "CRC32C"
-        answer = self._http.send(self._signed("PUT", key, {}, headers, data), data)
-        if answer.status not in (200, 201):
+        headers = s3_attributes.to_headers(attributes) | s3_attributes.encryption_headers(self._config)
+        condition = s3_version.condition_headers(precondition, where)
+        if condition.keys() & self._not_implemented:
+            answer = self._put_after_look(key, headers, data, crc32c, precondition)
+        else:
+            answer = self._put(key, {}, headers | condition, data, crc32c)
+            if condition and answer.status == 501 and not self._aws:
+                answer = self._put_after_look(key, headers, data, crc32c, precondition)
+                if answer.status in _STORED:
+                    self._not_implemented |= condition.keys()
+        if answer.status not in _STORED:
             raise s3_errors.of_conditional_write(self._refused(answer, where), precondition)
         theirs = _crc32c(answer.headers)
         _compare(theirs, crc32c, where)
@@ -103,12 +120,8 @@ class S3Data:
     ) -> StoredPart:
         where = f"{self._config.object_uri(key)} part {number}"
         query = {"partNumber": str(number), "uploadId": upload_id}
-        headers = {
-            "x-amz-checksum-crc32c": s3_version.encode_crc32c(crc32c),
-            "x-amz-sdk-checksum-algorithm": "CRC32C",
-        }
-        answer = self._http.send(self._signed("PUT", key, query, headers, data), data)
-        if answer.status not in (200, 201):
+        answer = self._put(key, query, {}, data, crc32c)
+        if answer.status not in _STORED:
             raise self._refused(answer, where)
         theirs = _crc32c(answer.headers)
         _compare(theirs, crc32c, where)
@@ -117,6 +130,36 @@ class S3Data:
 
     def close(self) -> None:
         self._http.close()
+
+    def _put(self, key: str, query: dict[str, str], headers: dict[str, str], data: memoryview, crc32c: int) -> Answer:
+        """The answer to a PUT with a checksum; without one from a server that refuses it for that."""
+        checks = {
+            "x-amz-checksum-crc32c": s3_version.encode_crc32c(crc32c),
+            # Says which checksum is meant; AWS wants it beside the value, and some servers keep none without it.
+            "x-amz-sdk-checksum-algorithm": "CRC32C",
+        }
+        if self._checked:
+            answer = self._http.send(self._signed("PUT", key, query, headers | checks, data), data)
+            if answer.status in _STORED or self._aws or not s3_errors.refuses_checksums(answer):
+                return answer
+        again = self._http.send(self._signed("PUT", key, query, dict(headers), data), data)
+        self._checked = self._checked and again.status not in _STORED
+        return again
+
+    def _put_after_look(
+        self, key: str, headers: dict[str, str], data: memoryview, crc32c: int, precondition: Precondition
+    ) -> Answer:
+        """As :meth:`_put`, if the precondition holds now. Not atomic, and all there is (``conditional_put``).
+
+        Raises:
+            PreconditionFailed: it does not.
+        """
+        where = self._config.object_uri(key)
+        seen = self._http.send(self._signed("HEAD", key, {}, {}))
+        if seen.status not in (200, 404):
+            raise self._refused(seen, where)
+        s3_version.check_seen(precondition, seen.headers.get("ETag", "") if seen.status == 200 else "", where)
+        return self._put(key, {}, headers, data, crc32c)
 
     def _refused(self, answer: Answer, where: str) -> StoreError:
         return s3_errors.from_answer(

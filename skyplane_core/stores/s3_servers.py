@@ -3,7 +3,7 @@
 A server that ignores a precondition, or echoes a checksum that it never compared, looks like one that means it. So an
 unknown server claims nothing: its preconditions are not relied on and no attestation is expected of it. It is believed
 a checksum only if it says of which type it is, as a server of AWS's present checksum protocol does. A server enters
-this table with a case in ``tests/conformance``, AWS with its documentation.
+this table with a case in ``tests/conformance``, AWS and R2 with their documentation.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 
 from skyplane_core.model import Attestation
 from skyplane_core.stores import http_head
-from skyplane_core.stores.base import Capabilities
+from skyplane_core.stores.base import MIB, Capabilities
 
 Headers: TypeAlias = "Mapping[str, str] | http_head.Headers"
 """An answer's headers, or a mapping with names in lower case."""
@@ -33,6 +33,18 @@ UNKNOWN = Server(
 )
 AWS = Server("AWS", Capabilities(attestation=Attestation.WHOLE, conditional_delete=True))
 """User guide, "Checking object integrity" and "Conditional requests"; general purpose buckets."""
+R2 = Server(
+    "Cloudflare R2",
+    Capabilities(
+        attestation=Attestation.PER_PART,
+        conditional_complete=False,
+        max_part_size=5115 * MIB,
+        max_single_put=5115 * MIB,
+        max_object_size=5 * 1024 * 1023 * MIB,
+    ),
+)
+"""Cloudflare, "S3 API compatibility" (no CRC32C of a whole upload) and "Limits". That all parts but the last are of one
+size is how objects are cut for every store (:func:`skyplane_core.planner.parts.cut`)."""
 OBJECT_SERVER = Server("skyplane-objectserver", AWS.capabilities)
 MOTO = Server(
     "moto",
@@ -42,7 +54,7 @@ MOTO = Server(
 )
 SWIFT = Server(
     "Swift s3api",
-    # If-None-Match works on a PUT, but everything else is answered 501, so a caller cannot rely on preconditions. It
+    # If-None-Match works on a PUT, but everything else is answered 501, so that we look first and nothing is atomic. It
     # compares the checksums of PUTs and of parts, and keeps none.
     Capabilities(attestation=Attestation.READ_BACK, conditional_put=False, conditional_complete=False),
 )

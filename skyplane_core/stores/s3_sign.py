@@ -48,6 +48,15 @@ def is_aws(endpoint_url: str) -> bool:
     return not endpoint_url or (urlsplit(endpoint_url).hostname or "").endswith(_AWS_SUFFIXES)
 
 
+def is_ip_address(endpoint_url: str) -> bool:
+    """Whether an endpoint's host is an address, in front of which no bucket's name can stand."""
+    try:
+        ipaddress.ip_address(urlsplit(endpoint_url).hostname or "")
+    except ValueError:
+        return False
+    return True
+
+
 def aws_endpoint(region: str) -> str:
     """AWS's own HTTPS endpoint of a region."""
     name = region or DEFAULT_REGION
@@ -60,8 +69,10 @@ def use_path_style(config: StoreConfig) -> bool:
     """Whether the bucket is named in the path and not in the host.
 
     So where it is asked for, at any endpoint that is not AWS's (as boto3 has it), and where the bucket's name has a
-    dot, which the wildcard of the endpoint's certificate does not cover.
+    dot, which the wildcard of the endpoint's certificate does not cover. Never where virtual hosts are asked for.
     """
+    if config.virtual_host:
+        return False
     return config.path_style or not is_aws(config.endpoint_url) or "." in config.bucket
 
 

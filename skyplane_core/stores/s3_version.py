@@ -12,7 +12,7 @@ import binascii
 import hashlib
 from collections.abc import Iterable
 
-from skyplane_core.errors import StoreRejected
+from skyplane_core.errors import PreconditionFailed, StoreRejected
 from skyplane_core.model import Precondition, StoredPart
 from skyplane_core.stores.http_head import Headers
 
@@ -49,6 +49,15 @@ def condition_headers(precondition: Precondition, where: str) -> dict[str, str]:
             why=f"the precondition names {precondition.version!r}",
         )
     return {"If-Match": etag}
+
+
+def check_seen(precondition: Precondition, etag: str, where: str) -> None:
+    """Hold what a HEAD showed (its ETag, or nothing) against a precondition. Raises PreconditionFailed."""
+    seen = from_etag(etag) if etag else ""
+    if seen != precondition.version:
+        raise PreconditionFailed(
+            "the object is not what the write's precondition demands", where=where, why=f"it is {seen or 'not there'}"
+        )
 
 
 def encode_crc32c(value: int) -> str:

@@ -50,16 +50,7 @@ def read(document: bytes, root: str, row: str = "") -> Document:
     Raises:
         ValueError: it is none, or not well-formed, or has a document type declaration.
     """
-    # Without a NUL it is no UTF-16, which expat would see by itself whatever it is told, so that the declaration of a
-    # type (hence of an entity) begins with these bytes; and nothing else does, since text has no bare "<".
-    if b"\0" in document or b"<!DOCTYPE" in document:
-        raise ValueError("an XML answer in another encoding than UTF-8, or with a document type declaration")
-    try:
-        # S3 keeps a connection alive with blanks while it completes an upload; XML takes none before its declaration.
-        parser = ElementTree.XMLParser(encoding="utf-8")  # noqa: S314  size is bounded, declarations are refused above
-        top = ElementTree.XML(document.lstrip(), parser)
-    except ElementTree.ParseError as error:
-        raise ValueError(f"not XML: {error}") from error
+    top = _parse(document)
     local = _LocalNames()
     if local[top.tag] not in (root, root.replace("Result", "Response")):
         raise ValueError(f"{local[top.tag][:60]} instead of {root}")
@@ -71,6 +62,24 @@ def read(document: bytes, root: str, row: str = "") -> Document:
         else:
             fields[local[child.tag]] = child.text or ""
     return Document(fields, rows)
+
+
+def _parse(document: bytes) -> ElementTree.Element:
+    """The root element. Raises ValueError."""
+    # Without a NUL it is no UTF-16, which expat would see by itself whatever it is told, so that the declaration of a
+    # type (hence of an entity) begins with these bytes; and nothing else does, since text has no bare "<".
+    if b"\0" in document or b"<!DOCTYPE" in document:
+        raise ValueError("an XML answer in another encoding than UTF-8, or with a document type declaration")
+    try:
+        # S3 keeps a connection alive with blanks while it completes an upload; XML takes none before its declaration.
+        parser = ElementTree.XMLParser(encoding="utf-8")  # noqa: S314  size is bounded, declarations are refused above
+        return ElementTree.XML(document.lstrip(), parser)
+    except ElementTree.ParseError as error:
+        raise ValueError(f"not XML: {error}") from error
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2]
 
 
 def number(text: str | None) -> int:
@@ -85,6 +94,15 @@ def moment(text: str) -> float:
     # Python 3.10 does not know the Z.
     found = datetime.fromisoformat(f"{text[:-1]}+00:00" if text.endswith("Z") else text)
     return (found if found.tzinfo else found.replace(tzinfo=timezone.utc)).timestamp()
+
+
+def tags(document: bytes) -> dict[str, str]:
+    """The tags in a Tagging document. Raises ValueError."""
+    found = _parse(document)
+    rows = [{_local(item.tag): item.text or "" for item in row} for rows in found for row in rows]
+    if _local(found.tag) != "Tagging" or any("Key" not in row for row in rows):
+        raise ValueError(f"{_local(found.tag)[:60]} instead of Tagging")
+    return {row["Key"]: row.get("Value", "") for row in rows}
 
 
 def completion(parts: Iterable[StoredPart]) -> bytes:
@@ -102,5 +120,5 @@ class _LocalNames(dict[str, str]):
     """Names without their namespace, each looked at once."""
 
     def __missing__(self, name: str) -> str:
-        self[name] = found = name.rpartition("}")[2]
+        self[name] = found = _local(name)
         return found

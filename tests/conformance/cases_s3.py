@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
@@ -48,6 +48,19 @@ def object_server(path: Path) -> Iterator[Running]:
         yield _running(server.endpoint_url, Credentials("AK", "SK"))
 
 
+def lacking(*shortcomings: str) -> Callable[[Path], contextlib.AbstractContextManager[Running]]:
+    """Our server without what others are known to lack."""
+
+    @contextlib.contextmanager
+    def start(path: Path) -> Iterator[Running]:
+        from skyplane_core.testing.objectserver import ObjectServer
+
+        with ObjectServer("s3", credentials={"AK": "SK"}, md5=True, shortcomings=shortcomings) as server:
+            yield _running(server.endpoint_url, Credentials("AK", "SK"))
+
+    return start
+
+
 @contextlib.contextmanager
 def moto(path: Path) -> Iterator[Running]:
     from moto.server import ThreadedMotoServer
@@ -72,11 +85,45 @@ def swift(path: Path) -> Iterator[Running]:
 
 _NOT_IN_XML = {"control\x01": "S3 answers with the key in XML, which cannot hold it"}
 _ECHO = Gap("it keeps the checksum that it is sent and never looks at the bytes")
-_NO_IF_MATCH = Gap("its answer to If-Match on a write is 501", StoreRejected)
+_NO_CHECKSUM = Gap("it takes no checksums; what it holds has to be read back")
+_UNCONDITIONAL = Gap("it writes whatever is there")
 _LINE_FEED = "its URL rules stop at a line feed, so that it finds no route"
 
 CASES = [
     StoreCase("s3-objectserver", object_server, refused_uploads=_NOT_IN_XML),
+    StoreCase(
+        # As Backblaze B2: a checksum or a condition in a request is refused.
+        "s3-refuses",
+        lacking("refuses-checksums", "refuses-conditions"),
+        gaps={
+            Feature.PUT_CHECKSUM: _NO_CHECKSUM,
+            Feature.PART_CHECKSUM: _NO_CHECKSUM,
+            Feature.WHOLE_CHECKSUM: _NO_CHECKSUM,
+        },
+        refused_uploads=_NOT_IN_XML,
+    ),
+    StoreCase(
+        # As Ceph 16 with checksums, and as the least of servers with conditions: neither is seen.
+        "s3-ignores",
+        lacking("ignores-checksums", "ignores-conditions"),
+        gaps={
+            Feature.PUT_CHECKSUM: _NO_CHECKSUM,
+            Feature.PART_CHECKSUM: _NO_CHECKSUM,
+            Feature.WHOLE_CHECKSUM: _NO_CHECKSUM,
+            Feature.PUT_IF_ABSENT: _UNCONDITIONAL,
+            Feature.PUT_IF_VERSION: _UNCONDITIONAL,
+            Feature.COMPLETE_IF_ABSENT: _UNCONDITIONAL,
+            Feature.COMPLETE_IF_VERSION: _UNCONDITIONAL,
+        },
+        refused_uploads=_NOT_IN_XML,
+    ),
+    StoreCase(
+        # As Cloudflare R2: CRC32C of the parts only, and parts of one size.
+        "s3-composite",
+        lacking("composite-only", "equal-parts"),
+        gaps={},
+        refused_uploads=_NOT_IN_XML,
+    ),
     StoreCase(
         "s3-moto",
         moto,
@@ -98,10 +145,8 @@ CASES = [
         swift,
         gaps={
             Feature.WHOLE_CHECKSUM: Gap("it checks parts, but has no checksum of a whole object"),
-            Feature.PUT_OF_VERSION: _NO_IF_MATCH,
-            Feature.PUT_IF_VERSION: _NO_IF_MATCH,
-            Feature.COMPLETE_OF_VERSION: _NO_IF_MATCH,
-            Feature.COMPLETE_IF_VERSION: _NO_IF_MATCH,
+            Feature.STORAGE_CLASS: Gap("it has none but STANDARD", StoreRejected),
+            Feature.TAGS: Gap("it answers 501", StoreRejected),
         },
         refused_uploads=_NOT_IN_XML | {"k" * 1024: "the names of its segments are longer than the key"},
     ),

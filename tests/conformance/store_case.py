@@ -40,6 +40,8 @@ class Feature(enum.Enum):
     COMPLETE_ABORTED = "completing an aborted upload raises UploadNotFound"
     LIST_ABORTED = "the parts of an aborted upload raise UploadNotFound"
     REPEAT_AFTER_OVERWRITE = "repeating a completion whose object somebody overwrote raises UploadNotFound"
+    STORAGE_CLASS = "a storage class comes back as it went"
+    TAGS = "tags come back as they went"
     REPEATED_COMPLETE = "repeating a completion returns the same Stored"
 
 

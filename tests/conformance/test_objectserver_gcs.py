@@ -60,6 +60,37 @@ def bucket(shared):
     made.client.close()
 
 
+def test_class_and_key_come_back_and_wrong_ones_are_refused(bucket, shared):
+    key = "projects/p/locations/eu/keyRings/r/cryptoKeys/k"
+    blob = bucket.blob("cold", kms_key_name=key)
+    blob.storage_class = "NEARLINE"
+    blob.upload_from_string(b"hello")
+    got = bucket.get_blob("cold")
+    assert (got.storage_class, got.kms_key_name) == ("NEARLINE", key)
+    assert got.download_as_bytes() == b"hello"
+    bucket.blob("plain").upload_from_string(b"hello")
+    plain = bucket.get_blob("plain")
+    assert (plain.storage_class, plain.kms_key_name) == ("STANDARD", None)
+    for wrong in ({"storage_class": "COLD"}, {"kms_key_name": "k"}):
+        blob = bucket.blob("wrong", kms_key_name=wrong.get("kms_key_name"))
+        if "storage_class" in wrong:
+            blob.storage_class = wrong["storage_class"]
+        with pytest.raises(exceptions.BadRequest):
+            blob.upload_from_string(b"x")
+    assert "wrong" not in shared.list("b")
+
+
+def test_a_bucket_whose_requester_pays_wants_a_project_to_bill():
+    with ObjectServer("gcs", buckets=["b"], requester_pays=["b"]) as server:
+        bucket = bucket_of(server)
+        with pytest.raises(exceptions.BadRequest, match="requester pays"):
+            bucket.blob("k").upload_from_string(b"x")
+        billed = bucket.client.bucket("b", user_project="billed")
+        billed.blob("k").upload_from_string(b"x")
+        assert billed.get_blob("k").download_as_bytes() == b"x"
+        bucket.client.close()
+
+
 def test_bytes_and_attributes_come_back(bucket, shared):
     blob = bucket.blob("a b/ü%+//x")
     blob.metadata, blob.cache_control = {"m": "ü"}, "no-cache"

@@ -159,6 +159,50 @@ def test_conditional_writes(s3, shared):
     assert code(error) == ("NoSuchKey", 404)
 
 
+def test_class_encryption_and_tags_come_back_as_s3_gives_them(s3, shared):
+    placed = {"StorageClass": "STANDARD_IA", "ServerSideEncryption": "aws:kms", "SSEKMSKeyId": "key/1"}
+    s3.put_object(Bucket="b", Key="put", Body=b"1", Tagging="a=1&b%20c=%C3%BC", **placed)
+    upload = s3.create_multipart_upload(Bucket="b", Key="striped", Tagging="a=1&b%20c=%C3%BC", **placed)["UploadId"]
+    named = {"Bucket": "b", "Key": "striped", "UploadId": upload}
+    part = s3.upload_part(**named, PartNumber=1, Body=b"1")
+    s3.complete_multipart_upload(**named, MultipartUpload={"Parts": [{"PartNumber": 1, "ETag": part["ETag"]}]})
+    for key in ("put", "striped"):
+        got = s3.get_object(Bucket="b", Key=key)
+        assert placed.items() <= got.items()
+        assert got["ResponseMetadata"]["HTTPHeaders"]["x-amz-tagging-count"] == "2"
+        assert s3.get_object_tagging(Bucket="b", Key=key)["TagSet"] == [
+            {"Key": "a", "Value": "1"},
+            {"Key": "b c", "Value": "ü"},
+        ]
+    s3.put_object(Bucket="b", Key="plain", Body=b"1", StorageClass="STANDARD")
+    assert "StorageClass" not in s3.head_object(Bucket="b", Key="plain")
+    assert s3.get_object_tagging(Bucket="b", Key="plain")["TagSet"] == []
+
+
+@pytest.mark.parametrize(
+    ("wrong", "expected"),
+    [
+        ({"StorageClass": "COLD"}, "InvalidStorageClass"),
+        ({"ServerSideEncryption": "rot13"}, "InvalidArgument"),
+        ({"ServerSideEncryption": "AES256", "SSEKMSKeyId": "k"}, "InvalidArgument"),
+        ({"Tagging": "&".join(f"t{number}=1" for number in range(11))}, "BadRequest"),
+        ({"Tagging": "a=1&a=2"}, "InvalidTag"),
+    ],
+)
+def test_a_placement_that_s3_does_not_know_is_refused(s3, shared, wrong, expected):
+    with pytest.raises(ClientError) as error:
+        s3.put_object(Bucket="b", Key="k", Body=b"1", **wrong)
+    assert code(error) == (expected, 400)
+
+
+def test_an_archived_object_is_looked_at_and_not_read(s3, shared):
+    s3.put_object(Bucket="b", Key="cold", Body=b"1", StorageClass="GLACIER")
+    assert s3.head_object(Bucket="b", Key="cold")["StorageClass"] == "GLACIER"
+    with pytest.raises(ClientError) as error:
+        s3.get_object(Bucket="b", Key="cold")
+    assert code(error) == ("InvalidObjectState", 403)
+
+
 def test_what_is_not_there_has_its_own_name(s3):
     calls = [
         (lambda: s3.get_object(Bucket="b", Key="absent"), ("NoSuchKey", 404)),
@@ -167,7 +211,8 @@ def test_what_is_not_there_has_its_own_name(s3):
         (lambda: s3.head_bucket(Bucket="absent"), ("404", 404)),
         (lambda: s3.abort_multipart_upload(Bucket="b", Key="k", UploadId="absent"), ("NoSuchUpload", 404)),
         (lambda: s3.create_bucket(Bucket="b"), ("BucketAlreadyOwnedByYou", 409)),
-        (lambda: s3.get_object_tagging(Bucket="b", Key="k"), ("NotImplemented", 501)),
+        (lambda: s3.get_object_tagging(Bucket="b", Key="absent"), ("NoSuchKey", 404)),
+        (lambda: s3.delete_object_tagging(Bucket="b", Key="k"), ("NotImplemented", 501)),
     ]
     for call, expected in calls:
         with pytest.raises(ClientError) as error:

@@ -49,9 +49,16 @@ def test_what_a_put_attests(store: ObjectStore, put: Put) -> None:
 def test_attributes_come_back(case: StoreCase, store: ObjectStore, data: DataPath, put: Put) -> None:
     stored = put("object", b"content", attributes=ATTRIBUTES)
     expected = ATTRIBUTES if case.has(Feature.ATTRIBUTES) else ObjectAttributes()
-    assert store.head("object").attributes == expected
+    assert _of_objects(store.head("object").attributes) == expected
     for size in (0, 3):
-        assert data.read_into("object", stored.version, 0, memoryview(bytearray(size))).attributes == expected
+        read = data.read_into("object", stored.version, 0, memoryview(bytearray(size)))
+        assert _of_objects(read.attributes) == expected
+
+
+def _of_objects(attributes: ObjectAttributes | None) -> ObjectAttributes:
+    """Without what only files have."""
+    assert attributes is not None
+    return msgspec.structs.replace(attributes, mtime_ns=None, mode=None)
 
 
 def test_unicode_metadata_comes_back(case: StoreCase, store: ObjectStore, put: Put) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import pytest
 from hypothesis import given
 
+from skyplane_core.coordinator.deletions import read_deletions
 from skyplane_core.coordinator.journal import decode, replay
 from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.errors import StoreRejected
@@ -14,6 +15,7 @@ from tests.fuzz.mutation import CORPUS, corpus, effort, mutated
 
 SUMMARY = (CORPUS / "receipt" / "summary").read_bytes()
 LINES = (CORPUS / "receipt" / "lines").read_bytes()
+DOOMED = b'{"key":"to/a","version":"etag:1","size":5}\n{"key":"to/\\u00fc","version":"2","size":0}\n'
 
 
 @effort(500)
@@ -24,6 +26,14 @@ def test_a_journal(data: bytes) -> None:
     except StoreRejected:
         return
     assert sum(map(len, found.values())) <= data.count(b"\n") + data.count(b"\r") + 1
+
+
+@effort(500)
+@given(mutated([DOOMED]))
+def test_a_list_of_deletions(data: bytes) -> None:
+    with contextlib.suppress(StoreRejected):
+        for doomed in read_deletions(lambda _key: data, ["state/deletions-1-000000.jsonl"]):
+            assert isinstance(doomed.key, str)
 
 
 @effort(500)
@@ -42,6 +52,7 @@ def test_a_receipt(summary: bytes, lines: bytes) -> None:
 
 def test_the_seeds_are_what_they_should_be() -> None:
     assert replay(decode(corpus("journal")[0])) == {}
+    assert [doomed.key for doomed in read_deletions(lambda _key: DOOMED, ["x"])] == ["to/a", "to/ü"]
     progress, lines = read_receipt(lambda key: SUMMARY if key.endswith("receipt.json") else LINES, "state/")
     assert progress.transfer_id == "t1"
     assert len(list(lines)) == 2

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import pytest
+from pyarrow import parquet  # noqa: TID253 - what others read these files with
 
 from skyplane_core.testing.objectserver import ObjectServer
 
@@ -74,6 +75,25 @@ def test_a_sync_copies_what_differs(program: Program) -> None:
     assert (program.home / "out" / "sub" / "b").read_bytes() == b"longer"
 
 
+def test_a_mirror_is_planned_capped_and_made(program: Program) -> None:
+    assert program("sync", "src", "out")[0] == 0
+    for name in ("old", "old.tmp"):
+        (program.home / "out" / name).write_bytes(b"xyz")
+    (program.home / "src" / "new.tmp").write_bytes(b"")
+    mirror = ["sync", "--delete", "--exclude", "*.tmp", "src", "out"]
+    code, events, _ = program(*mirror, "--dry-run")
+    assert code == 0
+    assert [event["action"] for event in events if event["event"] == "decision"] == ["skip", "delete", "skip", "skip"]
+    assert [(event["delete"], event["bytes_deleted"]) for event in events if event["event"] == "dry-run"] == [(1, 3)]
+    code, events, err = program(*mirror, "--max-delete", "0")
+    assert (code, "would delete more than it may" in err) == (1, True)
+    assert (program.home / "out" / "old").exists()
+    code, events, err = program(*mirror)
+    assert (code, events[-1]["progress"]["objects_deleted"]) == (0, 1), err
+    found = sorted(path.name for path in (program.home / "out").iterdir())
+    assert found == [".skyplane", "a", "old.tmp", "sub"]
+
+
 def test_a_receipt_in_a_bucket_has_the_environments_credentials(program: Program) -> None:
     with ObjectServer("s3", buckets=["log"], credentials={"AK": "SK"}) as server:
         program.env |= {"AWS_ACCESS_KEY_ID": "AK", "AWS_SECRET_ACCESS_KEY": "SK", "AWS_DEFAULT_REGION": "us-east-1"}
@@ -94,7 +114,7 @@ def test_a_receipt_on_this_machine_has_the_format_of_its_name(program: Program) 
     for name in ("r.jsonl.gz", "r.parquet"):
         assert program("sync", "--receipt", name, "src/sub", "out")[0] == 0
     assert len(gzip.decompress((program.home / "r.jsonl.gz").read_bytes()).splitlines()) == 3
-    rows = pytest.importorskip("pyarrow.parquet").read_table(program.home / "r.parquet").to_pylist()
+    rows = parquet.read_table(program.home / "r.parquet").to_pylist()
     assert [row["outcome"] for row in rows] == ["skipped"] * 2
 
 

@@ -1,5 +1,5 @@
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
@@ -7,13 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from skyplane_core.compare import Rule
+from skyplane_core.compare import Rule, rule_of
 from skyplane_core.diff import HELD, Action, Decision, Lookups, copy_all, look_up_each, mapped, merge
 from skyplane_core.errors import StoreRejected, StoreUnavailable, UsageError
 from skyplane_core.keys import check_key
 from skyplane_core.listing import ordered
 from skyplane_core.model import Attestation, ObjectAttributes, ObjectInfo, Precondition
-from skyplane_core.spec import SOURCE_VERSION_KEY, Compare, KeyMapping, MappingKind
+from skyplane_core.spec import SOURCE_VERSION_KEY, Compare, KeyMapping, MappingKind, Overwrite, TransferOptions
 from skyplane_core.stores.base import Capabilities
 
 TREE = KeyMapping(MappingKind.PREFIX, "s", "d")
@@ -261,3 +261,92 @@ def test_looks_are_made_together_and_decisions_stay_in_order() -> None:
     assert asked == [["b", "d"], ["f"]]
     assert [d.destination_key for d in decisions] == list("abcdef")
     assert [d.reason for d in decisions] == ["new", "same", "same", "same", "new", "same"]
+
+
+# --- checksums, times, and what is newer --------------------------------------------------------------------------
+
+
+def at(
+    modified: float, size: int = 1, crc: int | None = None, wide: int | None = None, version: str = "v"
+) -> ObjectInfo:
+    return ObjectInfo("k", size, version, modified, crc, None, wide)
+
+
+@pytest.mark.parametrize(
+    ("rule", "source", "there", "said"),
+    [
+        (Rule(Compare.CHECKSUM), at(0, crc=7), at(0, crc=7), "skip same"),
+        (Rule(Compare.CHECKSUM), at(0, crc=7), at(0, crc=8), "copy changed-checksum"),
+        (Rule(Compare.CHECKSUM), at(0, wide=7), at(0, wide=7), "skip same"),
+        (Rule(Compare.CHECKSUM), at(0, wide=7), at(0, wide=8), "copy changed-checksum"),
+        (Rule(Compare.CHECKSUM), at(0, crc=7, wide=1), at(0, crc=7), "skip same"),
+        (Rule(Compare.CHECKSUM), at(0, crc=7), at(0, wide=7), "copy no-common-checksum"),
+        (Rule(Compare.CHECKSUM), at(0), at(0, crc=7), "copy no-source-checksum"),
+        (Rule(Compare.CHECKSUM), at(0, crc=7), at(0), "copy no-destination-checksum"),
+        (Rule(Compare.CHECKSUM), at(0, 1, crc=7), at(0, 2, crc=7), "copy changed-size"),
+        (Rule(Compare.EXACT), at(0, wide=7), at(0, wide=7), "skip same"),
+        (Rule(Compare.EXACT), at(0, wide=7), at(0, wide=8), "copy changed-checksum"),
+        (Rule(Compare.MTIME), at(100.9), at(101.0), "skip not-newer"),
+        (Rule(Compare.MTIME), at(100.0), at(100.9), "copy same-second"),
+        (Rule(Compare.MTIME), at(100.9), at(100.0), "copy same-second"),
+        (Rule(Compare.MTIME), at(101.0), at(100.9), "copy newer"),
+        (Rule(Compare.MTIME), at(0), at(100), "copy unknown"),
+        (Rule(Compare.MTIME), at(100), at(0), "copy unknown"),
+        (Rule(Compare.MTIME), at(100, 1), at(200, 2), "copy changed-size"),
+        (Rule(Compare.ALWAYS, only_newer=True), at(100), at(101), "skip not-newer"),
+        (Rule(Compare.ALWAYS, only_newer=True), at(100), at(100), "copy always"),
+        (Rule(Compare.ALWAYS, only_newer=True), at(0), at(100), "copy always"),
+        (Rule(Compare.SIZE, only_newer=True), at(101, 1), at(100, 2), "copy changed-size"),
+        (Rule(Compare.SIZE, only_newer=True), at(100, 1), at(101, 2), "skip not-newer"),
+        (Rule(Compare.SIZE, only_newer=True), at(101), at(100), "skip same-size"),
+    ],
+    ids=str,
+)
+def test_checksums_and_times(rule: Rule, source: ObjectInfo, there: ObjectInfo, said: str) -> None:
+    [decision] = merge([(source, "k")], [there], rule)
+    assert f"{decision.action.value} {decision.reason}" == said
+    [looked_up] = look_up_each([(source, "k")], Lookups(lambda _: there), rule)
+    assert looked_up == decision
+
+
+OPTIONS = [(compare, overwrite) for compare in Compare for overwrite in Overwrite]
+
+
+@pytest.mark.parametrize(("compare", "overwrite"), OPTIONS)
+def test_a_policy_and_a_comparison_make_one_rule(compare: Compare, overwrite: Overwrite) -> None:
+    rule = rule_of(TransferOptions(compare=compare, overwrite=overwrite))
+    assert rule.only_newer is (overwrite is Overwrite.IF_NEWER)
+    expected = {Overwrite.ALWAYS: Compare.ALWAYS, Overwrite.NEVER: Compare.NAME}.get(overwrite, compare)
+    assert rule.compare is expected
+
+
+def test_checksums_are_looked_up_on_the_side_that_does_not_list_them() -> None:
+    asked: list[str] = []
+
+    def looking(side: str, **found: Any) -> Callable[[str], ObjectInfo | None]:
+        def look(key: str) -> ObjectInfo | None:
+            asked.append(f"{side} {key}")
+            return ObjectInfo(key, 1, found.pop("version", "v"), **found)
+
+        return look
+
+    def one_rule(source: ObjectInfo, there: ObjectInfo, lookups: Lookups) -> str:
+        asked.clear()
+        [decision] = merge([(source, "d")], [there], Rule(Compare.CHECKSUM), lookups=lookups)
+        return f"{decision.action.value} {decision.reason}"
+
+    plain, there = ObjectInfo("s", 1, "v"), ObjectInfo("d", 1, "w")
+    both = Lookups(looking("there", crc32c=7), looking("source", crc32c=7))
+    assert one_rule(plain, there, both) == "skip same"
+    assert sorted(asked) == ["source s", "there d"]
+    assert (
+        one_rule(ObjectInfo("s", 1, "v", crc32c=7), ObjectInfo("d", 1, "w", crc32c=8), both) == "copy changed-checksum"
+    )
+    assert asked == []
+    assert one_rule(ObjectInfo("s", 2, "v"), there, both) == "copy changed-size"
+    assert asked == []
+    # What was overwritten since it was listed says nothing about what was listed.
+    newer = Lookups(looking("there", crc32c=7), looking("source", crc32c=7, version="another"))
+    assert one_rule(plain, there, newer) == "copy no-source-checksum"
+    gone = Lookups(looking("there", crc32c=7), lambda _: None)
+    assert one_rule(plain, there, gone) == "copy no-source-checksum"

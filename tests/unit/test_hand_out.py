@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from skyplane_core.hand_out import parcels
-from skyplane_core.model import Credentials, StoreConfig, TransferKeys
+from skyplane_core.model import AttributeRules, Credentials, StoreConfig, TransferKeys
 from skyplane_core.planner.layout import Layout
 from skyplane_core.planner.plan import Site, plan
 from skyplane_core.prepare import Prepared
@@ -14,12 +14,15 @@ from skyplane_core.spec import Destination, KeyMapping, MappingKind, Route, Sele
 SOURCE = StoreConfig("s3", "src", credentials=Credentials("id", "source-secret"))
 TO = [StoreConfig("gcs", f"dst-{n}", credentials=Credentials(token=f"token-{n}")) for n in range(2)]
 KEYS = TransferKeys(bytes(32))
+RULES = AttributeRules(metadata={"project": "of nobody else's business"})
 
 
 def prepared(count: int) -> Prepared:
     mapping = KeyMapping(MappingKind.PREFIX, "in", "out")
     to = tuple(Destination(StoreConfig("gcs", config.bucket), mapping) for config in TO[:count])
-    spec = TransferSpec("t", StoreConfig("s3", "src"), Selection("in"), to, TransferOptions(), ".skyplane/t/", 0.0)
+    spec = TransferSpec(
+        "t", StoreConfig("s3", "src"), Selection("in"), to, TransferOptions(attributes=RULES), ".skyplane/t/", 0.0
+    )
     return Prepared(spec, SOURCE, tuple(TO[:count]))
 
 
@@ -32,7 +35,9 @@ def test_each_role_gets_what_it_needs_and_a_relay_neither_key_nor_credentials() 
         assert (reader.source, reader.destinations, reader.keys, reader.onward) == (SOURCE, {}, KEYS, {})
     for writer in (given["g3"], given["g4"]):
         assert (writer.source, writer.destinations, writer.keys, writer.onward) == (None, {0: TO[0]}, KEYS, {})
+        assert writer.rules == RULES
     relay = given["g2"]
+    assert relay.rules == given["g0"].rules == AttributeRules()
     assert (relay.source, relay.destinations, relay.keys) == (None, {}, None)
     assert relay.onward == {0: "g3", 1: "g4", 2: "g3", 3: "g4"}
 

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from skyplane_core.errors import UsageError
 from skyplane_core.keys import check_key, listing_prefix, map_key, preserves_order, rule, selects, source_prefix
+from skyplane_core.mirror import source_key
 from skyplane_core.model import Attestation
 from skyplane_core.spec import KeyMapping, MappingKind, Selection
 from skyplane_core.stores.base import Capabilities
@@ -171,3 +172,30 @@ def test_the_source_is_listed_as_narrowly_as_possible() -> None:
 def test_keys_that_a_store_cannot_hold(key: str, said: str | None) -> None:
     reason = check_key(key, Capabilities(Attestation.WHOLE, max_key_bytes=16))
     assert reason is None if said is None else said in (reason or "")
+
+
+@given(KEY, KEY, KEY)
+def test_a_tree_that_is_copied_there_and_back_has_the_keys_that_it_had(prefix: str, other: str, name: str) -> None:
+    (selection, there), (_, back) = rule(prefix, other, recursive=True), rule(other, prefix, recursive=True)
+    key = source_prefix(selection) + name
+    copied = map_key(there, key)
+    # Only the marker of the root itself is lost on the way, where the other root is a bucket's and has none.
+    assume(copied and selects(selection, key))
+    assert selects(Selection(other, tree=True), copied)
+    assert map_key(back, copied) == source_key(there, copied) == key
+
+
+@given(KEY.filter(bool), KEY.filter(bool))
+def test_an_object_that_is_copied_there_and_back_has_the_key_that_it_had(one: str, other: str) -> None:
+    assume(not other.endswith("/") and not one.endswith("/"))
+    copied = map_key(KeyMapping(OBJECT, one, other), one)
+    assert map_key(KeyMapping(OBJECT, copied, one), copied) == one
+
+
+@given(KEY, KEY, KEY)
+def test_what_was_appended_or_replaced_is_undone_by_replacing(prefix: str, other: str, name: str) -> None:
+    key = prefix + name
+    appended = map_key(KeyMapping(APPEND, prefix, other), key)
+    assert map_key(KeyMapping(REPLACE, other, ""), appended) == key
+    replaced = map_key(KeyMapping(REPLACE, prefix, other), key)
+    assert map_key(KeyMapping(REPLACE, other, prefix), replaced) == key

@@ -12,14 +12,13 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pyarrow import parquet  # noqa: TID253 - what others read these files with
 
 from skyplane_core import receipt_file
 from skyplane_core.model import Attestation
 from skyplane_core.receipt_file import TOTALS, columns, write_receipt
 from skyplane_core.receipt_place import ReceiptFormat
 from skyplane_core.spec import Outcome, Progress, ReceiptLine, TransferState, Verification
-
-parquet = pytest.importorskip("pyarrow.parquet")
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
 CRCS = st.none() | st.integers(0, 2**32 - 1)

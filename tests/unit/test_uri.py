@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from skyplane_core.errors import InvalidURI
 from skyplane_core.uri import Endpoint, locate, parse
 
+ACCOUNT = "0123456789abcdef" * 2
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=40)
 
 
@@ -22,6 +23,20 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
         ("s3://bucket/s3://x", Endpoint("s3", "bucket", "s3://x")),
         ("s3://bucket/../a", Endpoint("s3", "bucket", "../a")),
         ("gs://my_bucket.example.org/ключ", Endpoint("gcs", "my_bucket.example.org", "ключ")),
+        ("r2://b/a/k", Endpoint("s3", "b", "a/k", "r2")),
+        ("COS://b/k?", Endpoint("s3", "b", "k?", "cos")),
+        (
+            f"https://{ACCOUNT}.r2.cloudflarestorage.com/b/a%20k",
+            Endpoint("s3", "b", "a%20k", "r2", f"https://{ACCOUNT}.r2.cloudflarestorage.com"),
+        ),
+        (
+            f"https://{ACCOUNT}.EU.r2.cloudflarestorage.com/b",
+            Endpoint("s3", "b", "", "r2", f"https://{ACCOUNT}.eu.r2.cloudflarestorage.com"),
+        ),
+        (
+            "https://s3.private.eu-de.cloud-object-storage.appdomain.cloud/b/k",
+            Endpoint("s3", "b", "k", "cos", "https://s3.private.eu-de.cloud-object-storage.appdomain.cloud"),
+        ),
         ("file:///a/b", Endpoint("local", "", "/a/b")),
         ("file://localhost/a/b/", Endpoint("local", "", "/a/b/")),
         ("file:///a%20b?c#d", Endpoint("local", "", "/a%20b?c#d")),
@@ -63,10 +78,13 @@ def test_what_is_accepted(text: str, endpoint: Endpoint) -> None:
         ("azure://acc/c/k", "not supported yet"),
         ("abfs://acc/c/k", "not supported yet"),
         ("hdfs://host/k", "not supported yet"),
-        ("cos://b/k", "not supported yet"),
-        ("r2://b/k", "not supported yet"),
         ("https://acc.blob.core.windows.net/c/k", "Azure Blob Storage is not supported yet"),
-        ("https://acc.R2.cloudflarestorage.com:443/b", "Cloudflare R2 is not supported yet"),
+        ("https://acc.R2.cloudflarestorage.com:443/b", "32 hexadecimal digits"),
+        (f"http://{ACCOUNT}.r2.cloudflarestorage.com/b", "32 hexadecimal digits"),
+        (f"https://{ACCOUNT}.r2.cloudflarestorage.com/", "bucket name is missing"),
+        ("https://s3.eu-de.cloud-object-storage.appdomain.cloud", "bucket name is missing"),
+        ("r2:///key", "Write r2://bucket/key"),
+        ("cos:x", "followed by //"),
         ("https://storage.googleapis.com/b/k", "Write gs://"),
         ("https://b.s3.eu-west-1.amazonaws.com/k", "Write s3://"),
         ("http://minio:9000/b/k", "endpoint URL"),
@@ -88,9 +106,10 @@ def test_a_relative_path_needs_a_directory() -> None:
         parse("a/b")
 
 
-@given(TEXT)
-def test_a_key_is_taken_byte_for_byte(key: str) -> None:
-    endpoint = parse(f"s3://bucket/{key}")
+@pytest.mark.parametrize("place", ["s3:/", "gs:/", "r2:/", "cos:/", f"https://{ACCOUNT}.r2.cloudflarestorage.com"])
+@given(key=TEXT)
+def test_a_key_is_taken_byte_for_byte(place: str, key: str) -> None:
+    endpoint = parse(f"{place}/bucket/{key}")
     assert endpoint.key == key
     assert parse(endpoint.uri) == endpoint
 

@@ -213,7 +213,8 @@ class Connection:
         size = body.size if isinstance(body, BlobRange) else len(body)
         lines = [f"HTTP/1.1 {response.status} {_PHRASES.get(response.status, 'Unknown')}"]
         # Clients that know what each server can be trusted with go by this name.
-        lines.append("Server: skyplane-objectserver")
+        if "Server" not in response.headers:
+            lines.append("Server: skyplane-objectserver")
         lines += [f"{name}: {value}" for name, value in response.headers.items()]
         if response.status not in (204, 304):
             lines.append(f"Content-Length: {size}")

@@ -54,6 +54,9 @@ class Config:
     tls: tuple[str, str] | None = None
     md5: bool = False
     versioning: bool = False
+    requester_pays: Sequence[str] = ()
+    public: Sequence[str] = ()
+    shortcomings: Sequence[str] = ()
 
 
 class Core:
@@ -65,11 +68,20 @@ class Core:
         self._directory = config.directory
         self._loans: dict[int, Blob] = {}
         self._loan_numbers = itertools.count(1)
-        self._state = State(config.directory, versioning=config.versioning, md5=config.md5)
+        self._state = State(
+            config.directory,
+            versioning=config.versioning,
+            md5=config.md5,
+            requester_pays=config.requester_pays,
+            public=config.public,
+        )
         for name in config.buckets:
             self._state.create_bucket(name)
         self._keyring = Keyring(config.credentials, config.tokens, config.public_keys)
-        protocol = PROTOCOLS[config.kind](self._state, self._keyring)
+        if config.shortcomings:
+            protocol: StoreProtocol = S3Protocol(self._state, self._keyring, config.shortcomings)
+        else:
+            protocol = PROTOCOLS[config.kind](self._state, self._keyring)
         self._listener = Listener(
             protocol,
             host=config.host,

@@ -51,6 +51,10 @@ class ObjectServer:
         md5: ETags of S3 are MD5 sums and GCS objects have ``md5Hash``. By default ETags say nothing about the bytes, as
             those of SSE-KMS objects, because MD5 costs more than all the rest together.
         versioning: buckets keep old versions.
+        requester_pays: buckets whose requests have to say that the requester pays.
+        public: buckets that anybody may read.
+        shortcomings: what a server of kind ``s3`` lacks, and does not call itself by its name then; see
+            :data:`~skyplane_core.testing.objectserver.s3.shortcomings.SHORTCOMINGS`.
     """
 
     def __init__(
@@ -71,6 +75,9 @@ class ObjectServer:
         tls: tuple[str, str] | None = None,
         md5: bool = False,
         versioning: bool = False,
+        requester_pays: Sequence[str] = (),
+        public: Sequence[str] = (),
+        shortcomings: Sequence[str] = (),
     ) -> None:
         self.kind = kind
         self._root = str(root) if root is not None else default_root()
@@ -92,6 +99,9 @@ class ObjectServer:
             tls=(str(tls[0]), str(tls[1])) if tls is not None else None,
             md5=md5,
             versioning=versioning,
+            requester_pays=tuple(requester_pays),
+            public=tuple(public),
+            shortcomings=tuple(shortcomings),
         )
         self._running: Core | ChildServer | None = None
 

@@ -12,7 +12,7 @@ import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any
 
 from skyplane_core.testing.objectserver.arena import Arena
@@ -234,10 +234,20 @@ class Bucket:
 class State:
     """All buckets of one server, and where their bytes live."""
 
-    def __init__(self, directory: str, *, versioning: bool = False, md5: bool = False) -> None:
+    def __init__(
+        self,
+        directory: str,
+        *,
+        versioning: bool = False,
+        md5: bool = False,
+        requester_pays: Collection[str] = (),
+        public: Collection[str] = (),
+    ) -> None:
         self.arena = Arena(directory)
         self.versioning = versioning
         self.md5 = md5
+        self.requester_pays = frozenset(requester_pays)
+        self.public = frozenset(public)
         self.lock = threading.RLock()
         self._buckets: dict[str, Bucket] = {}
         self._generations = itertools.count(int(time.time() * 1_000_000))

@@ -76,6 +76,18 @@ def test_one_object_is_not_filtered(source: At, destination: At, client: Skyplan
         client.copy(source("p/a"), destination("q"), filters=Filters(max_size=5))
 
 
+def test_words_are_taken_for_values(source: At, destination: At, client: SkyplaneClient) -> None:
+    how: dict[str, Any] = {"compare": "size-only", "overwrite": "if-newer", "delete": True, "max_delete": "10%"}
+    options = client.prepare(source("p/"), destination("q/"), mode="sync", **how).spec.options
+    assert (options.compare, options.overwrite) == (Compare.SIZE, Overwrite.IF_NEWER)
+    assert (options.delete, options.max_delete) == (True, DeleteCap(percent=10))
+    plain = client.prepare(source("p/"), destination("q/"), mode="sync", delete=True).spec.options
+    assert (plain.compare, plain.max_delete) == (Compare.EXACT, DeleteCap(1000, 50))
+    for wrong in ({"compare": "mtime"}, {"overwrite": "maybe"}, {"max_delete": "many"}, {"max_delete": 5}):
+        with pytest.raises(UsageError, match=next(iter(wrong))):
+            client.prepare(source("p/"), destination("q/"), mode="sync", **wrong)  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("selection", "mapping"),
     [

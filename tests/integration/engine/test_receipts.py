@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from pyarrow import parquet  # noqa: TID253 - what others read these files with
 
 from skyplane_core.client import ClientConfig, Location, SkyplaneClient
 from skyplane_core.errors import BucketNotFound, InvalidURI, StoreError, TransferFailed, UsageError
@@ -19,8 +20,6 @@ from skyplane_core.provision.hosts import SshHost
 from skyplane_core.spec import Outcome, Progress, ReceiptLine, TransferState
 from skyplane_core.testing.objectserver import Fault, Faults, ObjectServer
 from tests.integration.engine.test_secrets import holds, processes
-
-parquet = pytest.importorskip("pyarrow.parquet")
 
 At = Callable[..., Location]
 KEYS = [f"p/{number:02d}" for number in range(12)]

@@ -10,9 +10,9 @@ from collections.abc import Callable
 import psutil
 import pytest
 
-from skyplane_core.client import Location, SkyplaneClient
+from skyplane_core.client import Dataplane, Location, SkyplaneClient
 from skyplane_core.errors import TransferFailed, UsageError
-from skyplane_core.spec import TransferOptions
+from skyplane_core.spec import Compare, DeleteCap, Outcome, TransferOptions
 from skyplane_core.testing.objectserver import Fault, Faults, ObjectServer
 
 At = Callable[..., Location]
@@ -39,11 +39,7 @@ def test_killed_gateways_cost_only_what_was_not_acknowledged(
             and len([key for key in gcs.list("dst", "q/.skyplane/") if "journal" in key]) >= 2
         ):
             time.sleep(0.05)
-        for address in first.reference.gateways:
-            family = psutil.Process(address.pid)
-            for process in (*family.children(recursive=True), family):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
+        kill_all(first)
     assert "q/large" not in gcs.list("dst", "q/")
     assert len(gcs.uploads("dst")) == 1
     if changed:
@@ -104,3 +100,57 @@ def test_a_receipt_that_could_not_be_stored_is_not_spoken_of(
     text = str(raised.value)
     assert "1 of 1 objects did not arrive" in text
     assert "the receipt names all" not in text
+
+
+def test_deletions_that_were_broken_off_are_finished_and_all_of_them_are_in_the_receipt(
+    s3: ObjectServer, gcs: ObjectServer, source: At, destination: At, client: SkyplaneClient
+) -> None:
+    s3.put("src", "p/a", b"x")
+    old = [f"q/old/{number:02}" for number in range(40)]
+    for key in old:
+        gcs.put("dst", key, b"y")
+    gcs.set_faults(Faults(Fault("DeleteObject", "hold-before", key=old[5])))
+    options = TransferOptions(compare=Compare.EXACT, delete=True, max_delete=DeleteCap(objects=40))
+    prepared = client.prepare(source("p/"), destination("q/"), mode="sync", options=options)
+    first = client.dataplane()
+    with first.auto_deprovision():
+        first.provision()
+        tracker = first.submit(prepared)
+        gcs.wait_held()
+        while tracker.progress().objects_deleted < 31:
+            time.sleep(0.01)
+        kill_all(first)
+    left = set(gcs.list("dst", "q/old/"))
+    assert left == {old[5], *old[32:]}
+    gcs.set_faults(None)
+    gcs.release()
+    again = client.prepare(
+        source("p/"),
+        destination("q/"),
+        mode="sync",
+        options=options,
+        transfer_id=prepared.spec.transfer_id,
+        resume=True,
+    )
+    # One more would be beyond the cap: those that went before the gateways died count as well.
+    gcs.put("dst", "q/old/more", b"z")
+    second = client.dataplane()
+    with second.auto_deprovision():
+        second.provision()
+        refused = second.submit(again).wait()
+        assert "41 of 42 objects" in refused.progress.error
+        assert "q/old/more" in gcs.list("dst", "q/old/")
+        gcs.delete("dst", "q/old/more")
+        result = second.submit(again).wait()
+    result.raise_for_state()
+    assert result.progress.objects_deleted == 40
+    assert sorted(line.destination_key for line in result.lines() if line.outcome is Outcome.DELETED) == old
+    assert [key.partition("/.skyplane/")[0] for key in gcs.list("dst", "q/")] == ["q", "q", "q/a"]
+
+
+def kill_all(dataplane: Dataplane) -> None:
+    for address in dataplane.reference.gateways:
+        family = psutil.Process(address.pid)
+        for process in (*family.children(recursive=True), family):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()

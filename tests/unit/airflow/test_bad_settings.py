@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import AirflowException
 from airflow_provider_skyplane.hooks.skyplane import SkyplaneHook
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
 from airflow_provider_skyplane.transfers.s3_to_gcs import SkyplaneS3ToGCSOperator
+from skyplane_core.errors import UsageError
 from skyplane_core.provision.local import LocalProvisioner
 
 SECRET = "canary-control-secret-0123456789abcdef"
@@ -98,3 +99,35 @@ def test_a_connection_may_say_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("AIRFLOW_CONN_SKYPLANE_DEFAULT", json.dumps(described))
         assert SkyplaneHook().gateways == meant
         assert SkyplaneHook().test_connection() == (True, f"The connection is complete: {meant} gateway(s).")
+
+
+STORES: list[tuple[dict[str, Any], str]] = [
+    ({"source_options": {"requester_pays": True}}, "requester_pays means nothing there"),
+    ({"destination_options": {"encryption": "AES256"}}, "encryption means nothing there"),
+    ({"source_options": {"bucket": "b"}}, "unknown field"),
+    ({"destination_options": {"anonymous": "yes"}}, "Expected bool"),
+    ({"attribute_rules": {"unfit": "ignore"}}, "Invalid enum value"),
+    ({"attribute_rules": {"tags": True}}, "unknown field"),
+    ({"attribute_rules": {"metadata": {"a": 1}}}, "Expected str"),
+]
+
+
+@pytest.mark.parametrize(("settings", "told"), STORES, ids=str)
+def test_options_of_stores_and_rules_fail_the_parse(tmp_path: Path, settings: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        general(tmp_path, **settings)
+
+
+RULES: list[tuple[dict[str, Any], str]] = [
+    ({"storage_class": "GLACIER"}, "no storage classes"),
+    ({"metadata": {"a": "b"}}, "no place for metadata"),
+    ({"keep_tags": True}, "objects have no tags"),
+]
+
+
+@pytest.mark.parametrize(("rules", "told"), RULES, ids=str)
+def test_rules_that_the_destination_cannot_follow_fail_the_task(
+    tmp_path: Path, rules: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(AirflowException, match=told):
+        general(tmp_path, attribute_rules=rules).execute({})

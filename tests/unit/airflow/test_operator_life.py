@@ -20,7 +20,7 @@ from skyplane_core.errors import (
     StoreUnavailable,
     UsageError,
 )
-from skyplane_core.model import Compression, Shrinkage
+from skyplane_core.model import AttributeRules, Compression, Shrinkage, Unfit
 from skyplane_core.spec import Compare, MappingKind, Outcome, Progress, ReceiptLine, TransferState
 
 SECRET = "canary-control-secret-0123456789abcdef"
@@ -445,3 +445,15 @@ def test_a_skyplane_connection_that_was_asked_for_must_exist() -> None:
         _ = SkyplaneOperator(
             task_id="t", source="s3://a/b", destination="gs://c/d", skyplane_conn_id="nowhere"
         ).hook.engine
+
+
+def test_rules_and_options_reach_the_engine() -> None:
+    operator = copier(
+        attribute_rules={"storage_class": "NEARLINE", "metadata": {"team": "a"}, "unfit": "drop"},
+        source_options={"anonymous": True, "requester_pays": True},
+    )
+    operator.execute({})
+    (request,) = operator.hook.engine.requests
+    assert request.options.attributes == AttributeRules(
+        storage_class="NEARLINE", metadata={"team": "a"}, unfit=Unfit.DROP
+    )

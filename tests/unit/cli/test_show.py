@@ -151,7 +151,20 @@ def test_a_terminal_has_a_bar() -> None:
         (Progress("t", TransferState.RUNNING, objects_selected=5, objects_copied=2), "2/5+, listing objects"),
         (Progress("t", TransferState.RUNNING, objects_selected=5, objects_skipped=1, listing_done=True), "1/6 objects"),
         (FAILED, "1/1+, listing objects, 1 failed"),
+        (
+            Progress(
+                "t", TransferState.RUNNING, objects_selected=2, objects_copied=2, listing_done=True, objects_deleted=3
+            ),
+            "2/2 objects, 3 deleted",
+        ),
     ],
 )
 def test_the_words_before_the_bar(progress: Progress, text: str) -> None:
     assert describe(progress) == text
+
+
+def test_what_was_deleted_and_what_was_not_selected_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    TextShow().result(msgspec.structs.replace(DONE, objects_deleted=3, stopped_at="max_objects"))
+    out = capsys.readouterr().out
+    assert "Done: 1 copied, 1 skipped, 0 failed, 3 deleted; 2.0 KiB" in out
+    assert "The selection ended at --max-objects" in out

@@ -11,7 +11,14 @@ from skyplane_core.compare import Action
 from skyplane_core.diff import Decision
 from skyplane_core.errors import GatewayUnreachable, ObjectNotFound, ProvisionFailed
 from skyplane_core.filters import Filters, NameRule
-from skyplane_core.model import Compression, ObjectInfo, Precondition, StoreConfig
+from skyplane_core.model import (
+    AttributeRules,
+    Compression,
+    ObjectInfo,
+    Precondition,
+    StoreConfig,
+    Unfit,
+)
 from skyplane_core.planner.plan import Via
 from skyplane_core.spec import (
     Compare,
@@ -122,6 +129,34 @@ def test_options_reach_the_transfer(shell: Shell) -> None:
     assert shell.client.gateways == 2
 
 
+def test_options_of_stores_and_attributes_reach_the_transfer(shell: Shell) -> None:
+    argv = [
+        *("--endpoint-url-source", "http://127.0.0.1:1", "--region-source", "eu-de", "--requester-pays-source"),
+        *("--anonymous-source", "--addressing-source", "path"),
+        *("--anonymous-destination", "--kms-key", "projects/p/locations/l/keyRings/r/cryptoKeys/k"),
+        *("--metadata", "a=b=c", "--metadata", "d=", "--metadata-rename", "e=f", "--metadata-drop", "x-*"),
+        *("--storage-class", "NEARLINE", "--keep-mtime", "--keep-mode", "--unfit", "rename", "--keep-tags"),
+    ]
+    assert shell("cp", "-r", *argv, "s3://b/p/", "gs://d/q/") == 0
+    [prepared] = shell.client.prepared
+    assert prepared.source == StoreConfig(
+        "s3", "b", "http://127.0.0.1:1", "eu-de", path_style=True, requester_pays=True
+    )
+    assert prepared.destinations[0] == StoreConfig("gcs", "d", kms_key="projects/p/locations/l/keyRings/r/cryptoKeys/k")
+    assert prepared.spec.options.attributes == AttributeRules(
+        metadata={"a": "b=c", "d": ""},
+        metadata_rename={"e": "f"},
+        metadata_drop=("x-*",),
+        storage_class="NEARLINE",
+        keep_tags=True,
+        keep_mtime=True,
+        keep_mode=True,
+        unfit=Unfit.RENAME,
+    )
+    assert prepared.refresh is not None
+    assert prepared.refresh() == (prepared.source, prepared.destinations[0])
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
@@ -139,6 +174,22 @@ def test_options_reach_the_transfer(shell: Shell) -> None:
         (["cp", "-r", "src", "out", "--concurrency", "0"], "--concurrency"),
         (["cp", "-r", "src", "out", "--compression", "zip"], "--compression"),
         (["cp", "-r", "src", "out", "--endpoint-url-source", "host"], "--endpoint-url-source"),
+        (["cp", "-r", "src", "out", "--requester-pays-source"], "requester_pays means nothing there"),
+        (["cp", "-r", "src", "out", "--kms-key", "k"], "kms_key means nothing there"),
+        (["cp", "-r", "src", "out", "--addressing-source", "dns"], "--addressing-source"),
+        (["cp", "-r", "src", "out", "--symlinks", "keep"], "--symlinks"),
+        (["cp", "-r", "r2://b/p/", "out"], "which Cloudflare account"),
+        (["cp", "-r", "r2://b/p/", "out", "--account-source", "me"], "32 hexadecimal digits"),
+        (["cp", "-r", "cos://b/p/", "out"], "which region"),
+        (["cp", "-r", "gs://b/p/", "out", "--anonymous-source", "--requester-pays-source"], "project to bill"),
+        (["cp", "-r", "src", "out", "--metadata", "a"], "NAME=VALUE"),
+        (["cp", "-r", "src", "out", "--metadata-rename", "=b"], "NAME=VALUE"),
+        (["cp", "-r", "src", "out", "--metadata", "a=b"], "no place for metadata"),
+        (["cp", "-r", "src", "out", "--unfit", "ignore"], "--unfit"),
+        (["cp", "-r", "src", "out", "--storage-class", "COLD"], "no storage classes"),
+        (["cp", "-r", "src", "out", "--keep-tags"], "objects have no tags"),
+        (["sync", "src", "out", "--keep-mtime", "--compare", "size+mtime"], "contradict each other"),
+        (["cp", "-r", "src", "gs://b/p", "--anonymous-destination", "--storage-class", "COLD"], "STANDARD, NEARLINE"),
         (["cp", "-r", "src", "out", "--receipt", "missing/receipt"], "receipt"),
         (["cp", "-r", "src", "out", "--receipt", "src"], "receipt"),
         (["cp", "-r", "src", "out", "--receipt", "src/receipt"], "among the objects"),

@@ -190,10 +190,34 @@ def test_a_run_that_continues_tells_what_was_deleted_before_and_counts_it() -> N
     assert not [key for key in destination.state if "journal" in key or "deletions" in key]
 
 
+def test_a_run_that_continues_without_deleting_still_tells_what_was_deleted_before() -> None:
+    destination = MemoryStore(there("a", "b"))
+    destination.refuse = failing("delete", "to/b", DENIED)
+    assert run(MemoryStore(objects(1)), destination, mirror()).objects_deleted == 1
+    destination.refuse = lambda call, key: None
+    progress = run(MemoryStore(objects(1)), destination, transfer(compare=Compare.SIZE, part_size=10))
+    assert (progress.state, lines(destination, Outcome.DELETED)) == (TransferState.DONE, ["to/a"])
+    assert "to/b" in destination.listed
+
+
 def test_a_journal_that_names_objects_of_others_has_none_of_them_read() -> None:
     destination = MemoryStore(there("a"))
     destination.state[f"{STATE}journal-0-000000.jsonl"] = msgspec.json.encode(DeletingRecord(("secret",), 1))
     assert run(MemoryStore(objects(1)), destination, mirror()).state is TransferState.DONE
+
+
+def test_a_list_that_somebody_else_changed_deletes_nothing() -> None:
+    destination = MemoryStore([*there("a"), ObjectInfo("other/secret", 1, "w")])
+
+    def forge(call: str, key: str) -> None:
+        if call == "get_bytes" and "deletions" in key:
+            destination.state[key] = destination.state[key].replace(b"to/a", b"other/secret")
+
+    destination.refuse = forge
+    progress = run(MemoryStore(objects(1)), destination, mirror())
+    assert (progress.state, progress.objects_deleted) == (TransferState.FAILED, 0)
+    assert "changed by somebody else" in progress.error
+    assert sorted(destination.listed) == ["other/secret", "to/a"]
 
 
 def test_cancelling_stops_before_anything_goes() -> None:

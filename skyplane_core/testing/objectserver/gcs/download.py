@@ -8,6 +8,7 @@ from skyplane_core.testing.objectserver.arena import Arena
 from skyplane_core.testing.objectserver.blobs import Blob, BlobWriter
 from skyplane_core.testing.objectserver.checksums import encode
 from skyplane_core.testing.objectserver.conditions import check_read
+from skyplane_core.testing.objectserver.gcs.placement import shown
 from skyplane_core.testing.objectserver.gcs.preconditions import Preconditions
 from skyplane_core.testing.objectserver.messages import (
     ApiError,
@@ -17,7 +18,7 @@ from skyplane_core.testing.objectserver.messages import (
     http_date,
     parse_range,
 )
-from skyplane_core.testing.objectserver.state import Bucket, State, StoredObject
+from skyplane_core.testing.objectserver.state import CONTENT_HEADERS, Bucket, State, StoredObject
 
 META = "x-goog-meta-"
 
@@ -46,7 +47,7 @@ def identity_headers(stored: StoredObject) -> dict[str, str]:
         "x-goog-hash": ",".join(hashes),
         "x-goog-stored-content-encoding": stored.attributes.get("content-encoding", "identity"),
         "x-goog-stored-content-length": str(stored.blob.size),
-        "x-goog-storage-class": "STANDARD",
+        **shown(stored),
     }
 
 
@@ -73,7 +74,11 @@ def download(
         "Accept-Ranges": "bytes",
         "Content-Type": "application/octet-stream",
     }
-    headers.update(("-".join(w.capitalize() for w in k.split("-")), as_header(v)) for k, v in stored.attributes.items())
+    headers.update(
+        ("-".join(w.capitalize() for w in k.split("-")), as_header(v))
+        for k, v in stored.attributes.items()
+        if k in CONTENT_HEADERS
+    )
     headers.update((META + as_header(name), as_header(value)) for name, value in stored.metadata.items())
     if _transcodes(request, stored):
         del headers["Content-Encoding"]

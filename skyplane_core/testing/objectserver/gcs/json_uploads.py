@@ -58,6 +58,7 @@ class Uploads:
             value = {"contentEncoding": request.query.get("contentEncoding", "")}
             blob = land(request, state, announced(request))
             content_type = request.headers.get("content-type", "")
+        value["kmsKeyName"] = request.query.get("kmsKeyName", "")
         stored = self._made(_checked_name(name or str(value.get("name", ""))), blob, value, content_type)
         bucket.put(stored, from_query(request))
         return answer(resource(request, bucket_name, stored))

@@ -1,6 +1,6 @@
 """Which GCS operation a request is, whether it may pass, and what a refusal looks like in either dialect."""
 
-# ruff: noqa: ARG002, D102 - the docstrings of the interfaces that these classes have hold.
+# ruff: noqa: D102 - the docstrings of the interfaces that these classes have hold.
 from __future__ import annotations
 
 import functools
@@ -140,6 +140,11 @@ class GcsProtocol:
         return Call(name, bucket, key, functools.partial(operation, self._state, request, bucket, key))
 
     def authenticate(self, request: Request, call: Call) -> None:
+        payer = request.headers.get("x-goog-user-project", "") or request.query.get("userProject", "")
+        if call.bucket in self._state.requester_pays and not payer:
+            raise ApiError(400, "UserProjectMissing", "Bucket is a requester pays bucket but no user project provided.")
+        if call.bucket in self._state.public and request.method in ("GET", "HEAD") and _unsigned(request):
+            return
         # A resumable session's address is a capability: it needs no further credentials.
         if self._keyring.open or "upload_id" in request.query:
             return
@@ -175,6 +180,10 @@ class GcsProtocol:
             )
         response.headers.update(error.headers)
         return response
+
+
+def _unsigned(request: Request) -> bool:
+    return not _bearer(request) and sigv4.dialect_of(request) is None
 
 
 def _bearer(request: Request) -> str:

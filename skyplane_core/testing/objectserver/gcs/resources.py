@@ -8,6 +8,7 @@ import urllib.parse
 from typing import Any
 
 from skyplane_core.testing.objectserver.checksums import encode
+from skyplane_core.testing.objectserver.gcs.placement import CLASS, KMS_KEY, placement
 from skyplane_core.testing.objectserver.messages import ApiError, Request, Response, iso_date
 from skyplane_core.testing.objectserver.state import Bucket, StoredObject
 
@@ -55,7 +56,7 @@ def resource(request: Request, bucket: str, stored: StoredObject) -> dict[str, A
         "bucket": bucket,
         "generation": generation,
         "metageneration": str(stored.metageneration),
-        "storageClass": "STANDARD",
+        "storageClass": stored.attributes.get(CLASS, "STANDARD"),
         "size": str(stored.blob.size),
         "crc32c": stored.blob.encoded("CRC32C"),
         "etag": base64.b64encode(f"{generation}/{stored.metageneration}".encode()).decode(),
@@ -63,6 +64,8 @@ def resource(request: Request, bucket: str, stored: StoredObject) -> dict[str, A
         "updated": iso_date(stored.modified),
         "timeStorageClassUpdated": iso_date(stored.created),
     }
+    if KMS_KEY in stored.attributes:
+        value["kmsKeyName"] = stored.attributes[KMS_KEY]
     if stored.md5 is not None:
         value["md5Hash"] = encode(stored.md5)
     if stored.components:
@@ -96,6 +99,7 @@ def bucket_resource(request: Request, bucket: Bucket) -> dict[str, Any]:
 def attributes_of(value: dict[str, Any], default_type: str = "") -> tuple[dict[str, str], dict[str, str]]:
     """Content headers and user metadata that a resource asks for. Raises ApiError for metadata that is no text."""
     attributes = {header: str(value[name]) for name, header in _ATTRIBUTES.items() if value.get(name)}
+    attributes |= placement(str(value.get("storageClass") or ""), str(value.get("kmsKeyName") or ""))
     if default_type:
         attributes.setdefault("content-type", default_type)
     metadata = value.get("metadata") or {}

@@ -25,6 +25,7 @@ from skyplane_core.testing.objectserver.s3.bodies import (
     land,
     supported,
 )
+from skyplane_core.testing.objectserver.s3.placement import check_readable, placement, shown, tagging
 from skyplane_core.testing.objectserver.state import CONTENT_HEADERS, Bucket, State, StoredObject
 
 META = "x-amz-meta-"
@@ -35,8 +36,8 @@ _NULL_VERSION = "null"
 
 
 def described(request: Request) -> tuple[dict[str, str], dict[str, str]]:
-    """Content headers and user metadata that a write carries."""
-    attributes, metadata = {}, {}
+    """Content headers, placement and user metadata that a write carries."""
+    attributes, metadata = placement(request), {}
     for name, value in request.headers.items():
         if name in CONTENT_HEADERS:
             attributes[name] = value
@@ -92,7 +93,11 @@ def get_object(state: State, request: Request, bucket_name: str, key: str) -> Re
         **version_headers(bucket, stored),
     }
     for name, value in stored.attributes.items():
-        headers[_title(name)] = request.query.get(f"response-{name}", value)
+        if name in CONTENT_HEADERS:
+            headers[_title(name)] = request.query.get(f"response-{name}", value)
+    headers.update(shown(stored))
+    if request.method == "GET":
+        check_readable(stored)
     headers.update((META + name, value) for name, value in stored.metadata.items())
     part = _part_range(request, stored)
     chosen = part or parse_range(request.headers.get("range", ""), size)
@@ -106,6 +111,10 @@ def get_object(state: State, request: Request, bucket_name: str, key: str) -> Re
     if length:
         headers["Content-Range"] = f"bytes {start}-{start + length - 1}/{size}"
     return Response(206, headers, BlobRange(stored.blob, start, length))
+
+
+def get_tagging(state: State, request: Request, bucket_name: str, key: str) -> Response:
+    return tagging(find(state.bucket(bucket_name), key, request.query.get("versionId")))
 
 
 def checksum_headers(stored: StoredObject) -> dict[str, str]:

@@ -1,18 +1,18 @@
 """Which S3 operation a request is, whether it may pass, and what a refusal looks like."""
 
-# ruff: noqa: ARG002, D102 - the docstrings of the interfaces that these classes have hold.
+# ruff: noqa: D102 - the docstrings of the interfaces that these classes have hold.
 from __future__ import annotations
 
-import functools
 import itertools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from skyplane_core.testing.objectserver import sigv4, xmlio
 from skyplane_core.testing.objectserver.keyring import Keyring
 from skyplane_core.testing.objectserver.messages import ApiError, Call, Request, Response, unquote
 from skyplane_core.testing.objectserver.s3 import buckets, multipart, objects
 from skyplane_core.testing.objectserver.s3.aws_chunked import AwsChunkedBody
+from skyplane_core.testing.objectserver.s3.shortcomings import Shortcomings
 from skyplane_core.testing.objectserver.state import State
 from skyplane_core.testing.objectserver.upload_body import HashedBody
 
@@ -61,6 +61,7 @@ _ON_BUCKET: dict[tuple[str, str], tuple[str, Operation]] = {
 
 _ON_OBJECT: dict[tuple[str, str], tuple[str, Operation]] = {
     ("GET", "uploadId"): ("ListParts", multipart.list_parts),
+    ("GET", "tagging"): ("GetObjectTagging", objects.get_tagging),
     ("PUT", "uploadId"): ("UploadPart", multipart.upload_part),
     ("POST", "uploads"): ("CreateMultipartUpload", multipart.create_upload),
     ("POST", "uploadId"): ("CompleteMultipartUpload", multipart.complete_upload),
@@ -81,9 +82,10 @@ _COPIES: dict[str, tuple[str, Operation]] = {
 class S3Protocol:
     """Path-style S3. See the modules beside this one for the operations."""
 
-    def __init__(self, state: State, keyring: Keyring) -> None:
+    def __init__(self, state: State, keyring: Keyring, shortcomings: Collection[str] = ()) -> None:
         self._state = state
         self._keyring = keyring
+        self._shortcomings = Shortcomings(shortcomings)
         self._request_ids = itertools.count(1)
 
     def route(self, request: Request) -> Call:
@@ -97,6 +99,8 @@ class S3Protocol:
             return self._call("ListBuckets", buckets.list_buckets, request, "", "")
         query = request.query if request.raw_query else {}
         unsupported = _UNSUPPORTED.intersection(query)
+        if key and request.method == "GET":
+            unsupported -= {"tagging"}
         if unsupported:
             raise ApiError(501, "NotImplemented", f"The sub-resource {min(unsupported)!r} is not implemented.")
         table = _ON_OBJECT if key else _ON_BUCKET
@@ -108,13 +112,17 @@ class S3Protocol:
         raise ApiError(405, "MethodNotAllowed", "The specified method is not allowed against this resource.")
 
     def _call(self, name: str, operation: Operation, request: Request, bucket: str, key: str) -> Call:
-        return Call(name, bucket, key, functools.partial(operation, self._state, request, bucket, key))
+        def run() -> Response:
+            return self._shortcomings.on_response(operation(self._state, request, bucket, key))
+
+        return Call(name, bucket, key, run)
 
     def authenticate(self, request: Request, call: Call) -> None:
         payload = request.headers.get("x-amz-content-sha256", "")
         signature = None
-        if not self._keyring.open:
-            dialect = sigv4.dialect_of(request)
+        dialect = sigv4.dialect_of(request)
+        public = dialect is None and call.bucket in self._state.public and request.method in ("GET", "HEAD")
+        if not self._keyring.open and not public:
             if dialect is not sigv4.AWS:
                 raise ApiError(403, "AccessDenied", "Access Denied")
             signature = sigv4.verify(request, dialect, self._keyring)
@@ -126,6 +134,9 @@ class S3Protocol:
                 raise ApiError(411, "MissingContentLength", "You must provide the x-amz-decoded-content-length header.")
             signed = signature if payload.startswith("STREAMING-AWS4-HMAC-SHA256-PAYLOAD") else None
             request.body = AwsChunkedBody(request.body, int(length), signed)
+        if call.bucket in self._state.requester_pays and request.headers.get("x-amz-request-payer") != "requester":
+            raise ApiError(403, "AccessDenied", "Access Denied")
+        self._shortcomings.on_request(self._state, request, call)
 
     def expire(self, request: Request) -> ApiError:
         dialect = sigv4.dialect_of(request)
@@ -138,4 +149,4 @@ class S3Protocol:
         headers = {"Content-Type": "application/xml", "x-amz-request-id": request_id, **error.headers}
         pairs = [("Code", error.code), ("Message", error.message), *error.fields.items()]
         content = xmlio.elements([*pairs, ("Resource", request.path), ("RequestId", request_id)])
-        return Response(error.status, headers, xmlio.document("Error", content))
+        return self._shortcomings.on_response(Response(error.status, headers, xmlio.document("Error", content)))
