@@ -80,6 +80,23 @@ def rclone(src: Place, dst: Place, concurrency: int, part_bytes: int) -> list[st
     ]
 
 
+def rclone_sync(src: Place, dst: Place, concurrency: int) -> list[str]:
+    """What rclone would have to copy, by size: its times of change and MD5 sums cost a request an object here."""
+    return [
+        str(PEERS / "rclone"),
+        "sync",
+        _rclone_remote(src, concurrency, 8 << 20),
+        _rclone_remote(dst, concurrency, 8 << 20),
+        "--dry-run",
+        "--size-only",
+        f"--checkers={concurrency}",
+        "--config=/dev/null",
+        "--retries=1",
+        "--stats=0",
+        "--quiet",
+    ]
+
+
 def rclone_check(src: Place, dst: Place, concurrency: int, part_bytes: int) -> list[str]:
     """How rclone verifies where no checksum is shared: both ends are read, and compared byte by byte."""
     return [

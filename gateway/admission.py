@@ -49,6 +49,8 @@ class AdmissionHost(Protocol):
 
 
 OPENING_AT_ONCE = 16
+SKIPPED_AT_ONCE = 500
+"""Objects that are left alone are counted so many at a time: a turn of the machine costs more than one of them."""
 
 
 class Admission:
@@ -85,10 +87,18 @@ class Admission:
     def run(self, decisions: Iterable[Decision]) -> None:
         """Admit everything that ``decisions`` yields; returns when all of it is in the machine or the host stops."""
         try:
+            skipped: list[Decision] = []
             for decision in decisions:
+                if decision.action is Action.SKIP:
+                    skipped.append(decision)
+                    if len(skipped) < SKIPPED_AT_ONCE:
+                        continue
+                self._skip(skipped)
                 if not self._host.wait_for_room():
                     break
-                self._admit(decision)
+                if decision.action is not Action.SKIP:
+                    self._admit(decision)
+            self._skip(skipped)
         finally:
             self._openers.shutdown(wait=True)
 
@@ -99,9 +109,6 @@ class Admission:
 
     def _admit(self, decision: Decision) -> None:
         info = decision.source
-        if decision.action is Action.SKIP:
-            self._host.do(lambda: self._machine.skip(info, 0, decision.destination_key, decision.reason))
-            return
         number = self._uploads.number()
         self._host.selected(info.size)
         try:
@@ -116,6 +123,13 @@ class Admission:
             return
         target = self._target(decision, info, upload_id="", attributes=None)
         self._host.do(lambda: self._machine.admit(number, info, decision.reason, [target], pieces))
+
+    def _skip(self, skipped: list[Decision]) -> None:
+        """Settle objects that are left alone, many in one turn of the machine; ``skipped`` is empty then."""
+        if skipped:
+            left = [(skip.source, skip.destination_key, skip.reason) for skip in skipped]
+            self._host.do(lambda: self._machine.skip(0, left))
+            skipped.clear()
 
     def _part_size(self, decision: Decision) -> int:
         if decision.action is Action.REFUSE:

@@ -26,7 +26,9 @@ from gateway.store_calls import (
 from skyplane_core.coordinator.retry import retry_delay
 from skyplane_core.errors import SkyplaneError
 from skyplane_core.model import ObjectAttributes, ObjectInfo, Precondition, Stored, StoredPart
+from skyplane_core.read_ahead import read_ahead
 from skyplane_core.stores.base import Capabilities, ObjectStore
+from skyplane_core.stores.paging import Page
 
 T = TypeVar("T")
 PAGE = 1000
@@ -61,12 +63,20 @@ class CalledStore:
         return self._capabilities
 
     def list(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
-        while True:
-            page = self._ask(ListPage(prefix, start_after, delimiter, PAGE), list[ObjectInfo])
-            yield from page
-            if len(page) < PAGE:
-                return
-            start_after = page[-1].key
+        if self.capabilities.listing_ranges:
+            yield from self._ranges(prefix, start_after, delimiter)
+            return
+        more = True
+        while more:
+            objects, more = self._ask(ListPage(prefix, start_after, delimiter, PAGE), Page)
+            yield from objects
+            start_after = objects[-1].key if objects else start_after
+
+    def _ranges(self, prefix: str, start_after: str, delimiter: str) -> Iterator[ObjectInfo]:
+        def fetch(after: str) -> Page:
+            return self._ask(ListPage(prefix, after, delimiter, PAGE), Page)
+
+        return read_ahead(fetch, prefix, start_after)
 
     def head(self, key: str) -> ObjectInfo:
         return self._ask(Head(key), ObjectInfo)
@@ -139,6 +149,9 @@ class DirectStore(CalledStore):
 
         A listing lasts as long as the transfer, because admission pauses it, and so outlives its credentials.
         """
+        if self.capabilities.listing_ranges:
+            yield from self._ranges(prefix, start_after, delimiter)
+            return
         attempt = 1
         while True:
             try:

@@ -39,6 +39,8 @@ log = logging.getLogger(__name__)
 COMMITTERS = 16
 ROOM_PARTS = 4096
 """Admission pauses while so many parts wait: enough to keep every reader busy, little to hold in memory."""
+ROOM_SEGMENTS = 4
+"""The same while so many segments of the receipt wait to be stored, of two megabytes each."""
 
 
 class TransferRun:
@@ -152,8 +154,11 @@ class TransferRun:
 
     def wait_for_room(self) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: self.stopping or self._machine.table.waiting < ROOM_PARTS)
+            self._changed.wait_for(lambda: self.stopping or self._has_room())
             return not self.stopping
+
+    def _has_room(self) -> bool:
+        return self._machine.table.waiting < ROOM_PARTS and self._records.receipt.unstored < ROOM_SEGMENTS
 
     def selected(self, size: int) -> None:
         with self._changed:
@@ -334,11 +339,9 @@ class TransferRun:
         with self._changed:
             events = change()
             work = [event for event in events if not isinstance(event, Finished | Acked)]
-            segments = 0
+            segments = self._records.receipt.add([event.line for event in events if isinstance(event, Finished)])
             for event in events:
-                if isinstance(event, Finished):
-                    segments += self._records.receipt.add(event.line)
-                elif isinstance(event, Acked):
+                if isinstance(event, Acked):
                     self._records.journal.note(AckRecord(event.upload_id, event.ack))
             self._committing += len(work) + segments
             self._changed.notify_all()

@@ -8,7 +8,9 @@ from typing import Any
 import msgspec
 
 from skyplane_core.model import ObjectAttributes, ObjectInfo, Precondition, Stored, StoredPart
-from skyplane_core.stores.base import Capabilities, ObjectStore, tags_of
+from skyplane_core.read_ahead import page_behind
+from skyplane_core.stores.base import Capabilities, ObjectStore, RangeListing, tags_of
+from skyplane_core.stores.paging import Page
 from skyplane_core.stores.whole import get_bytes, put_bytes, read_back
 
 
@@ -17,6 +19,8 @@ class GetCapabilities(msgspec.Struct, frozen=True, tag=True):
 
 
 class ListPage(msgspec.Struct, frozen=True, tag=True):
+    """A :class:`Page`, which has something on it unless nothing is left. ``limit`` is for stores without pages."""
+
     prefix: str
     start_after: str
     delimiter: str
@@ -95,7 +99,7 @@ StoreCall = (
 _DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {
     kind: msgspec.msgpack.Decoder(kind)
     for kind in (
-        Capabilities, ObjectInfo, list[ObjectInfo], list[StoredPart], Stored, str, int, bytes, type(None),
+        Capabilities, ObjectInfo, Page, list[StoredPart], Stored, str, int, bytes, type(None),
         dict[str, str],
     )
 }  # fmt: skip
@@ -112,8 +116,7 @@ def perform(store: ObjectStore, call: StoreCall) -> Any:
         case GetCapabilities():
             return store.capabilities
         case ListPage():
-            listing = store.list(call.prefix, start_after=call.start_after, delimiter=call.delimiter)
-            return list(itertools.islice(listing, call.limit))
+            return _page(store, call)
         case Head():
             return store.head(call.key)
         case GetTags():
@@ -147,3 +150,11 @@ def _whole(store: ObjectStore, call: ReadBack | PutBytes | GetBytes) -> Any:
             return put_bytes(store, call.key, call.data)
         case GetBytes():
             return get_bytes(store, call.key)
+
+
+def _page(store: ObjectStore, call: ListPage) -> Page:
+    if isinstance(store, RangeListing):
+        return page_behind(store, call.start_after, call.prefix, call.delimiter)
+    listing = store.list(call.prefix, start_after=call.start_after, delimiter=call.delimiter)
+    objects = list(itertools.islice(listing, call.limit))
+    return Page(objects, more=len(objects) == call.limit)

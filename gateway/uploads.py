@@ -61,9 +61,11 @@ class Uploads:
         if not no_sum and not (options.keep_attributes and info.attributes is None):
             return _tagged(info, tags)
         found = self._source.head(info.key)
-        if found.version != info.version:
+        if (found.version, found.size) != (info.version, info.size):
             raise SourceChanged(
-                "the source object changed after it was listed", where=self._spec.source.object_uri(info.key)
+                "the source object is not as it was listed",
+                where=self._spec.source.object_uri(info.key),
+                why=f"listed with {info.size} bytes at {info.version}, it has {found.size} at {found.version}",
             )
         described = msgspec.structs.replace(
             info,

@@ -58,6 +58,7 @@ class Decision(msgspec.Struct, frozen=True):
 
     ``reason`` is a stable word (see docs/sync.md), for REFUSE a sentence. ``precondition`` is for a COPY or DELETE: the
     key must still be as it was seen, that is absent or at the version that is replaced; neither when nobody looked.
+    ``written`` is when the destination object that was seen was written, None if none was.
     """
 
     action: Action
@@ -65,6 +66,7 @@ class Decision(msgspec.Struct, frozen=True):
     destination_key: str
     reason: str
     precondition: Precondition = Precondition()
+    written: float | None = None
 
 
 class Lookups(NamedTuple):
@@ -133,9 +135,12 @@ def merge(
         if lookups is not None and info is not None and pair.refused is None:
             pair.ask = needs_lookup(rule, info, there)
             pair.ask_source = lookups.source is not None and needs_source_lookup(rule, info, there)
+        if not (held or pair.ask or pair.ask_source):
+            yield _decided(pair, there, rule)
+            continue
         held.append(pair)
         asking += pair.ask or pair.ask_source
-        if asking in (0, window) or len(held) >= HELD * window:
+        if asking == window or len(held) >= HELD * window:
             yield from _decide(held, rule, lookups)
             held, asking = [], 0
     yield from _decide(held, rule, lookups)
@@ -228,11 +233,16 @@ def _decide(pairs: list[_Pair], rule: Rule, lookups: Lookups | None) -> Iterator
         answers = iter(lookups.parallel(lookups.destination, asked)) if asked else answers
         _describe([pair for pair in pairs if pair.ask_source], lookups)
     for pair in pairs:
-        there = next(answers) if pair.ask else pair.there
-        if pair.source is not None:
-            yield _decision(pair.source, pair.key, pair.refused, judge(rule, pair.source, there))
-        elif there is not None:
-            yield Decision(Action.DELETE, there, pair.key, "extraneous", Precondition(version=there.version))
+        yield _decided(pair, next(answers) if pair.ask else pair.there, rule)
+
+
+def _decided(pair: _Pair, there: ObjectInfo | None, rule: Rule) -> Decision:
+    if pair.source is not None:
+        return _decision(pair.source, pair.key, pair.refused, judge(rule, pair.source, there), there)
+    if there is None:
+        raise AssertionError("a pair of nothing")
+    seen = Precondition(version=there.version)
+    return Decision(Action.DELETE, there, pair.key, "extraneous", seen, there.modified)
 
 
 def _describe(pairs: list[_Pair], lookups: Lookups) -> None:
@@ -249,9 +259,12 @@ def _refusal(key: str, check: Check | None) -> str | None:
     return check(key) if check is not None and key else None
 
 
-def _decision(source: ObjectInfo, key: str, refused: str | None, verdict: Verdict) -> Decision:
+def _decision(
+    source: ObjectInfo, key: str, refused: str | None, verdict: Verdict, there: ObjectInfo | None = None
+) -> Decision:
     if not key:
         return Decision(Action.SKIP, source, key, "root-marker")
     if refused is not None:
         return Decision(Action.REFUSE, source, key, refused)
-    return Decision(verdict.action, source, key, verdict.reason, verdict.precondition)
+    written = there.modified if there is not None else None
+    return Decision(verdict.action, source, key, verdict.reason, verdict.precondition, written)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import functools
 from collections.abc import Iterable, Iterator
 
 from skyplane_core.filters import Filters, Passing, until
@@ -17,6 +18,7 @@ def root(prefix: str) -> str:
     return "" if prefix == "/" else prefix
 
 
+@functools.lru_cache(256)
 def tree_root(prefix: str) -> str:
     """What every key under ``prefix`` starts with: empty for the root, else ``prefix`` with a final ``/``."""
     prefix = root(prefix)
@@ -86,6 +88,8 @@ def _uncovered(selection: Selection, chosen: Iterable[ObjectInfo]) -> Iterator[O
 
 def reserved(prefix: str, key: str) -> bool:
     """Whether a whole segment of ``key`` is the reserved one, other than inside a prefix that was asked for by name."""
+    if _RESERVED[1:] not in key:
+        return False
     rooted = f"/{key}"
     return _RESERVED in rooted[max(0, len(prefix) - len(_RESERVED) + 2) :]
 

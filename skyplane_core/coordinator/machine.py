@@ -123,13 +123,12 @@ class TransferMachine:
                 self.table.add(part)
         return events
 
-    def skip(self, info: ObjectInfo, destination: int, destination_key: str, reason: str) -> list[Event]:
-        """Record that an object is left alone."""
-        self.tally.skipped += 1
+    def skip(self, destination: int, skipped: Sequence[tuple[ObjectInfo, str, str]]) -> list[Event]:
+        """Record that objects are left alone. ``skipped``: each with its destination key and why."""
+        self.tally.skipped += len(skipped)
         return [
-            Finished(
-                ReceiptLine(info.key, destination, destination_key, info.size, info.version, Outcome.SKIPPED, reason)
-            )
+            Finished(ReceiptLine(info.key, destination, key, info.size, info.version, Outcome.SKIPPED, reason))
+            for info, key, reason in skipped
         ]
 
     def deleted(self, destination: int, destination_key: str, size: int, version: str) -> list[Event]:

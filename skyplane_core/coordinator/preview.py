@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 from skyplane_core.errors import BucketNotFound
 from skyplane_core.model import ObjectInfo
-from skyplane_core.stores.base import Capabilities, ObjectStore
+from skyplane_core.read_ahead import page_behind, read_ahead
+from skyplane_core.stores.base import Capabilities, ObjectStore, RangeListing
 
 
 class PreviewStore:
@@ -21,8 +22,13 @@ class PreviewStore:
 
     def list(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
         """A local directory that does not exist yet is an empty destination."""
+        store = self._store
         try:
-            yield from self._store.list(prefix, start_after=start_after, delimiter=delimiter)
+            if isinstance(store, RangeListing) and store.capabilities.listing_ranges:
+                paged: RangeListing = store
+                yield from read_ahead(lambda after: page_behind(paged, after, prefix, delimiter), prefix, start_after)
+            else:
+                yield from store.list(prefix, start_after=start_after, delimiter=delimiter)
         except BucketNotFound:
             if not self._store.uri.startswith("file:"):
                 raise

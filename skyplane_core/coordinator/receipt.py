@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -21,6 +21,7 @@ from skyplane_core.spec import Progress, ReceiptLine
 T = TypeVar("T")
 
 SEGMENT_LINES = 10_000
+LINES_AT_ONCE = 500
 SEGMENT_BYTES = 16 * 1024 * 1024
 """A segment of so many bytes is full as well: keys and reasons may be long, and a state object has its limit."""
 
@@ -56,7 +57,7 @@ class ReceiptWriter:
         self._lock = threading.Lock()
         self._storing = threading.Lock()
         self._lines: list[bytes] = []
-        self._bytes = 0
+        self._count = self._bytes = 0
         self._full: deque[bytes] = deque()
         self._segments: dict[str, bytes] = {}
 
@@ -65,16 +66,25 @@ class ReceiptWriter:
         """The key of the summary."""
         return f"{self._state}receipt.json"
 
-    def add(self, line: ReceiptLine) -> bool:
-        """Take a line. True if that filled a segment: somebody who may block has to call :meth:`store` then."""
-        encoded = _encoder.encode(line) + b"\n"
-        with self._lock:
-            self._lines.append(encoded)
-            self._bytes += len(encoded)
-            full = len(self._lines) >= SEGMENT_LINES or self._bytes >= SEGMENT_BYTES
-            if full:
-                self._cut()
-            return full
+    @property
+    def unstored(self) -> int:
+        """Segments that are full and not stored yet."""
+        return len(self._full)
+
+    def add(self, lines: Sequence[ReceiptLine]) -> int:
+        """Take lines. Returns how many segments they filled; for each, somebody who may block calls :meth:`store`."""
+        segments = 0
+        for first in range(0, len(lines), LINES_AT_ONCE):
+            some = lines[first : first + LINES_AT_ONCE]
+            encoded = _encoder.encode_lines(some)
+            with self._lock:
+                self._lines.append(encoded)
+                self._count += len(some)
+                self._bytes += len(encoded)
+                if self._count >= SEGMENT_LINES or self._bytes >= SEGMENT_BYTES:
+                    self._cut()
+                    segments += 1
+        return segments
 
     def store(self) -> None:
         """Store the segments that are full. One that cannot be stored is kept and tried again with the next."""
@@ -110,7 +120,7 @@ class ReceiptWriter:
 
     def _cut(self) -> None:
         self._full.append(b"".join(self._lines))
-        self._lines, self._bytes = [], 0
+        self._lines, self._count, self._bytes = [], 0, 0
 
 
 def _digest(content: bytes) -> bytes:

@@ -25,6 +25,7 @@ from skyplane_core.model import (
     Stored,
     StoredPart,
 )
+from skyplane_core.stores.paging import Page
 
 MIB = 1024 * 1024
 NEXT_FOR_MISSING = (
@@ -44,8 +45,10 @@ class Capabilities(msgspec.Struct, frozen=True):
     Sizes are bytes. ``attestation`` is the strongest that this store gives for an object written part by part;
     ``conditional_put``/``conditional_complete`` say whether a :class:`Precondition` is honoured atomically there;
     ``markers_are_implied``: a key that ends in ``/`` is there as soon as a key below it is, and is not listed then.
+    ``listing_ranges``: it is a :class:`RangeListing`, so that several ranges of keys can be listed at once.
     ``keys_are_paths``: a key is a relative path of segments of at most ``max_segment_bytes``; ``folds_case``: keys that
-    differ only in case, or in how characters are composed, are one; ``windows_names``: names are those of Windows.
+    differ only in case, or in how characters are composed, are one; ``windows_names``: names are those of Windows;
+    ``blob_names``: names are those of Azure's blobs.
     ``listing_has_attributes`` and ``listing_has_crc32c`` say whether a HEAD can be saved.
     """
 
@@ -60,10 +63,12 @@ class Capabilities(msgspec.Struct, frozen=True):
     conditional_complete: bool = True
     conditional_delete: bool = False
     markers_are_implied: bool = False
+    listing_ranges: bool = False
     keys_are_paths: bool = False
     max_segment_bytes: int = 255
     folds_case: bool = False
     windows_names: bool = False
+    blob_names: bool = False
     listing_has_attributes: bool = False
     listing_has_crc32c: bool = False
 
@@ -121,6 +126,8 @@ class DataPath(Protocol):
     ) -> StoredPart:
         """Write part ``number`` (from 1), which begins at ``offset`` of the object. Writing it again replaces it.
 
+        Where a part's id tells its bytes, other bytes replace nothing: both are kept until one is completed.
+
         Raises:
             UploadNotFound: the upload is not open (any more).
         """
@@ -137,7 +144,7 @@ class ObjectStore(Protocol):
 
     @property
     def uri(self) -> str:
-        """``s3://bucket``, ``gs://bucket`` or ``file:///directory``; for messages."""
+        """``s3://bucket``, ``gs://bucket``, ``az://account/container`` or ``file:///directory``; for messages."""
         ...
 
     @property
@@ -204,6 +211,15 @@ class ObjectStore(Protocol):
 
     def close(self) -> None:
         """Release connections."""
+        ...
+
+
+@runtime_checkable
+class RangeListing(Protocol):
+    """What a store has besides that can begin a listing anywhere at the price of one request."""
+
+    def list_pages(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[Page]:
+        """As :meth:`ObjectStore.list`, a page at a time. ``start_after`` may be any text."""
         ...
 
 

@@ -35,7 +35,7 @@ from skyplane_core.stores.gcs_calls import GcsCalls, open_pool
 from skyplane_core.stores.gcs_data import GcsData
 from skyplane_core.stores.gcs_upload import GcsUploads
 from skyplane_core.stores.http_data import ANSWER_LIMIT
-from skyplane_core.stores.paging import Pages
+from skyplane_core.stores.paging import Page, Pages
 
 __all__ = ["GcsStore", "from_google_credentials", "open_store", "resolve"]
 
@@ -44,6 +44,7 @@ CAPABILITIES = Capabilities(
     max_single_put=5 * 1024 * 1024 * 1024 * 1024,
     conditional_complete=False,
     conditional_delete=True,
+    listing_ranges=True,
     listing_has_attributes=True,
     listing_has_crc32c=True,
 )
@@ -82,6 +83,10 @@ class GcsStore:
             self._calls.send(http, "GET", target, "cannot use the bucket", missing=BucketNotFound)
 
     def list(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
+        for page in self.list_pages(prefix, start_after=start_after, delimiter=delimiter):
+            yield from page.objects
+
+    def list_pages(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[Page]:
         token, size = "", _PAGE
         pages = Pages(self.uri)
         while True:
@@ -100,8 +105,11 @@ class GcsStore:
                 size //= 4
                 continue
             page = self._calls.decode(answer.body, wire.PAGE)
+            found = _infos(self._calls, page.items)
             # startOffset is inclusive.
-            yield from _infos(self._calls, [item for item in page.items if item.name != start_after or not start_after])
+            if start_after and not token and found and found[0].key == start_after:
+                del found[0]
+            yield Page(found, bool(page.next_page_token))
             if not page.next_page_token:
                 return
             pages.turn(page.next_page_token, len(page.items))

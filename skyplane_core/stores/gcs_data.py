@@ -211,7 +211,7 @@ class GcsData:
             missing=BucketNotFound,
         )
         found = self._calls.decode(answer.body, wire.OBJECT, key)
-        return Stored(found.generation, int(found.size), wire.decode_crc32c(found.crc32c), Attestation.WHOLE)
+        return Stored(found.generation, found.size, wire.decode_crc32c(found.crc32c), Attestation.WHOLE)
 
 
 def reject_written(calls: GcsCalls, http: HttpData, key: str, stored: Stored, crc32c: int) -> None:

@@ -181,7 +181,7 @@ class GcsUploads:
             found = self._calls.head(http, key)
         except ObjectNotFound:
             return None
-        if int(found.size) != size or wire.decode_crc32c(found.crc32c) != crc32c:
+        if found.size != size or wire.decode_crc32c(found.crc32c) != crc32c:
             return None
         self._unstash(http, key, found)
         return Stored(found.generation, size, crc32c, Attestation.WHOLE)

@@ -41,11 +41,11 @@ _META_NAME = re.compile(r"[a-z0-9!#$&'*+.^_`|~-]+")
 _HEADER_VALUE = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 
 
-class JsonObject(msgspec.Struct, rename="camel"):
+class JsonObject(msgspec.Struct, rename="camel", gc=False):
     """The object resource of the JSON API, as far as we read it. GCS writes 64-bit integers as strings."""
 
     name: str
-    size: Annotated[str, msgspec.Meta(pattern=r"\A[0-9]{1,18}\Z")] = "0"
+    size: Annotated[int, msgspec.Meta(ge=0, le=10**18)] = 0
     generation: str = ""
     metageneration: str = ""
     updated: datetime | None = None
@@ -59,17 +59,25 @@ class JsonObject(msgspec.Struct, rename="camel"):
     storage_class: str = ""
 
     def attributes(self) -> ObjectAttributes:
-        headers = {field: getattr(self, field) for field, _ in _HEADERS}
-        return ObjectAttributes(**headers, metadata=self.metadata, storage_class=_class(self.storage_class))
+        # By position, in the order of their declaration: a listing makes millions of these.
+        return ObjectAttributes(
+            self.content_type,
+            self.cache_control,
+            self.content_disposition,
+            self.content_encoding,
+            self.content_language,
+            self.metadata,
+            storage_class=_class(self.storage_class),
+        )
 
     def info(self) -> ObjectInfo:
         return ObjectInfo(
-            key=self.name,
-            size=int(self.size),
-            version=self.generation,
-            modified=self.updated.timestamp() if self.updated else 0.0,
-            crc32c=decode_crc32c(self.crc32c),
-            attributes=self.attributes(),
+            self.name,
+            self.size,
+            self.generation,
+            self.updated.timestamp() if self.updated else 0.0,
+            decode_crc32c(self.crc32c),
+            self.attributes(),
         )
 
 
@@ -81,8 +89,9 @@ class JsonPage(msgspec.Struct, rename="camel"):
 
 
 # Made once and here: msgspec works out a type on its first use, and crashes if two threads do so at once.
-OBJECT = msgspec.json.Decoder(JsonObject)
-PAGE = msgspec.json.Decoder(JsonPage)
+# Not strict: a number may be a string.
+OBJECT = msgspec.json.Decoder(JsonObject, strict=False)
+PAGE = msgspec.json.Decoder(JsonPage, strict=False)
 _ATTRIBUTES = msgspec.json.Decoder(ObjectAttributes)
 
 

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from skyplane_core.errors import StoreUnavailable
+from skyplane_core.model import ObjectInfo
+
+
+class Page(NamedTuple):
+    """Objects of a listing, one after the other. ``more``: there may be something behind the last one."""
+
+    objects: list[ObjectInfo]
+    more: bool
+
 
 MOST_EMPTY_PAGES: Final = 4000
 """Pages without anything on them, one after the other. Stores give such where many versions or delete markers lie

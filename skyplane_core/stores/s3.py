@@ -31,12 +31,13 @@ from skyplane_core.model import (
 from skyplane_core.stores import s3_attributes, s3_errors, s3_servers, s3_version, s3_xml
 from skyplane_core.stores.base import Capabilities, DataPath
 from skyplane_core.stores.http_data import Answer
+from skyplane_core.stores.paging import Page
 from skyplane_core.stores.s3_auth import resolve
 from skyplane_core.stores.s3_calls import S3Calls
 from skyplane_core.stores.s3_complete import Completion
 from skyplane_core.stores.s3_data import S3Data
 from skyplane_core.stores.s3_head import head
-from skyplane_core.stores.s3_listing import list_objects, list_parts, list_uploads
+from skyplane_core.stores.s3_listing import list_pages, list_parts, list_uploads
 
 __all__ = ["S3Store", "open_store", "resolve"]
 
@@ -86,7 +87,11 @@ class S3Store:
             self._calls.send("GET", query={"list-type": "2", "max-keys": "1"})
 
     def list(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
-        return list_objects(self._calls, prefix, start_after, delimiter)
+        for page in self.list_pages(prefix, start_after=start_after, delimiter=delimiter):
+            yield from page.objects
+
+    def list_pages(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[Page]:
+        return list_pages(self._calls, prefix, start_after, delimiter)
 
     def head(self, key: str) -> ObjectInfo:
         try:

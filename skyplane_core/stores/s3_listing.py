@@ -1,21 +1,25 @@
-"""S3 listings as streams: a page in memory at a time."""
+"""S3 listings as streams of pages: one in memory at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+import operator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
 from skyplane_core.errors import StoreRejected, StoreUnavailable
 from skyplane_core.model import ObjectInfo, StoredPart
-from skyplane_core.stores import s3_servers, s3_version, s3_xml
+from skyplane_core.stores import s3_page, s3_servers, s3_version, s3_xml
 from skyplane_core.stores.http_data import ANSWER_LIMIT, Answer
-from skyplane_core.stores.paging import Pages
+from skyplane_core.stores.paging import Page, Pages
 from skyplane_core.stores.s3_calls import S3Calls
 
 _PAGE = 1000
+_Row = TypeVar("_Row")
 
 
-def list_objects(calls: S3Calls, prefix: str = "", start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
-    """The objects under ``prefix`` in key order, which everything built on a listing relies on.
+def list_pages(calls: S3Calls, prefix: str = "", start_after: str = "", delimiter: str = "") -> Iterator[Page]:
+    """The objects under ``prefix`` in key order, which everything built on a listing relies on, a page at a time.
 
     Keys are asked for URL-encoded, so that they may hold what XML cannot.
 
@@ -27,51 +31,35 @@ def list_objects(calls: S3Calls, prefix: str = "", start_after: str = "", delimi
         query["start-after"] = start_after
     if delimiter:
         query["delimiter"] = delimiter
-    last: bytes | None = start_after.encode() if start_after else None
-    # Some servers take the key to start after as the one to start at.
-    repeated = start_after
-    for _, document in _pages(calls, None, query, "max-keys", ("ListBucketResult", "Contents"), _objects_after):
-        try:
-            found = objects_in(document)
-        except ValueError as error:
-            raise calls.garbled(error) from error
-        for info in found:
-            encoded = info.key.encode()
-            if last is not None and encoded <= last:
-                if info.key == repeated:
-                    continue
-                raise StoreRejected(
-                    "the store does not list its keys in order",
-                    where=calls.where(info.key),
-                    why=f"{info.key!r} comes after {last.decode()!r}",
-                    next_step="S3 directory buckets cannot be a side of a transfer; use a general purpose bucket.",
-                )
-            last = encoded
-            yield info
-        repeated = ""
+    last = start_after
+    for _, document, found in _pages(calls, None, query, "max-keys", s3_page.read, _objects_after):
+        # Some servers take the key to start after as the one to start at.
+        if found and found[0].key == start_after == last:
+            del found[0]
+        last = _check_order(calls, last, found)
+        yield Page(found, document.truncated)
 
 
-def objects_in(document: s3_xml.Document) -> list[ObjectInfo]:
-    """The objects on one page of a listing. Raises ValueError."""
-    try:
-        return [
-            ObjectInfo(
-                key=document.key("Key", row),
-                size=s3_xml.number(row["Size"]),
-                version=s3_version.from_etag(row["ETag"]),
-                modified=s3_xml.moment(row["LastModified"]),
-            )
-            for row in document.rows
-        ]
-    except KeyError as error:
-        raise ValueError(f"an object without {error}") from error
+def _check_order(calls: S3Calls, last: str, found: Sequence[ObjectInfo]) -> str:
+    """The last key of a page that goes on behind ``last``."""
+    # For valid Unicode, the order of strings is that of their UTF-8 bytes.
+    keys = [last, *[info.key for info in found]]
+    if not all(map(operator.lt, keys, keys[1:])):
+        before, key = next(pair for pair in itertools.pairwise(keys) if not pair[0] < pair[1])
+        raise StoreRejected(
+            "the store does not list its keys in order",
+            where=calls.where(key),
+            why=f"{key!r} comes after {before!r}",
+            next_step="S3 directory buckets cannot be a side of a transfer; use a general purpose bucket.",
+        )
+    return keys[-1]
 
 
 def list_parts(calls: S3Calls, key: str, upload_id: str) -> Iterator[StoredPart]:
     """The parts of an open upload."""
     query = {"uploadId": upload_id}
     last = 0
-    for answer, document in _pages(calls, key, query, "max-parts", ("ListPartsResult", "Part"), _parts_after):
+    for answer, document, _ in _pages(calls, key, query, "max-parts", _reader("ListPartsResult", "Part"), _parts_after):
         echo = s3_servers.identify(answer.headers).echoes_checksums
         try:
             found = [
@@ -99,8 +87,8 @@ def list_parts(calls: S3Calls, key: str, upload_id: str) -> Iterator[StoredPart]
 def list_uploads(calls: S3Calls, prefix: str = "") -> Iterator[tuple[str, str]]:
     """``(key, upload id)`` of the open uploads of a bucket."""
     query = {"uploads": "", "encoding-type": "url", "prefix": prefix}
-    for _, document in _pages(
-        calls, None, query, "max-uploads", ("ListMultipartUploadsResult", "Upload"), _uploads_after
+    for _, document, _ in _pages(
+        calls, None, query, "max-uploads", _reader("ListMultipartUploadsResult", "Upload"), _uploads_after
     ):
         try:
             found = [(document.key("Key", row), row["UploadId"]) for row in document.rows]
@@ -114,14 +102,14 @@ def _pages(
     key: str | None,
     query: dict[str, str],
     limit: str,
-    shape: tuple[str, str],
+    read: Callable[[bytes], tuple[s3_xml.Document, list[_Row]]],
     following: Callable[[s3_xml.Document], dict[str, str]],
-) -> Iterator[tuple[Answer, s3_xml.Document]]:
+) -> Iterator[tuple[Answer, s3_xml.Document, list[_Row]]]:
     """The pages of a listing.
 
     Args:
         limit: the parameter that says how long a page may be.
-        shape: what the answer's root and its rows are called.
+        read: makes a document and what it lists of an answer's body.
         following: the parameters that ask for the page after one.
     """
     size = _PAGE
@@ -134,17 +122,26 @@ def _pages(
             size = max(1, size // 4)
             continue
         try:
-            document = s3_xml.read(answer.body, *shape)
+            document, found = read(answer.body)
             after = following(document) if document.truncated else {}
         except ValueError as error:
             raise calls.garbled(error, key) from error
-        yield answer, document
+        count = len(found)
+        yield answer, document, found
         if not document.truncated:
             return
         if not any(after.values()):
             raise StoreUnavailable("the listing does not go on", where=calls.where(key), why="it names no next page")
-        turning.turn(after, len(document.rows))
+        turning.turn(after, count)
         marker, size = after, min(_PAGE, size * 2)
+
+
+def _reader(root: str, row: str) -> Callable[[bytes], tuple[s3_xml.Document, list[dict[str, str]]]]:
+    def read(body: bytes) -> tuple[s3_xml.Document, list[dict[str, str]]]:
+        document = s3_xml.read(body, root, row)
+        return document, document.rows
+
+    return read
 
 
 def _objects_after(page: s3_xml.Document) -> dict[str, str]:

@@ -31,7 +31,7 @@ UNKNOWN = Server(
     "unknown",
     Capabilities(attestation=Attestation.READ_BACK, conditional_put=False, conditional_complete=False),
 )
-AWS = Server("AWS", Capabilities(attestation=Attestation.WHOLE, conditional_delete=True))
+AWS = Server("AWS", Capabilities(attestation=Attestation.WHOLE, conditional_delete=True, listing_ranges=True))
 """User guide, "Checking object integrity" and "Conditional requests"; general purpose buckets."""
 R2 = Server(
     "Cloudflare R2",
@@ -49,7 +49,7 @@ OBJECT_SERVER = Server("skyplane-objectserver", AWS.capabilities)
 MOTO = Server(
     "moto",
     # It ignores If-Match on a completion and on a delete.
-    Capabilities(attestation=Attestation.READ_BACK, conditional_complete=False),
+    Capabilities(attestation=Attestation.READ_BACK, conditional_complete=False, listing_ranges=True),
     echoes_checksums=True,
 )
 SWIFT = Server(

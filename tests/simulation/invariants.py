@@ -74,9 +74,10 @@ class Incarnation:
             self._free[part.object, part.part] += 1
             again(part, attempt)
 
-        def checked_add(line: ReceiptLine) -> bool:
-            self._check_line(line)
-            return bool(add(line))
+        def checked_add(lines: list[ReceiptLine]) -> int:
+            for line in lines:
+                self._check_line(line)
+            return int(add(lines))
 
         def checked_record(entry: UploadRecord) -> None:
             record(entry)

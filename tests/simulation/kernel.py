@@ -305,8 +305,11 @@ class ThreadPoolExecutor:
         futures = [self.submit(act, item) for item in items]
         return (future.result() for future in futures)
 
-    def shutdown(self, *, wait: bool = True) -> None:
+    def shutdown(self, *, wait: bool = True, cancel_futures: bool = False) -> None:
         self._shut = True
+        if cancel_futures:
+            self._running -= len(self._queue)
+            self._queue.clear()
         task = getcurrent()
         if self._process.dead or not isinstance(task, Task) or task.process is not self._process:
             return  # somebody collects the garbage of a process that is no more

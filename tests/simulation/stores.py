@@ -16,6 +16,7 @@ from skyplane_core.errors import (
 )
 from skyplane_core.model import Attestation, ObjectAttributes, ObjectInfo, Precondition, Stored, StoredPart
 from skyplane_core.stores.base import Capabilities, ReadResult
+from skyplane_core.stores.paging import Page
 
 
 class Held(NamedTuple):
@@ -67,6 +68,7 @@ class ModelStore:
             Attestation.WHOLE if attests else Attestation.READ_BACK,
             min_part_size=1,
             listing_has_attributes=attributes_listed,
+            listing_ranges=attributes_listed,
             listing_has_crc32c=attests and not wide,
         )
         self.attests = attests
@@ -88,6 +90,11 @@ class ModelStore:
     def list(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[ObjectInfo]:
         keys = [key for key in sorted(self.objects) if key.startswith(prefix) and key > start_after]
         return iter([self._info(key, attributes=self._attributes_listed, listed=True) for key in keys])
+
+    def list_pages(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[Page]:
+        found = list(self.list(prefix, start_after=start_after, delimiter=delimiter))
+        for first in range(0, max(1, len(found)), 2):
+            yield Page(found[first : first + 2], first + 2 < len(found))
 
     def head(self, key: str) -> ObjectInfo:
         if key not in self.objects:

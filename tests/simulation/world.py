@@ -26,6 +26,7 @@ from gateway.store_calls import (
     StoreCall,
     perform,
 )
+from skyplane_core import read_ahead
 from skyplane_core.coordinator import decide, journal, queues, receipt
 from skyplane_core.coordinator.journal import ClosedRecord, UploadRecord, decode
 from skyplane_core.errors import SkyplaneError, StoreUnavailable, Throttled
@@ -42,6 +43,7 @@ from skyplane_core.spec import (
     TransferState,
 )
 from skyplane_core.stores.base import ObjectStore
+from skyplane_core.stores.paging import Page
 from tests.simulation import kernel as virtual
 from tests.simulation.gateways import Gateways
 from tests.simulation.invariants import Incarnation
@@ -70,7 +72,10 @@ def virtual_time() -> Iterator[None]:
         (gateway.limits, {"random": virtual.seeded, "LEASE_SECONDS": LEASE_SECONDS, "MOST": 1}),
         (journal, {"threading": virtual.threading, "Future": virtual.Future}),
         (journal, {"ThreadPoolExecutor": virtual.ThreadPoolExecutor}),
-        (receipt, {"threading": virtual.threading, "SEGMENT_LINES": 3}),
+        (gateway.admission, {"SKIPPED_AT_ONCE": 2}),
+        (read_ahead, {"threading": virtual.threading, "ThreadPoolExecutor": virtual.ThreadPoolExecutor}),
+        (read_ahead, {"AT_ONCE": 3, "EACH": 1}),
+        (receipt, {"threading": virtual.threading, "SEGMENT_LINES": 3, "LINES_AT_ONCE": 2}),
         (decide, {"ThreadPoolExecutor": virtual.ThreadPoolExecutor, "LOOKUPS": 2}),
         (queues, {"SMALL_PART": PART_SIZE, "MAX_BATCH": 3}),
     ]
@@ -283,7 +288,8 @@ class World:
                 self.late.add(getattr(call, "key", ""))
             done = perform(store, call)  # type: ignore[arg-type]  # the model has all that perform asks for
             if store is self.destination and isinstance(call, ListPage | Head):
-                self.seen |= {(info.key, info.version) for info in (done if isinstance(done, list) else [done])}
+                found = done.objects if isinstance(done, Page) else [done]
+                self.seen |= {(info.key, info.version) for info in found}
             if isinstance(call, PutBytes) and "/journal-" in call.key:
                 self.durable_uploads |= {r.upload_id for r in decode(call.data) if isinstance(r, UploadRecord)}
             return done

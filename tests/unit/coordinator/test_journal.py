@@ -89,7 +89,7 @@ def test_a_receipt_is_readable_only_when_it_is_closed_and_then_has_every_line() 
     writer = ReceiptWriter(store.put_bytes, "t/", "1")
     lines = [line(n) for n in range(SEGMENT_LINES + 3)]
     for one in lines:
-        writer.add(one)
+        writer.add([one])
     with pytest.raises(ObjectNotFound):
         read_receipt(store.get_bytes, "t/")
     progress = Progress("t", TransferState.DONE, objects_copied=len(lines))
@@ -103,8 +103,8 @@ def test_a_receipt_is_readable_only_when_it_is_closed_and_then_has_every_line() 
 def test_what_an_earlier_coordinator_still_writes_is_in_nobody_elses_receipt() -> None:
     store = DictStore()
     earlier, ours = (ReceiptWriter(store.put_bytes, "t/", incarnation) for incarnation in "12")
-    earlier.add(line(1))
-    ours.add(line(2))
+    earlier.add([line(1)])
+    ours.add([line(2)])
     ours.close(Progress("t", TransferState.DONE))
     summary = store.objects.pop(ours.key)
     earlier.close(Progress("t", TransferState.FAILED))

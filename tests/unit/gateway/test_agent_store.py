@@ -16,8 +16,8 @@ from gateway.messages import Peer
 from gateway.store_calls import Head
 from skyplane_core.coordinator import retry
 from skyplane_core.errors import LinkLost, PermissionDenied, StoreUnavailable, Unauthenticated
-from skyplane_core.model import ObjectInfo
-from skyplane_core.stores.base import ObjectStore
+from skyplane_core.model import Attestation, ObjectInfo
+from skyplane_core.stores.base import Capabilities, ObjectStore
 
 
 @pytest.fixture(autouse=True)
@@ -28,6 +28,8 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 class Listed:
     """A store whose credentials, if they expire, do so after so many keys."""
+
+    capabilities = Capabilities(Attestation.WHOLE)
 
     def __init__(self, keys: str, lasts: int | None = None, error: Exception | None = None) -> None:
         self.keys, self.lasts = keys, lasts

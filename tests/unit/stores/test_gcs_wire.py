@@ -138,7 +138,7 @@ def test_listing_page() -> None:
     body = b"""{"kind": "storage#objects", "nextPageToken": "t", "items": [{"name": "a/\xc3\xa9", "size": "7",
     "generation": "1795222334004413", "metageneration": "1", "updated": "2026-11-21T00:00:00.500Z",
     "crc32c": "ipE2qg==", "contentType": "text/plain", "metadata": {"K": "v"}}]}"""
-    page = msgspec.json.decode(body, type=wire.JsonPage)
+    page = wire.PAGE.decode(body)
     info = page.items[0].info()
     assert (info.key, info.size, info.version) == ("a/é", 7, "1795222334004413")
     assert info.crc32c == 0x8A9136AA

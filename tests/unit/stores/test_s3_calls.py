@@ -22,7 +22,7 @@ from skyplane_core.model import Credentials, StoreConfig
 from skyplane_core.stores.s3 import open_store
 from skyplane_core.stores.s3_calls import ATTEMPTS, MAX_PAUSE, S3Calls, pause
 from skyplane_core.stores.s3_head import head
-from skyplane_core.stores.s3_listing import list_objects, list_parts, list_uploads
+from skyplane_core.stores.s3_listing import list_pages, list_parts, list_uploads
 from tests.servers.answers import Answers, answer
 
 CHANCE = st.floats(0, 1, exclude_max=True)
@@ -133,7 +133,7 @@ def entry(key: str) -> str:
 def test_pages_follow_each_other() -> None:
     more = "<IsTruncated>true</IsTruncated><NextContinuationToken>t/+=</NextContinuationToken>"
     with calling(page("ListBucketResult", more + entry("a")), page("ListBucketResult", entry("b"))) as (calls, answers):
-        assert [info.key for info in list_objects(calls, "p ", delimiter="/")] == ["a", "b"]
+        assert [info.key for page in list_pages(calls, "p ", delimiter="/") for info in page.objects] == ["a", "b"]
     assert "delimiter=%2F&encoding-type=url&list-type=2&max-keys=1000&prefix=p%20" in answers.heads[0]
     assert "continuation-token=t%2F%2B%3D" in answers.heads[1]
 
@@ -141,14 +141,14 @@ def test_pages_follow_each_other() -> None:
 def test_a_page_that_is_too_long_is_asked_for_in_pieces() -> None:
     long = page("ListBucketResult", entry("a" * 2**20))
     with calling(long, page("ListBucketResult", entry("a"))) as (calls, answers):
-        assert [info.key for info in list_objects(calls)] == ["a"]
+        assert [info.key for page in list_pages(calls) for info in page.objects] == ["a"]
     assert "max-keys=250" in answers.heads[1]
 
 
 @pytest.mark.parametrize("body", ["<IsTruncated>true</IsTruncated>", "<Contents/>", entry("a").replace("1<", "x<")])
 def test_a_page_that_makes_no_sense(body: str) -> None:
     with calling(page("ListBucketResult", body)) as (calls, _), pytest.raises(StoreUnavailable, match="s3://b"):
-        list(list_objects(calls))
+        list(list_pages(calls))
 
 
 def test_keys_out_of_order() -> None:
@@ -156,7 +156,7 @@ def test_keys_out_of_order() -> None:
         calling(page("ListBucketResult", entry("b") + entry("a"))) as (calls, _),
         pytest.raises(StoreRejected, match="order"),
     ):
-        list(list_objects(calls))
+        list(list_pages(calls))
 
 
 def test_parts_that_go_round_in_circles() -> None:

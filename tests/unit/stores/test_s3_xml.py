@@ -11,8 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyplane_core.model import ObjectInfo, StoredPart
-from skyplane_core.stores import s3_xml
-from skyplane_core.stores.s3_listing import objects_in
+from skyplane_core.stores import s3_page, s3_xml
 from skyplane_core.stores.s3_version import encode_crc32c
 
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=60)
@@ -58,24 +57,22 @@ def test_any_key_survives_a_listing(
     assert callable(encode)
     entries = [entry(encode(key)) for key in keys]
     encoding = "<EncodingType>url</EncodingType>"
-    found = s3_xml.read(
+    document, found = s3_page.read(
         listing(
             entries if declared_first else [*entries, encoding],
             encoding if declared_first else "",
             namespace=namespace,
             blank=blank,
-        ),
-        "ListBucketResult",
-        "Contents",
+        )
     )
-    assert [info.key for info in objects_in(found)] == keys
-    assert not found.truncated
+    assert [info.key for info in found] == keys
+    assert not document.truncated
 
 
 def test_an_object_on_a_page() -> None:
-    page = s3_xml.read(listing([entry("a/b")]), "ListBucketResult", "Contents")
+    page = listing([entry("a/b")])
     seconds = datetime.datetime(2026, 11, 21, tzinfo=datetime.timezone.utc).timestamp() + 0.5
-    assert objects_in(page) == [ObjectInfo("a/b", 7, 'etag:"e"', seconds)]
+    assert s3_page.read(page)[1] == [ObjectInfo("a/b", 7, 'etag:"e"', seconds)]
 
 
 @given(
@@ -88,8 +85,7 @@ def test_an_object_on_a_page() -> None:
     )
 )
 def test_a_server_that_encodes_nothing_sends_keys_as_they_are(key: str) -> None:
-    page = s3_xml.read(listing([entry(escape(key))]), "ListBucketResult", "Contents")
-    assert objects_in(page)[0].key == key
+    assert s3_page.read(listing([entry(escape(key))]))[1][0].key == key
 
 
 @given(PARTS)
@@ -149,9 +145,56 @@ def test_a_damaged_page_is_refused_or_read(data: st.DataObject) -> None:
         whole[place] = data.draw(st.integers(0, 255))
     cut = data.draw(st.integers(0, len(whole)))
     try:
-        objects_in(s3_xml.read(bytes(whole[:cut]), "ListBucketResult", "Contents"))
+        s3_page.read(bytes(whole[:cut]))
     except ValueError:
         return
+
+
+def usual(key: str, etag: str = "&quot;0123abc-2&quot;", size: object = 7) -> str:
+    return (
+        f"<Contents><Key>{key}</Key><LastModified>2026-11-21T00:00:00.500Z</LastModified><ETag>{etag}</ETag>"
+        f"<ChecksumAlgorithm>CRC64NVME</ChecksumAlgorithm><ChecksumType>FULL_OBJECT</ChecksumType><Size>{size}</Size>"
+        "<StorageClass>STANDARD</StorageClass></Contents>"
+    )
+
+
+@given(
+    st.lists(
+        st.builds(
+            usual,
+            KEYS.map(quote) | KEYS.map(escape) | KEYS,
+            st.sampled_from(["&quot;ab-1&quot;", '"ab"', "ab", '"', '"ab', "&amp;", ""]),
+            st.integers(-1, 10**19) | st.sampled_from(["", "1 ", "\u0661"]),
+        )
+        | st.sampled_from([entry("x"), "<CommonPrefixes><Prefix>p/</Prefix></CommonPrefixes>", " ", "<Contents/>"]),
+        max_size=6,
+    ),
+    st.sampled_from(["<EncodingType>url</EncodingType>", ""]),
+)
+def test_the_short_way_reads_what_the_parser_reads(entries: list[str], extra: str) -> None:
+    page = listing(entries, extra)
+    try:
+        expected = s3_page.parsed(page)[1]
+    except ValueError:
+        with pytest.raises(ValueError, match=r"\w"):
+            s3_page.read(page)
+    else:
+        assert s3_page.read(page)[1] == expected
+
+
+@given(st.data())
+def test_a_damaged_page_is_read_alike_in_both_ways(data: st.DataObject) -> None:
+    whole = bytearray(listing([usual("a%20b"), usual("c")], "<EncodingType>url</EncodingType>"))
+    for _ in range(data.draw(st.integers(0, 3))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.sampled_from(b'<>/&;"%+0Kx\0 \xff'))
+    try:
+        expected = s3_page.parsed(bytes(whole))
+    except ValueError:
+        with pytest.raises(ValueError, match=r"\w"):
+            s3_page.read(bytes(whole))
+    else:
+        document, found = s3_page.read(bytes(whole))
+        assert (document.truncated, found) == (expected[0].truncated, expected[1])
 
 
 @pytest.mark.parametrize(
@@ -168,9 +211,8 @@ def test_a_damaged_page_is_refused_or_read(data: st.DataObject) -> None:
     ],
 )
 def test_an_object_that_cannot_be_read(bad: str) -> None:
-    page = s3_xml.read(listing([bad], "<EncodingType>url</EncodingType>"), "ListBucketResult", "Contents")
     with pytest.raises(ValueError, match=r"\w"):
-        objects_in(page)
+        s3_page.read(listing([bad], "<EncodingType>url</EncodingType>"))
 
 
 @pytest.mark.parametrize(
