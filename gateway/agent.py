@@ -132,7 +132,9 @@ class Agent:
     def _put_transfer(self, call: Call) -> None:
         transfer = _decode(call, _TRANSFER)
         _check_id(call, transfer.transfer_id)
-        self._data.send(OpenTransfer(self._transfers.put(transfer)))
+        known = self._transfers.put(transfer)
+        # The receipt is the agent's to write; its credentials have no business where the bytes are.
+        self._data.send(OpenTransfer(msgspec.structs.replace(known, receipt=None)))
 
     def _start(self, call: Call) -> None:
         spec = _decode(call, _SPEC)

@@ -88,7 +88,7 @@ class Records:
 
         def segment(key: str) -> bytes:
             alive()
-            return self._store.get_bytes(key)
+            return self.receipt.check(key, self._store.get_bytes(key))
 
         try:
             lines = segment_lines(segment, self.receipt.finish())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import gzip
 import io
 import itertools
@@ -15,6 +16,8 @@ from skyplane_core.spec import Progress, ReceiptLine
 
 GROUP_LINES = 10_000
 """Lines that are in memory at once, and of a Parquet file's row groups."""
+GZIP_LEVEL = 6
+"""As gzip itself: the highest level makes such lines 2 % smaller, in a quarter more time."""
 TOTALS = "skyplane.totals"
 """The key of the totals in the metadata of a Parquet file."""
 
@@ -33,7 +36,7 @@ def write_receipt(file: Sink, how: ReceiptFormat, totals: Progress, lines: Itera
         _write_parquet(file, totals, lines)
     elif how is ReceiptFormat.GZIP:
         # Without a name and a time the same receipt is the same bytes.
-        with gzip.GzipFile("", "wb", fileobj=file, mtime=0) as packed:
+        with gzip.GzipFile("", "wb", GZIP_LEVEL, file, mtime=0) as packed:
             _write_lines(packed, totals, lines)
     else:
         _write_lines(file, totals, lines)
@@ -56,8 +59,8 @@ def _write_parquet(file: Sink, totals: Progress, lines: Iterable[ReceiptLine]) -
     )
     with pyarrow.parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         for group in _groups(lines):
-            rows = [_row(line) for line in group]
-            writer.write_table(pyarrow.Table.from_pylist(rows, schema))
+            table = {name: [_plain(getattr(line, name)) for line in group] for name in schema.names}
+            writer.write_table(pyarrow.table(table, schema))
 
 
 def columns() -> list[tuple[str, str]]:
@@ -66,10 +69,9 @@ def columns() -> list[tuple[str, str]]:
     return [(field.name, "integer" if field.type in {int, int | None} else "text") for field in fields]
 
 
-def _row(line: ReceiptLine) -> dict[str, Any]:
-    fields = msgspec.structs.asdict(line)
-    # Enums are their values, as in JSON.
-    return {name: msgspec.to_builtins(value) for name, value in fields.items()}
+def _plain(value: Any) -> Any:
+    """Enums are their values, as in JSON."""
+    return value.value if isinstance(value, enum.Enum) else value
 
 
 def _groups(lines: Iterable[ReceiptLine]) -> Iterator[list[ReceiptLine]]:

@@ -35,7 +35,11 @@ UNREACHABLE_SECONDS = 60.0
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """How a transfer ended. ``receipt`` is the URI of its durable summary, empty if it could not be stored."""
+    """How a transfer ended.
+
+    ``receipt`` is the URI of its receipt where it was asked for, else of its summary at the destination; empty if that
+    could not be stored.
+    """
 
     progress: Progress
     receipt: str

@@ -111,8 +111,8 @@ def _preview(client: SkyplaneClient, prepared: Prepared, show: Show) -> Exit:
     for decision in decisions:
         show.decision(prepared.spec, decision)
         meter.add(decision)
-    show.counted(decisions.totals)
     show_cost(show, meter.cost())
+    show.counted(decisions.totals)
     return Exit.OK if decisions.totals.ok else Exit.FAILED
 
 

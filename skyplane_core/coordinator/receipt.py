@@ -7,6 +7,7 @@ earlier coordinator of the transfer still writes has other names.
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -58,7 +59,7 @@ class ReceiptWriter:
         self._lines: list[bytes] = []
         self._count = self._bytes = 0
         self._full: deque[bytes] = deque()
-        self._segments: list[str] = []
+        self._segments: dict[str, bytes] = {}
 
     @property
     def key(self) -> str:
@@ -91,8 +92,7 @@ class ReceiptWriter:
             while self._full:
                 key = f"{self._prefix}{len(self._segments):06d}.jsonl"
                 self._put(key, self._full[0])
-                self._segments.append(key)
-                self._full.popleft()
+                self._segments[key] = _digest(self._full.popleft())
 
     def finish(self) -> tuple[str, ...]:
         """Store what is left. Returns the keys of all segments; no line may be added any more."""
@@ -102,6 +102,17 @@ class ReceiptWriter:
         self.store()
         return tuple(self._segments)
 
+    def check(self, key: str, content: bytes) -> bytes:
+        """``content`` as it was read back from segment ``key``.
+
+        Raises:
+            StoreRejected: it is not what was stored: whoever can write to the destination must not change what a copy
+                of the receipt elsewhere says.
+        """
+        if self._segments[key] != _digest(content):
+            raise StoreRejected("a segment of the receipt was changed after it was stored", where=key)
+        return content
+
     def close(self, progress: Progress) -> None:
         """Store what is left, then the summary: from here on the receipt is durable and complete."""
         segments = self.finish()
@@ -110,6 +121,10 @@ class ReceiptWriter:
     def _cut(self) -> None:
         self._full.append(b"".join(self._lines))
         self._lines, self._count, self._bytes = [], 0, 0
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=32).digest()
 
 
 def segment_prefix(state: str) -> str:

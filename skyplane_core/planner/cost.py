@@ -13,12 +13,13 @@ import msgspec
 
 from skyplane_core.diff import Action, Decision
 from skyplane_core.errors import StoreRejected
-from skyplane_core.model import StoreConfig
+from skyplane_core.model import Attestation, StoreConfig
 from skyplane_core.planner.parts import part_size
 from skyplane_core.planner.plan import Plan, Site
 from skyplane_core.planner.prices import EVERYWHERE, HERE, Item, Place, Quote, place_of, quote
-from skyplane_core.spec import Compare, TransferSpec
+from skyplane_core.spec import Compare, TransferSpec, Verification
 from skyplane_core.stores.base import Capabilities
+from skyplane_core.stores.whole import READ_BACK_BYTES
 
 PAGE = 1000
 """Objects that one request lists."""
@@ -92,6 +93,9 @@ class CostMeter:
         self._plan = plan
         self._limits = limits
         self._pool_bytes = pool_bytes
+        verify = spec.options.verify
+        unattested = limits.attestation is Attestation.READ_BACK and verify is not Verification.NONE
+        self._reads_back = unattested or verify is Verification.FULL
         self._objects = self._deleted = self._bytes = 0
         self._reads = self._looked_up = self._writes = self._checked = 0
 
@@ -106,6 +110,8 @@ class CostMeter:
         if decision.action is Action.COPY:
             self._bytes += decision.source.size
             self._count_parts(decision)
+            if self._reads_back:
+                self._checked += -(-decision.source.size // READ_BACK_BYTES) or 1
 
     def cost(self) -> Cost:
         """What all of it would cost."""
@@ -143,10 +149,12 @@ class CostMeter:
             self._writes += 1
             return
         parts = -(-size // part)
-        # A HEAD brings attributes and checksum; the upload is begun and completed, and looked at.
+        # A HEAD brings attributes and checksum; the upload is begun and completed, and its object looked at.
         self._reads += parts + 1
         self._writes += parts + 2
-        self._checked += 1
+        # Before as well, where the store does not check the precondition itself.
+        expected = decision.precondition.absent or decision.precondition.version
+        self._checked += 2 if expected and not self._limits.conditional_complete else 1
 
     def _egress(self) -> list[CostLine]:
         """Each leg of each route, with its share of the bytes."""
@@ -161,6 +169,9 @@ class CostMeter:
             ]
             for (name, here), (_, there) in itertools.pairwise(stops):
                 leg = (f"egress from {name}", here, there)
+                legs[leg] = legs.get(leg, 0.0) + route.share * self._bytes
+            if self._reads_back:
+                leg = ("egress from the destination, to read back", stops[-1][1], stops[-2][1])
                 legs[leg] = legs.get(leg, 0.0) + route.share * self._bytes
         return [_leg(what, here, there, moved) for (what, here, there), moved in legs.items() if here != there]
 

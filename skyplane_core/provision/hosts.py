@@ -41,7 +41,7 @@ class SshHost(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defa
         host_key: ``SHA256:...`` or a public key line, which the host must show; empty: looked up in ``known_hosts``,
             by default ``~/.ssh/known_hosts``.
         role: what it does in a transfer; None: what is missing (see :func:`in_order`).
-        region: for the plan.
+        region: for the plan; as ``aws:us-east-1`` also for what a transfer would cost.
         advertise: address at which the other gateways dial its wire port; empty: ``address``.
         dials_out: no other gateway can dial it (a firewall, a NAT), so it dials them, whichever way the data goes.
         bind: address that the gateway listens on.

@@ -121,7 +121,7 @@ def test_a_receipt_on_this_machine_has_the_format_of_its_name(program: Program) 
 def test_a_dry_run_says_what_it_would_cost(program: Program) -> None:
     code, events, _ = program("sync", "--dry-run", "src/sub", "out")
     assert code == 0
-    assert events[-1] == {"event": "cost", "usd": 0.0, "usd_known": 0.0, "usd_month": 0.0, "unknown": []}
+    assert events[-2] == {"event": "cost", "usd": 0.0, "usd_known": 0.0, "usd_month": 0.0, "unknown": []}
 
 
 def test_nothing_is_made_for_a_source_that_is_not_there(program: Program) -> None:

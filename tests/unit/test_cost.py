@@ -13,7 +13,16 @@ from skyplane_core.model import Attestation, ObjectInfo, Precondition, Role, Sto
 from skyplane_core.planner.cost import Cost, CostLine, CostMeter
 from skyplane_core.planner.plan import Site, plan
 from skyplane_core.planner.prices import UNSTATED, Item, Place, place_of, price_lists, quote
-from skyplane_core.spec import Compare, Destination, KeyMapping, MappingKind, Selection, TransferOptions, TransferSpec
+from skyplane_core.spec import (
+    Compare,
+    Destination,
+    KeyMapping,
+    MappingKind,
+    Selection,
+    TransferOptions,
+    TransferSpec,
+    Verification,
+)
 from skyplane_core.stores.base import MIB, Capabilities
 
 GIB = 1 << 30
@@ -36,6 +45,7 @@ def cost(
     sites: list[Site] | None = None,
     skipped: int = 0,
     compare: Compare = Compare.EXACT,
+    verify: Verification = Verification.TRANSFERRED,
 ) -> Cost:
     mapping = KeyMapping(MappingKind.PREFIX, "p", "q")
     spec = TransferSpec(
@@ -43,7 +53,7 @@ def cost(
         source,
         Selection("p", tree=True),
         (Destination(destination, mapping),),
-        TransferOptions(compare=compare),
+        TransferOptions(compare=compare, verify=verify),
         "q/.skyplane/t/",
         0.0,
     )
@@ -142,6 +152,14 @@ def test_a_copy_of_all_looks_at_nothing_at_the_destination() -> None:
     assert by["read requests at the source"].quantity == 2
     assert by["write requests at the destination"].quantity == 2 + 3
     assert not {"list requests at the destination", "read requests at the destination"} & set(by)
+
+
+def test_reading_back_is_charged_too() -> None:
+    by = lines(cost(DISK, AWS, [GIB], verify=Verification.FULL))
+    # 128 pieces of 8 MiB, and the completed upload.
+    assert by["read requests at the destination"].quantity == 129
+    assert by["egress from the destination, to read back"].usd == pytest.approx(0.09)
+    assert "egress from the destination, to read back" not in lines(cost(DISK, AWS, [GIB]))
 
 
 def test_gateways_beside_the_stores_are_charged_by_region() -> None:

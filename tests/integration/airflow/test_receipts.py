@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
+from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator, SkyplaneSyncOperator
 from airflow_provider_skyplane.transfers.s3_to_gcs import SkyplaneS3ToGCSOperator
 from tests.servers.airflow_clouds import Clouds, clouds
 
@@ -39,8 +39,8 @@ def receipt(world: Clouds, uri: str) -> list[dict[str, Any]]:
 @pytest.mark.filterwarnings("ignore")
 def test_the_xcom_of_five_thousand_objects_is_small_and_a_second_sync_copies_nothing(world: Clouds) -> None:
     for copied in (MANY, 0):
-        operator = SkyplaneOperator(
-            task_id="t", source="s3://src/data/", destination="gs://dst/in/", mode="sync", receipt_url="s3://log/runs/"
+        operator = SkyplaneSyncOperator(
+            task_id="t", source="s3://src/data/", destination="gs://dst/in/", receipt_url="s3://log/runs/"
         )
         summary = operator.execute({})
         assert pushed(summary) < 1000

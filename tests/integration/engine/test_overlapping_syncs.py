@@ -154,3 +154,29 @@ def test_who_comes_second_finds_its_bytes_there_and_is_done(
     assert ended.objects_copied == len(keys)
     assert there.uploads() == 0
     assert there.objects() == {key: versions[-1] for key, versions in changing.versions.items()}
+
+
+@pytest.mark.parametrize("there", ["gcs", "s3"], indirect=True)
+def test_who_comes_second_with_older_bytes_fails_by_name_and_replaces_nothing(
+    s3: ObjectServer, source: At, there: There
+) -> None:
+    changing = Source(s3)
+    for key in LARGE:
+        changing.change(key)
+    assert there.server is not None
+    there.server.set_faults(
+        Faults(*(Fault("UploadPart", "hold-before", key=key.replace("p/", "q/", 1), nth=(3,)) for key in LARGE))
+    )
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(sync, source("p/"), there.location)
+        there.server.wait_held(len(LARGE))
+        for key in LARGE:
+            changing.change(key)
+        second = sync(source("p/"), there.location)
+        assert isinstance(second, Progress)
+        there.server.release()
+        ended = first.result()
+    assert isinstance(ended, TransferFailed)
+    assert sorted(key for key, _ in ended.failures) == LARGE
+    assert there.uploads() == 0
+    assert there.objects() == {key: versions[-1] for key, versions in changing.versions.items()}

@@ -285,6 +285,9 @@ def test_what_a_sync_may_do_reaches_the_transfer(shell: Shell) -> None:
     assert (third.delete, third.overwrite, third.compare) == (False, Overwrite.NEVER, Compare.ALWAYS)
 
 
+COST_OF_NOTHING = "Cost by list prices: $0.00 once, then $0.00 a month for what is copied."
+
+
 def test_a_dry_run_tells_what_would_go_and_what_would_be_left(shell: Shell, capsys: Captured) -> None:
     gone = Decision(Action.DELETE, ObjectInfo("old", 2048, "w"), "old", "extraneous", Precondition(version="w"), 1.0)
     shell.client.decisions = [Decision(Action.COPY, NEW, "a", "new"), gone]
@@ -292,15 +295,15 @@ def test_a_dry_run_tells_what_would_go_and_what_would_be_left(shell: Shell, caps
     assert shell("sync", "--dry-run", "--no-json", "--delete", "--max-delete", "1", "src", "out") == 0
     assert capsys.readouterr().out.splitlines()[1:] == [
         f"delete file://{shell.home}/out/old (extraneous, 2.0 KiB)",
+        COST_OF_NOTHING,
         (
             "Dry run: 1 to copy, 0 to skip, 0 to refuse, 1 to delete; 1 B to copy, 2.0 KiB to delete. "
             "Nothing was provisioned or written."
         ),
         "The selection ended at --max-bytes: what comes after it in the order of keys was not selected.",
-        "Cost by list prices: $0.00 once, then $0.00 a month for what is copied.",
     ]
     assert shell("sync", "--dry-run", "--json", "--delete", "--max-delete", "0", "src", "out") == 1
-    *_, told, totals, _cost = map(json.loads, capsys.readouterr().out.splitlines())
+    *_, told, _cost, totals = map(json.loads, capsys.readouterr().out.splitlines())
     assert told == {
         "event": "decision", "action": "delete", "reason": "extraneous", "source": "",
         "destination": f"file://{shell.home}/out/old", "size": 2048, "destination_version": "w",
@@ -319,8 +322,8 @@ def test_a_dry_run_decides_and_does_nothing(shell: Shell, capsys: Captured) -> N
     assert out.splitlines() == [
         f"copy   file://{shell.home}/src/a -> file://{shell.home}/out/in/a (new, 1 B)",
         f"skip   file://{shell.home}/src/a -> file://{shell.home}/out/in/b (same, 1 B)",
+        COST_OF_NOTHING,
         "Dry run: 1 to copy, 1 to skip, 0 to refuse, 0 to delete; 1 B to copy. Nothing was provisioned or written.",
-        "Cost by list prices: $0.00 once, then $0.00 a month for what is copied.",
     ]
     assert err.startswith("Plan: single")
     assert shell.client.events == []
