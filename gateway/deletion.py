@@ -21,6 +21,8 @@ from skyplane_core.spec import TransferSpec
 
 DELETERS = 32
 """Deletions in flight at once."""
+BATCH = 8 * DELETERS
+"""Deletions between two looks at whether the transfer goes on: a slow one holds up no others before its batch ends."""
 
 
 class Deletion:
@@ -55,8 +57,9 @@ class Deletion:
     def sifted(self, decisions: Iterable[Decision]) -> Iterator[Decision]:
         """The decisions that are not about deleting; those that are, are kept for :meth:`run`."""
         for decision in decisions:
-            # What was there when the listing came by: at the end, what was copied would be among it.
-            self._held += bool(decision.action is not Action.REFUSE and decision.precondition.version)
+            # What was there before the transfer began: neither this run nor an earlier one of it has copied it.
+            began = self._records.began_before
+            self._held += decision.written is not None and (began is None or decision.written <= began)
             if decision.action is Action.DELETE:
                 self._list.add(decision.source)
             else:
@@ -81,13 +84,14 @@ class Deletion:
 
     def _batches(self, doomed: Iterator[Doomed]) -> Iterator[list[Doomed]]:
         """A few at a time, as long as the transfer goes on: a pool takes all that it is given into memory."""
-        while not self._stopping() and (batch := list(itertools.islice(doomed, DELETERS))):
+        while not self._stopping() and (batch := list(itertools.islice(doomed, BATCH))):
             yield batch
 
     def _check_cap(self, gone: int) -> None:
-        held = max([self._held + gone, *(begun.held for begun in self._records.deleting)])
+        total = self._list.objects + gone
+        held = max([total, self._held + gone, *(begun.held for begun in self._records.deleting)])
         destination = self._spec.destinations[0].store.object_uri(self._mapping.destination)
-        check_cap(self._spec.options.max_delete, self._list.objects + gone, held, destination)
+        check_cap(self._spec.options.max_delete, total, held, destination)
 
     def _begun_before(self) -> Iterator[Doomed]:
         segments = dict.fromkeys(key for begun in self._records.deleting for key in begun.segments)

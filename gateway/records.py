@@ -49,13 +49,15 @@ class Records:
         self.receipt = ReceiptWriter(store.put_bytes, state, incarnation)
         self.journal = Journal(store, state, incarnation)
         self.deletions = DeletionList(store.put_bytes, store.get_bytes, state, incarnation)
+        self.began_before: float | None = None
+        """When the first coordinator of this transfer began, if it was another one; seconds since the epoch."""
         self.deleting: list[DeletingRecord] = []
         """Deletions that earlier coordinators had begun."""
 
     def begin(self, spec: TransferSpec) -> None:
         """Note what this transfer is, for whoever continues it."""
         self._what = what_of(spec)
-        self.journal.note(BeganRecord(self._what))
+        self.journal.note(BeganRecord(self._what, spec.created_at))
 
     def recover(self) -> dict[tuple[str, int], list[Recovered]]:
         """The open uploads of earlier coordinators of this transfer, whose journals and receipts are ours from now on.
@@ -64,7 +66,7 @@ class Records:
             UsageError: they are of a transfer between other places.
             SkyplaneError: the journals cannot be read.
         """
-        keys = journal_keys(self._store, self._state)
+        keys = [key for key in journal_keys(self._store, self._state) if not self.journal.holds(key)]
         # Their receipts go with the journals: once ours is durable, no summary names those segments any more.
         segments = [
             info.key
@@ -116,6 +118,8 @@ class Records:
                         self._check(record)
                         if isinstance(record, DeletingRecord):
                             self._continue(record)
+                        elif isinstance(record, BeganRecord) and record.at:
+                            self.began_before = min(record.at, self.began_before or record.at)
                         yield record
 
     def _read(self, key: str) -> bytes:

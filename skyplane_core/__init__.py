@@ -1,6 +1,6 @@
 """The transfer engine: endpoints, stores, plans, dataplanes and the Python API.
 
-Importing this package loads no cloud SDK and no Airflow; boto3 and google-auth are imported
+Importing this package loads no cloud SDK and no Airflow; boto3, google-auth and azure-identity are imported
 where the environment's credentials for a bucket are resolved, and nowhere else.
 """
 

@@ -58,6 +58,7 @@ class Decision(msgspec.Struct, frozen=True):
 
     ``reason`` is a stable word (see docs/sync.md), for REFUSE a sentence. ``precondition`` is for a COPY or DELETE: the
     key must still be as it was seen, that is absent or at the version that is replaced; neither when nobody looked.
+    ``written`` is when the destination object that was seen was written, None if none was.
     """
 
     action: Action
@@ -65,6 +66,7 @@ class Decision(msgspec.Struct, frozen=True):
     destination_key: str
     reason: str
     precondition: Precondition = Precondition()
+    written: float | None = None
 
 
 class Lookups(NamedTuple):
@@ -236,10 +238,11 @@ def _decide(pairs: list[_Pair], rule: Rule, lookups: Lookups | None) -> Iterator
 
 def _decided(pair: _Pair, there: ObjectInfo | None, rule: Rule) -> Decision:
     if pair.source is not None:
-        return _decision(pair.source, pair.key, pair.refused, judge(rule, pair.source, there))
+        return _decision(pair.source, pair.key, pair.refused, judge(rule, pair.source, there), there)
     if there is None:
         raise AssertionError("a pair of nothing")
-    return Decision(Action.DELETE, there, pair.key, "extraneous", Precondition(version=there.version))
+    seen = Precondition(version=there.version)
+    return Decision(Action.DELETE, there, pair.key, "extraneous", seen, there.modified)
 
 
 def _describe(pairs: list[_Pair], lookups: Lookups) -> None:
@@ -256,9 +259,12 @@ def _refusal(key: str, check: Check | None) -> str | None:
     return check(key) if check is not None and key else None
 
 
-def _decision(source: ObjectInfo, key: str, refused: str | None, verdict: Verdict) -> Decision:
+def _decision(
+    source: ObjectInfo, key: str, refused: str | None, verdict: Verdict, there: ObjectInfo | None = None
+) -> Decision:
     if not key:
         return Decision(Action.SKIP, source, key, "root-marker")
     if refused is not None:
         return Decision(Action.REFUSE, source, key, refused)
-    return Decision(verdict.action, source, key, verdict.reason, verdict.precondition)
+    written = there.modified if there is not None else None
+    return Decision(verdict.action, source, key, verdict.reason, verdict.precondition, written)

@@ -53,7 +53,7 @@ class DryRun(Iterator[Decision]):
         decision = next(self._decisions)
         self._objects[decision.action] += 1
         self._bytes[decision.action] += decision.source.size
-        self._held += bool(decision.action is not Action.REFUSE and decision.precondition.version)
+        self._held += decision.written is not None
         return decision
 
     @property

@@ -113,8 +113,9 @@ def _records(files: _File, holds: Holding) -> dict[str, str]:
     found = {}
     if files.mtime_ns is not None and holds.mtime is Mtime.SECONDS:
         found[MTIME] = as_seconds(files.mtime_ns)
-    if files.mtime_ns is not None and holds.mtime is Mtime.RFC3339:
+    if files.mtime_ns is not None and holds.mtime in (Mtime.DATE, Mtime.RFC3339):
         found[MTIME] = as_rfc3339(files.mtime_ns)
+    if files.mtime_ns is not None and holds.mtime is Mtime.RFC3339:
         found[GSUTIL_MTIME] = str(files.mtime_ns // 10**9)
     if files.mode is not None and not holds.mode:
         found[MODE] = f"{files.mode:04o}"
@@ -226,10 +227,13 @@ class _Fitting:
 
 def _possible(name: str, pattern: re.Pattern[str], taken: dict[str, str]) -> str:
     """A name like ``name`` that is possible and not taken."""
-    stem = "".join(char if pattern.fullmatch(char) else "-" for char in name) or "-"
-    number, new = 2, stem
+    filler = "-" if pattern.fullmatch("-") else "_"
+    stem = ""
+    for char in name:
+        stem += char if pattern.fullmatch(stem + char) else filler
+    number, new = 2, stem or filler
     while new in taken:
-        new, number = f"{stem}-{number}", number + 1
+        new, number = f"{stem or filler}{filler}{number}", number + 1
     return new
 
 

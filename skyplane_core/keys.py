@@ -13,6 +13,7 @@ from skyplane_core.errors import UsageError
 from skyplane_core.selection import root, select, selects, tree_root
 from skyplane_core.spec import KeyMapping, MappingKind, Selection
 from skyplane_core.stores.base import Capabilities
+from skyplane_core.stores.blob_names import blob_refusal
 from skyplane_core.stores.path_names import path_refusal, windows_refusal
 
 __all__ = [
@@ -120,6 +121,8 @@ def check_key(key: str, capabilities: Capabilities) -> str | None:
         return f"the key cannot be a file name: {reason}"
     if capabilities.windows_names and (reason := windows_refusal(key)):
         return f"the key cannot be a file name there: {reason}"
+    if capabilities.blob_names and (reason := blob_refusal(key)):
+        return f"the key cannot be a blob's name: {reason}"
     return None
 
 

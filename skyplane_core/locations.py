@@ -70,11 +70,15 @@ def _config(endpoint: Endpoint, options: StoreOptions) -> StoreConfig:
                 endpoint.bucket, endpoint_url=place.endpoint_url, region=place.region, credentials=credentials
             )
             return msgspec.structs.replace(found, service=endpoint.service)
+        if endpoint.kind == "azure":
+            from skyplane_core.stores import azure
+
+            return azure.resolve(endpoint.bucket, endpoint_url=endpoint_url, credentials=credentials)
         from skyplane_core.stores import gcs
 
         return gcs.resolve(endpoint.bucket, endpoint_url=endpoint_url, project=options.project, credentials=credentials)
     except ModuleNotFoundError as error:
-        extra = {"s3": "amazon", "gcs": "google"}[endpoint.kind]
+        extra = {"s3": "amazon", "gcs": "google", "azure": "azure"}[endpoint.kind]
         raise UsageError(
             f"the library {error.name!r} is not installed",
             where=endpoint.uri,

@@ -14,6 +14,8 @@ import msgspec
 
 from skyplane_core.errors import ErrorRecord
 
+_URI_SCHEMES = {"gcs": "gs", "azure": "az"}
+
 
 class ObjectAttributes(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Content headers and user metadata. An empty string means that the store has none.
@@ -134,7 +136,8 @@ class Precondition(msgspec.Struct, frozen=True, omit_defaults=True):
 class Credentials(msgspec.Struct, frozen=True, omit_defaults=True):
     """Short-lived credentials of one store, as resolved by the client. Never printed, logged or persisted.
 
-    S3: ``access_key``, ``secret_key``, ``session_token``. GCS: ``token`` (OAuth2 bearer).
+    S3: ``access_key``, ``secret_key``, ``session_token``. GCS: ``token`` (OAuth2 bearer). Azure, one of: ``access_key``
+    (the account's name) and ``secret_key`` (its key); ``sas`` (the query of a shared access signature); ``token``.
     All empty: anonymous. ``expires_at``: seconds since the epoch, None if they do not expire.
     """
 
@@ -143,11 +146,12 @@ class Credentials(msgspec.Struct, frozen=True, omit_defaults=True):
     session_token: str = ""
     token: str = ""
     expires_at: float | None = None
+    sas: str = ""
 
     @property
     def anonymous(self) -> bool:
         """Whether there are none."""
-        return not (self.access_key or self.token)
+        return not (self.access_key or self.token or self.sas)
 
     def __repr__(self) -> str:
         return f"Credentials({'anonymous' if self.anonymous else 'redacted'}, expires_at={self.expires_at})"
@@ -158,7 +162,8 @@ class Credentials(msgspec.Struct, frozen=True, omit_defaults=True):
 class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     """All that is needed to open one store, on any machine.
 
-    ``kind`` is ``s3``, ``gcs`` or ``local``; ``bucket`` the bucket name, or for ``local`` an absolute directory.
+    ``kind`` is ``s3``, ``gcs``, ``azure`` or ``local``; ``bucket`` the bucket name, for ``azure`` the account and the
+    container (``account/container``), for ``local`` an absolute directory.
     ``verify`` is True, False, or the path of a CA bundle for the store's own HTTPS. ``service`` names a service that
     speaks another one's protocol, as its URIs do (``r2``, ``cos``). ``path_style`` and ``virtual_host`` say how a
     bucket is named to an S3 endpoint; neither: see :func:`skyplane_core.stores.s3_sign.use_path_style`. ``encryption``
@@ -186,7 +191,7 @@ class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
         """For messages and receipts."""
         if self.kind == "local":
             return f"file://{self.bucket}"
-        return f"{self.service or ('gs' if self.kind == 'gcs' else self.kind)}://{self.bucket}"
+        return f"{self.service or _URI_SCHEMES.get(self.kind, self.kind)}://{self.bucket}"
 
     def object_uri(self, key: str) -> str:
         """The URI of one object, for messages and receipts."""

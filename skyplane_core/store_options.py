@@ -15,13 +15,13 @@ from skyplane_core.stores.s3_sign import is_ip_address
 
 _CLOUD_KEY = re.compile(r"projects/[^/]+/locations/[^/]+/keyRings/[^/]+/cryptoKeys/[^/]+(/cryptoKeyVersions/[^/]+)?")
 _KINDS = {
-    "endpoint_url": ("s3", "gcs"),
+    "endpoint_url": ("s3", "gcs", "azure"),
     "region": ("s3",),
     "account": ("s3",),
     "addressing": ("s3",),
     "project": ("gcs",),
     "requester_pays": ("s3", "gcs"),
-    "anonymous": ("s3", "gcs"),
+    "anonymous": ("s3", "gcs", "azure"),
     "encryption": ("s3",),
     "kms_key": ("s3", "gcs"),
     "symlinks": ("local",),

@@ -1,7 +1,8 @@
 """Endpoints: what a user types, as a value. Pure: no file system, no environment, no working directory.
 
 A key is everything after the bucket's ``/``, byte for byte. Nothing is unquoted and there are no query strings or
-fragments: ``?``, ``#``, ``%``, ``+``, spaces, ``//`` and a leading ``/`` are characters of the key.
+fragments: ``?``, ``#``, ``%``, ``+``, spaces, ``//`` and a leading ``/`` are characters of the key. Only an ``https://``
+address of Azure is read as the web reads one: percent-decoded, and without a query.
 """
 
 from __future__ import annotations
@@ -12,41 +13,37 @@ import re
 import msgspec
 
 from skyplane_core.errors import InvalidURI
+from skyplane_core.uri_azure import from_authority, from_path, from_web_address, is_web_host
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):(//)?")
 _KINDS = {"s3": "s3", "gs": "gcs", "r2": "s3", "cos": "s3"}
-_SCHEMES = {"s3": "s3", "gcs": "gs"}
+_SCHEMES = {"s3": "s3", "gcs": "gs", "azure": "az"}
 _SERVICES = ("r2", "cos")
+_AZURE_PATHS = frozenset({"az", "azure"})
+_AZURE_AUTHORITIES = frozenset({"abfs", "abfss", "wasb", "wasbs"})
 _MISSPELT = {"gcs": "gs", "s3a": "s3", "s3n": "s3"}
 _LATER = {
-    "abfs": "Azure Data Lake",
-    "abfss": "Azure Data Lake",
-    "az": "Azure Blob Storage",
-    "azure": "Azure Blob Storage",
     "hdfs": "HDFS",
     "scp": "Samsung Cloud",
-    "wasb": "Azure Blob Storage",
-    "wasbs": "Azure Blob Storage",
-}
-_LATER_HOSTS = {
-    ".blob.core.windows.net": "Azure Blob Storage",
-    ".dfs.core.windows.net": "Azure Data Lake",
 }
 _HOSTS = {"storage.googleapis.com": "gs", "storage.cloud.google.com": "gs", ".amazonaws.com": "s3"}
 _SERVICE_HOSTS = {
     "r2": re.compile(r"[0-9a-f]{32}(\.(eu|fedramp))?\.r2\.cloudflarestorage\.com"),
     "cos": re.compile(r"s3\.((private|direct)\.)?[a-z0-9-]+\.cloud-object-storage\.appdomain\.cloud"),
 }
-_SUPPORTED = "Write s3://bucket/key, gs://bucket/key, file:///absolute/path or a local path."
+_KNOWN = frozenset({"file", *_KINDS, *_AZURE_PATHS, *_AZURE_AUTHORITIES, *_MISSPELT, *_LATER})
+_SUPPORTED = (
+    "Write s3://bucket/key, gs://bucket/key, az://account/container/key, file:///absolute/path or a local path."
+)
 
 
 class Endpoint(msgspec.Struct, frozen=True):
     """One end of a transfer.
 
-    ``kind`` is ``s3``, ``gcs`` or ``local``. ``bucket`` and ``key`` are those of the store; a local endpoint that
-    comes from :func:`parse` has an empty bucket and the absolute path as its key, until :func:`locate` divides it.
-    ``service`` is ``r2`` or ``cos`` for those, which are of kind ``s3``, and ``endpoint_url`` their address where the
-    URI named it.
+    ``kind`` is ``s3``, ``gcs``, ``azure`` or ``local``. ``bucket`` and ``key`` are those of the store; on Azure the
+    bucket is ``account/container``. A local endpoint that comes from :func:`parse` has an empty bucket and the absolute
+    path as its key, until :func:`locate` divides it. ``service`` is ``r2`` or ``cos`` for those, which are of kind
+    ``s3``, and ``endpoint_url`` their address where the URI named it.
     """
 
     kind: str
@@ -70,7 +67,8 @@ def parse(text: str, *, cwd: str = "") -> Endpoint:
 
     Args:
         text: ``s3://bucket[/key]``, ``gs://bucket[/key]``, ``r2://bucket[/key]``, ``cos://bucket[/key]``, the https
-            address of an R2 or IBM COS bucket, ``file:///path``, or a local path.
+            address of an R2 or IBM COS bucket, ``az://account/container[/key]`` (or any other address of Azure Blob
+            Storage, see :mod:`skyplane_core.uri_azure`), ``file:///path``, or a local path.
         cwd: the absolute directory that a relative path starts from; empty refuses relative paths.
 
     Raises:
@@ -82,12 +80,18 @@ def parse(text: str, *, cwd: str = "") -> Endpoint:
         return _local(text, text, cwd)
     scheme, slashes, rest = match[1].lower(), match[2], text[match.end() :]
     if not slashes:
-        if scheme in _KINDS or scheme in _MISSPELT or scheme in _LATER or scheme == "file":
+        if scheme in _KNOWN:
             raise InvalidURI(f"{scheme}: must be followed by //", where=text, next_step=_SUPPORTED)
         return _local(text, text, cwd)
     if scheme == "file":
         return _file(text, rest)
+    if scheme in _AZURE_PATHS:
+        return Endpoint("azure", *from_path(text, scheme, rest))
+    if scheme in _AZURE_AUTHORITIES:
+        return Endpoint("azure", *from_authority(text, scheme, rest))
     if scheme in ("http", "https"):
+        if is_web_host(rest):
+            return Endpoint("azure", *from_web_address(text, rest))
         return _web(text, scheme, rest)
     if scheme in _LATER:
         raise _not_yet(text, f"{scheme}:// ({_LATER[scheme]})")
@@ -188,9 +192,6 @@ def _no_store(text: str, rest: str) -> InvalidURI:
             next_step="Write https://ACCOUNT.r2.cloudflarestorage.com/bucket/key, with the account's 32 hexadecimal "
             "digits, or r2://bucket/key.",
         )
-    for known, name in _LATER_HOSTS.items():
-        if host.endswith(known):
-            return _not_yet(text, name)
     for known, scheme in _HOSTS.items():
         if host == known or (known.startswith(".") and host.endswith(known)):
             return InvalidURI(
@@ -199,7 +200,8 @@ def _no_store(text: str, rest: str) -> InvalidURI:
     return InvalidURI(
         "a web address is not a store",
         where=text,
-        next_step="Write s3://bucket/key, and give the address of an S3-compatible server as its endpoint URL.",
+        next_step="Write s3://bucket/key or az://account/container/key, and give the address of a server that speaks "
+        "that store's protocol as its endpoint URL.",
     )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from airflow_provider_skyplane.compat import AirflowException, AirflowNotFoundException, BaseHook, mask_secret
 from airflow_provider_skyplane.get_provider_info import CONNECTION_TYPE
 from skyplane_core.model import StoreConfig
@@ -155,6 +157,13 @@ class SkyplaneHook(BaseHook):
 
         return gcs_config(bucket, gcp_conn_id, impersonation_chain=impersonation_chain, endpoint_url=endpoint_url)
 
+    def azure(self, bucket: str, azure_conn_id: str = "wasb_default", endpoint_url: str = "") -> StoreConfig:
+        """An Azure container (``account/container``) with the connection's credentials; see :mod:`hooks.azure`."""
+        from airflow_provider_skyplane.hooks.azure import azure_config
+
+        config = azure_config(bucket, azure_conn_id)
+        return msgspec.structs.replace(config, endpoint_url=endpoint_url or config.endpoint_url)
+
     def place(
         self,
         uri: str,
@@ -192,6 +201,8 @@ class SkyplaneHook(BaseHook):
             store = self.gcs(
                 endpoint.bucket, conn_id or "google_cloud_default", impersonation_chain, options.endpoint_url
             )
+        elif endpoint.kind == "azure" and not options.anonymous:
+            store = self.azure(endpoint.bucket, conn_id or "wasb_default", options.endpoint_url)
         else:
             return resolve(uri, options=options, directory=directory, written=written)
         return Location(options.applied(store), endpoint.key)

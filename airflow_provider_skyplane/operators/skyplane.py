@@ -37,13 +37,15 @@ class SkyplaneOperator(SkyplaneBaseOperator):
     """Copies an object or a tree, or brings a destination up to date with its source.
 
     Args:
-        source: ``s3://bucket/key``, ``gs://bucket/key``, ``r2://bucket/key``, ``cos://bucket/key`` or ``file:///path``.
+        source: ``s3://bucket/key``, ``gs://bucket/key``, ``az://account/container/key``, ``r2://bucket/key``,
+            ``cos://bucket/key`` or ``file:///path``.
             (templated)
         destination: the same. (templated)
         mode: ``copy`` writes every object, ``sync`` only those that are missing or differ.
         recursive: copy the tree below ``source``; otherwise the one object of that name. A sync always is, and
             refuses False.
-        source_conn_id: connection for the source; default ``aws_default`` or ``google_cloud_default``. (templated)
+        source_conn_id: connection for the source; default ``aws_default``, ``google_cloud_default`` or
+            ``wasb_default``. (templated)
         destination_conn_id: the same for the destination. (templated)
         google_impersonation_chain: service accounts to impersonate on whichever ends are GCS. (templated)
         preserve_metadata: carry content headers and user metadata over.

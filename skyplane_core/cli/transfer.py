@@ -116,8 +116,9 @@ def _options(function: F) -> F:
 def cp(context: Context, /, *, recursive: bool, **options: Any) -> int:
     """Copy SOURCE to DESTINATION: an object, or with -r all objects under a prefix.
 
-    Both are s3://bucket/key, gs://bucket/key, r2://bucket/key, cos://bucket/key, file:///path or a local path. What is
-    at the destination is replaced, unless --compare or --resume says what counts as unchanged.
+    Both are s3://bucket/key, gs://bucket/key, az://account/container/key, r2://bucket/key, cos://bucket/key,
+    file:///path or a local path. What is at the destination is replaced, unless --compare or --resume says what counts
+    as unchanged.
     """
     return _transfer(context, "copy", Compare.ALWAYS, recursive=recursive, delete=False, max_delete=None, **options)
 

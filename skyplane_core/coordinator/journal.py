@@ -25,9 +25,10 @@ DELETIONS = 16
 
 
 class BeganRecord(msgspec.Struct, frozen=True, tag="began"):
-    """What this transfer moves where, in words: its id is not to be used for another one."""
+    """What this transfer moves where, in words: its id is not to be used for another one. ``at``: since when."""
 
     what: str
+    at: float = 0.0
 
 
 class UploadRecord(msgspec.Struct, frozen=True, tag="upload"):
@@ -91,6 +92,10 @@ class Journal:
         self._earlier: list[str] = []
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
+
+    def holds(self, key: str) -> bool:
+        """Whether ``key`` is that of an object which this journal, and not an earlier one, may have written."""
+        return key.startswith(self._prefix)
 
     def supersede(self, keys: Sequence[str]) -> None:
         """Take over more state objects: they are discarded together with our journal."""

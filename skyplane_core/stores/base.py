@@ -47,7 +47,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     ``markers_are_implied``: a key that ends in ``/`` is there as soon as a key below it is, and is not listed then.
     ``listing_ranges``: it is a :class:`RangeListing`, so that several ranges of keys can be listed at once.
     ``keys_are_paths``: a key is a relative path of segments of at most ``max_segment_bytes``; ``folds_case``: keys that
-    differ only in case, or in how characters are composed, are one; ``windows_names``: names are those of Windows.
+    differ only in case, or in how characters are composed, are one; ``windows_names``: names are those of Windows;
+    ``blob_names``: names are those of Azure's blobs.
     ``listing_has_attributes`` and ``listing_has_crc32c`` say whether a HEAD can be saved.
     """
 
@@ -67,6 +68,7 @@ class Capabilities(msgspec.Struct, frozen=True):
     max_segment_bytes: int = 255
     folds_case: bool = False
     windows_names: bool = False
+    blob_names: bool = False
     listing_has_attributes: bool = False
     listing_has_crc32c: bool = False
 
@@ -124,6 +126,8 @@ class DataPath(Protocol):
     ) -> StoredPart:
         """Write part ``number`` (from 1), which begins at ``offset`` of the object. Writing it again replaces it.
 
+        Where a part's id tells its bytes, other bytes replace nothing: both are kept until one is completed.
+
         Raises:
             UploadNotFound: the upload is not open (any more).
         """
@@ -140,7 +144,7 @@ class ObjectStore(Protocol):
 
     @property
     def uri(self) -> str:
-        """``s3://bucket``, ``gs://bucket`` or ``file:///directory``; for messages."""
+        """``s3://bucket``, ``gs://bucket``, ``az://account/container`` or ``file:///directory``; for messages."""
         ...
 
     @property

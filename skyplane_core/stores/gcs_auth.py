@@ -6,13 +6,12 @@ google-auth is imported on first use.
 from __future__ import annotations
 
 import os
-import threading
-from collections.abc import Callable
 from datetime import timezone
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from skyplane_core.errors import StoreError, StoreUnavailable
+from skyplane_core.errors import StoreUnavailable
 from skyplane_core.model import Credentials, StoreConfig
+from skyplane_core.stores.deadline import bounded
 from skyplane_core.stores.gcs_errors import from_google
 from skyplane_core.stores.http_data import parse_endpoint
 
@@ -23,8 +22,6 @@ SCOPE = "https://www.googleapis.com/auth/devstorage.read_write"
 EMULATOR = "STORAGE_EMULATOR_HOST"
 _DEADLINE = 45.0
 _NOT_FOUND = "Your default credentials were not found"
-
-_T = TypeVar("_T")
 
 
 def resolve(
@@ -58,7 +55,15 @@ def resolve(
         return StoreConfig(
             kind="gcs", bucket=bucket, endpoint_url=endpoint_url, project=project, credentials=credentials
         )
-    return _bounded(lambda: _from_environment(bucket, endpoint_url, project), deadline, f"gs://{bucket}")
+    return bounded(
+        lambda: _from_environment(bucket, endpoint_url, project),
+        deadline,
+        StoreUnavailable(
+            f"Google's credentials did not resolve within {deadline:.0f} s",
+            where=f"gs://{bucket}",
+            next_step="Set GOOGLE_APPLICATION_CREDENTIALS, or NO_GCE_CHECK=true where there is no metadata server.",
+        ),
+    )
 
 
 def from_google_credentials(
@@ -110,29 +115,3 @@ def _from_environment(bucket: str, endpoint_url: str, project: str) -> StoreConf
     return from_google_credentials(
         credentials, bucket, endpoint_url=endpoint_url, project=project or str(found_project or "")
     )
-
-
-def _bounded(call: Callable[[], _T], deadline: float, where: str) -> _T:
-    """The result of ``call``, run in a thread that is left behind if it takes longer than ``deadline`` seconds."""
-    results: list[_T] = []
-    failures: list[Exception] = []
-
-    def run() -> None:
-        try:
-            results.append(call())
-        except Exception as error:  # noqa: BLE001  raised again below, in the caller's thread
-            failures.append(error)
-
-    thread = threading.Thread(target=run, name="google-auth", daemon=True)
-    thread.start()
-    thread.join(deadline)
-    if results:
-        return results[0]
-    if failures:
-        raise failures[0]
-    error: StoreError = StoreUnavailable(
-        f"Google's credentials did not resolve within {deadline:.0f} s",
-        where=where,
-        next_step="Set GOOGLE_APPLICATION_CREDENTIALS, or NO_GCE_CHECK=true where there is no metadata server.",
-    )
-    raise error

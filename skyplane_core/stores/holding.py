@@ -20,6 +20,8 @@ class Mtime(enum.Enum):
     """The store sets it on the object itself."""
     SECONDS = "seconds"
     """Metadata ``mtime``, seconds since the epoch with a fraction, as rclone has it on S3."""
+    DATE = "date"
+    """Metadata ``mtime`` as RFC 3339, as rclone has it on Azure."""
     RFC3339 = "rfc3339"
     """Metadata ``mtime`` as rclone has it on GCS, and ``goog-reserved-file-mtime`` as gsutil has it."""
 
@@ -104,9 +106,19 @@ GCS = Holding(
     mtime=Mtime.RFC3339,
 )
 """Cloud Storage, "Object metadata", "Storage classes" (all of which are read without restoring)."""
+AZURE = Holding(
+    "Azure Blob Storage",
+    metadata_bytes=8192,
+    metadata_names=r"[A-Za-z_][A-Za-z0-9_]*",
+    ascii_values=True,
+    classes=False,
+    mtime=Mtime.DATE,
+)
+"""Azure, "Setting and retrieving properties and metadata": names are C# identifiers. Access tiers and index tags are
+left to the account."""
 LOCAL = Holding("local directory", content_headers=False, metadata=False, classes=False, mtime=Mtime.SET, mode=True)
 
-_BY_KIND = {"gcs": GCS, "local": LOCAL}
+_BY_KIND = {"gcs": GCS, "azure": AZURE, "local": LOCAL}
 _BY_SERVICE = {"r2": R2, "cos": COS}
 _OTHER = Holding("other stores")
 

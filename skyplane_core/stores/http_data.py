@@ -108,12 +108,16 @@ class HttpData:
             raise
         return Answer(head.status, head.headers, body)
 
-    def send(self, request: Request, body: memoryview | bytes = b"") -> Answer:
-        """Send ``request`` with ``body``, which is not copied unless it is small, and return the whole answer."""
+    def send(self, request: Request, body: memoryview | bytes = b"", *, limit: int = ANSWER_LIMIT) -> Answer:
+        """Send ``request`` with ``body``, which is not copied unless it is small, and return the whole answer.
+
+        Args:
+            limit: bytes that are kept of the answer's body.
+        """
         try:
             head, incoming = self._exchange(request, body)
-            answer = incoming.body(head, ANSWER_LIMIT)
-            self._finish(head, incoming, answer)
+            answer = incoming.body(head, limit)
+            self._finish(head, incoming, answer, limit)
         except (OSError, BadAnswerError) as error:
             self._fail(request, error)
         except BaseException:
@@ -202,9 +206,9 @@ class HttpData:
             )
         return f"{text}\r\n\r\n".encode()
 
-    def _finish(self, head: Head, incoming: Incoming, body: bytes) -> None:
+    def _finish(self, head: Head, incoming: Incoming, body: bytes, limit: int = ANSWER_LIMIT) -> None:
         """Close a connection that is of no more use, also one on which more came than was asked for."""
-        if head.closes or head.headers.defects or incoming.leftover or len(body) == ANSWER_LIMIT:
+        if head.closes or head.headers.defects or incoming.leftover or len(body) == limit:
             self.close()
 
     def _fail(self, request: Request, error: Exception) -> NoReturn:

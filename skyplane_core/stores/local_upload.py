@@ -241,6 +241,7 @@ def _make_visible(prepared: str, path: str, precondition: Precondition, where: s
         try:
             os.link(prepared, path)
         except FileExistsError as error:
+            _refuse_directory(path)
             if not os.path.samefile(prepared, path):
                 raise PreconditionFailed("the file exists already", where=where) from error
         return
@@ -250,9 +251,13 @@ def _make_visible(prepared: str, path: str, precondition: Precondition, where: s
             raise PreconditionFailed(
                 "the file is not the one that was meant", where=where, why=f"it is {seen or 'gone'}"
             )
+    _refuse_directory(path)
+    os.rename(prepared, path)
+
+
+def _refuse_directory(path: str) -> None:
     if os.path.isdir(path) and not os.path.islink(path):
         raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
-    os.rename(prepared, path)
 
 
 def current_version(path: str) -> str:

@@ -9,7 +9,7 @@ from skyplane_core.errors import UsageError
 from skyplane_core.model import StoreConfig
 from skyplane_core.stores.base import ObjectStore
 
-_MODULES = {"s3": "skyplane_core.stores.s3", "gcs": "skyplane_core.stores.gcs", "local": "skyplane_core.stores.local"}
+_MODULES = {kind: f"skyplane_core.stores.{kind}" for kind in ("s3", "gcs", "azure", "local")}
 
 
 def preload() -> None:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from skyplane_core.errors import StoreError
-from skyplane_core.model import StoreConfig
+from skyplane_core.model import ObjectAttributes, StoreConfig
 
 
 class Feature(enum.Enum):
@@ -43,6 +43,10 @@ class Feature(enum.Enum):
     STORAGE_CLASS = "a storage class comes back as it went"
     TAGS = "tags come back as they went"
     REPEATED_COMPLETE = "repeating a completion returns the same Stored"
+    PART_REPLACED = "a part that is put again with other bytes is listed instead of the first"
+    UPLOAD_SURVIVES_WRITES = "an upload stays open when an object is put at its key"
+    UPLOAD_SURVIVES_DELETES = "an upload stays open when the object at its key is deleted"
+    UPLOAD_SURVIVES_COMMITS = "an upload stays open when another one of its key is completed"
 
 
 class Gap(NamedTuple):
@@ -63,6 +67,16 @@ class Running(NamedTuple):
     distrust: Callable[[StoreConfig], StoreConfig] | None = None
 
 
+ATTRIBUTES = ObjectAttributes(
+    content_type="text/x-odd; charset=utf-8",
+    cache_control="max-age=17, private",
+    content_disposition='attachment; filename="a b.txt"',
+    content_encoding="gzip",
+    content_language="de",
+    metadata={"owner": "somebody", "spaced": "two  blanks", "word": "=?UTF-8?Q?not=20a=20word?=", "empty-not": "x"},
+)
+
+
 @dataclass(frozen=True)
 class StoreCase:
     """One server under the suite.
@@ -74,6 +88,7 @@ class StoreCase:
         refused_uploads: further such keys, which cannot be uploaded in parts.
         unknown_keys: such keys that the server cannot even route (ObjectNotFound), with the reason.
         large_part: bytes of a part that is not the last one.
+        attributes: content headers and metadata that the store can hold.
     """
 
     name: str
@@ -83,6 +98,7 @@ class StoreCase:
     refused_uploads: Mapping[str, str] = field(default_factory=dict)
     unknown_keys: Mapping[str, str] = field(default_factory=dict)
     large_part: int = 5 * 1024 * 1024
+    attributes: ObjectAttributes = ATTRIBUTES
 
     def outcome(self, feature: Feature, normal: type[StoreError] | None) -> AbstractContextManager[object]:
         """A block that must raise ``normal`` (None: must succeed), or do what the gap says."""
@@ -128,10 +144,10 @@ ODD_KEYS = (
 
 @contextlib.contextmanager
 def started(case: StoreCase, directory: Path) -> Iterator[Running]:
-    """The case's server, or a skip that says what is missing."""
+    """The case's server; without it, a failure that says what is missing."""
     with contextlib.ExitStack() as stack:
         try:
             running = stack.enter_context(case.start(directory))
         except Unavailable as missing:
-            pytest.skip(str(missing))
+            pytest.fail(f"{missing}; scripts/setup --servers installs it")
         yield running

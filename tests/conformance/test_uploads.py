@@ -19,7 +19,6 @@ from skyplane_core.model import Attestation, ObjectAttributes, Precondition, Sto
 from skyplane_core.stores.base import DataPath, ObjectStore
 from tests.conformance.conftest import Put
 from tests.conformance.store_case import Feature, StoreCase
-from tests.conformance.test_writes import ATTRIBUTES
 
 TAIL = 70_001
 
@@ -36,7 +35,11 @@ class Striped:
         self.key = key
         self._store = store
         self._data = data
-        self.upload = store.create_upload(key, ATTRIBUTES)
+        self._attributes = case.attributes
+        self.open()
+
+    def open(self) -> None:
+        self.upload = self._store.create_upload(self.key, self._attributes)
 
     def put(self, number: int, content: bytes | None = None, checksum: int | None = None) -> StoredPart:
         offset = (number - 1) * self.part_size
@@ -82,7 +85,7 @@ def test_parts_in_any_order_become_an_object(
     assert list(store.list_uploads()) == []
     assert get(striped.key) == striped.content
     if case.has(Feature.ATTRIBUTES):
-        assert store.head(striped.key).attributes == ATTRIBUTES
+        assert store.head(striped.key).attributes == case.attributes
 
 
 def test_what_a_completion_attests(case: StoreCase, store: ObjectStore, striped: Striped) -> None:
@@ -111,12 +114,14 @@ def test_a_completion_from_listed_parts(store: ObjectStore, striped: Striped, ge
 
 
 def test_a_part_that_is_put_again_replaces_the_first(
-    store: ObjectStore, striped: Striped, get: Callable[[str], bytes]
+    case: StoreCase, store: ObjectStore, striped: Striped, get: Callable[[str], bytes]
 ) -> None:
     striped.put(1, content=b"x" * striped.part_size)
     striped.put(3, content=b"y" * (TAIL + 1))
     parts = striped.put_all()
-    assert list(store.list_parts(striped.key, striped.upload)) == parts
+    # Where both are kept nobody can tell which came last, and neither may be taken for stored.
+    expected = parts if case.has(Feature.PART_REPLACED) else parts[1:2]
+    assert list(store.list_parts(striped.key, striped.upload)) == expected
     striped.complete(parts)
     assert get(striped.key) == striped.content
 
@@ -198,12 +203,14 @@ def test_uploads_are_listed_by_prefix(store: ObjectStore) -> None:
     assert list(store.list_uploads()) == []
 
 
-def test_two_uploads_of_one_key(store: ObjectStore, data: DataPath, get: Callable[[str], bytes]) -> None:
+def test_two_uploads_of_one_key(
+    case: StoreCase, store: ObjectStore, data: DataPath, get: Callable[[str], bytes]
+) -> None:
     first, second = (store.create_upload("twice", ObjectAttributes()) for _ in range(2))
     assert sorted(store.list_uploads()) == sorted([("twice", first), ("twice", second)])
     part = data.put_part("twice", second, 1, 0, memoryview(b"two"), crc32c=crc32c(b"two"))
     store.complete_upload("twice", second, [part], size=3, crc32c=crc32c(b"two"), precondition=Precondition())
-    assert list(store.list_uploads()) == [("twice", first)]
+    assert list(store.list_uploads()) == ([("twice", first)] if case.has(Feature.UPLOAD_SURVIVES_COMMITS) else [])
     store.abort_upload("twice", first)
     assert get("twice") == b"two"
 
@@ -211,12 +218,18 @@ def test_two_uploads_of_one_key(store: ObjectStore, data: DataPath, get: Callabl
 def test_absent(case: StoreCase, store: ObjectStore, striped: Striped, put: Put, get: Callable[[str], bytes]) -> None:
     parts = striped.put_all()
     put(striped.key, b"first come")
+    with case.outcome(Feature.UPLOAD_SURVIVES_WRITES, None):
+        list(store.list_parts(striped.key, striped.upload))
+    if not case.has(Feature.UPLOAD_SURVIVES_WRITES):
+        striped.open()
+        parts = striped.put_all()
     with case.outcome(Feature.COMPLETE_IF_ABSENT, PreconditionFailed):
         striped.complete(parts, Precondition(absent=True))
     if case.has(Feature.COMPLETE_IF_ABSENT):
         assert get(striped.key) == b"first come"
         store.delete(striped.key)
-        striped.complete(parts, Precondition(absent=True))
+        with case.outcome(Feature.UPLOAD_SURVIVES_DELETES, None):
+            striped.complete(parts, Precondition(absent=True))
 
 
 def test_exactly_this_version(
@@ -225,6 +238,9 @@ def test_exactly_this_version(
     parts = striped.put_all()
     first = put(striped.key, b"first")
     second = put(striped.key, b"second")
+    if not case.has(Feature.UPLOAD_SURVIVES_WRITES):
+        striped.open()
+        parts = striped.put_all()
     with case.outcome(Feature.COMPLETE_IF_VERSION, PreconditionFailed):
         striped.complete(parts, Precondition(version=first.version))
     if case.has(Feature.COMPLETE_IF_VERSION):

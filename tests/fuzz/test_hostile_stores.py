@@ -16,13 +16,21 @@ from hypothesis import strategies as st
 
 from skyplane_core.errors import SkyplaneError
 from skyplane_core.model import Credentials, ObjectAttributes, ObjectInfo, Precondition, StoreConfig, StoredPart
+from skyplane_core.stores.azure_wire import Block
 from skyplane_core.stores.base import ObjectStore
 from skyplane_core.stores.registry import open_store
 from tests.fuzz.hostile_server import MOST_REQUESTS, HostileServer, answer
 from tests.fuzz.mutation import corpus, effort, mutated
 
 MIB = 1024 * 1024
+UPLOAD = "0123456789abcdef0123"
 PARTS = [StoredPart(1, '"0cc175b9c0f1b6a831c399e269772661"', 5, 0)]
+BLOCKS = [StoredPart(1, Block(UPLOAD, 1, 0).id, 5, 0)]
+VERSIONS = {"s3": 'etag:"x"', "gs": "17", "az": "0x8D"}
+
+
+def scheme(store: ObjectStore) -> str:
+    return store.uri.partition(":")[0]
 
 
 def listed(store: ObjectStore) -> list[ObjectInfo]:
@@ -32,7 +40,7 @@ def listed(store: ObjectStore) -> list[ObjectInfo]:
 
 
 def parts(store: ObjectStore) -> None:
-    for part in store.list_parts("k", "u"):
+    for part in store.list_parts("k", UPLOAD):
         assert part.number >= 0
         assert part.size >= 0
 
@@ -42,7 +50,12 @@ CALLS: dict[str, Callable[[ObjectStore], object]] = {
     "parts": parts,
     "uploads": lambda store: list(store.list_uploads()),
     "complete": lambda store: store.complete_upload(
-        "k", "u", PARTS, size=5, crc32c=0, precondition=Precondition(version='etag:"x"' if "s3" in store.uri else "17")
+        "k",
+        UPLOAD,
+        BLOCKS if scheme(store) == "az" else PARTS,
+        size=5,
+        crc32c=0,
+        precondition=Precondition(version=VERSIONS[scheme(store)]),
     ),
     "initiate": lambda store: store.create_upload("k", ObjectAttributes()),
     "head": lambda store: store.head("k"),
@@ -56,10 +69,11 @@ def server() -> Iterator[HostileServer]:
     running.close()
 
 
-@pytest.fixture(scope="module", params=["s3", "gcs"])
+@pytest.fixture(scope="module", params=["s3", "gcs", "azure"])
 def store(request: pytest.FixtureRequest, server: HostileServer) -> Iterator[ObjectStore]:
     credentials = Credentials(access_key="a", secret_key="s") if request.param == "s3" else Credentials(token="t")
-    config = StoreConfig(request.param, "b", server.url, "r", path_style=True, credentials=credentials)
+    bucket = "account/box" if request.param == "azure" else "b"
+    config = StoreConfig(request.param, bucket, server.url, "r", path_style=True, credentials=credentials)
     opened = open_store(config)
     yield opened
     opened.close()
@@ -73,7 +87,7 @@ def tried(call: Callable[[ObjectStore], object], store: ObjectStore, server: Hos
 
 @pytest.mark.parametrize("name", CALLS)
 def test_bodies(name: str, store: ObjectStore, server: HostileServer) -> None:
-    folder = "s3" if "s3" in store.uri else "gcs"
+    folder = FOLDERS[scheme(store)]
     suitable = [seed for seed in corpus(folder) if name in MARKS and MARKS[name] in seed] or corpus(folder)
 
     # What S3 calls a passing failure is tried again after a pause.
@@ -86,10 +100,12 @@ def test_bodies(name: str, store: ObjectStore, server: HostileServer) -> None:
     run()
 
 
+FOLDERS = {"s3": "s3", "gs": "gcs", "az": "azure"}
 MARKS = {"list": b"a", "parts": b"ListParts", "uploads": b"ListMultipart", "complete": b"Complete"}
 HEADERS = (
     'ETag: "0cc175b9c0f1b6a831c399e269772661-1"', "Last-Modified: Fri, 02 Jan 2026 03:04:05 GMT",
     "x-goog-generation: 17", "x-goog-hash: crc32c=AAAAAA==", "x-amz-checksum-crc32c: AAAAAA==",
+    "x-ms-content-crc64: AAAAAAAAAAA=",
 )  # fmt: skip
 
 
@@ -111,7 +127,7 @@ def test_whole_answers(name: str, server: HostileServer) -> None:
 @pytest.mark.parametrize("missing", range(len(HEADERS)))
 @pytest.mark.parametrize("name", ["head", "complete"])
 def test_headers_that_are_missing_or_odd(name: str, missing: int, store: ObjectStore, server: HostileServer) -> None:
-    body = corpus("s3")[0] if "s3" in store.uri else corpus("gcs")[0]
+    body = corpus(FOLDERS[scheme(store)])[0]
     others = HEADERS[:missing] + HEADERS[missing + 1 :]
     odd = HEADERS[missing].partition(":")[0] + ": \xff,=;\x01"
     for headers in (others, (*others, odd)):
@@ -122,13 +138,14 @@ def test_headers_that_are_missing_or_odd(name: str, missing: int, store: ObjectS
 PAGES = {
     "s3": b"<ListBucketResult><IsTruncated>true</IsTruncated>"
     b"<NextContinuationToken>%d</NextContinuationToken></ListBucketResult>",
-    "gcs": b'{"nextPageToken":"%d"}',
+    "gs": b'{"nextPageToken":"%d"}',
+    "az": b"<EnumerationResults><Blobs /><NextMarker>%d</NextMarker></EnumerationResults>",
 }
 
 
 def test_a_listing_of_nothing_has_an_end(store: ObjectStore, server: HostileServer) -> None:
     """Each page names another one and none holds an object."""
-    page = PAGES["s3" if "s3" in store.uri else "gcs"]
+    page = PAGES[scheme(store)]
     server.say([b""])
     numbers = itertools.count()
     server.next = lambda _request: answer(page % next(numbers))

@@ -9,10 +9,10 @@ import msgspec
 from skyplane_core.fidelity import MODE, fit
 from skyplane_core.model import AttributeRules, ObjectAttributes, Unfit
 from skyplane_core.mtimes import MTIME, recorded
-from skyplane_core.stores.holding import AWS, COS, GCS, LOCAL, R2, S3_COMPATIBLE, Holding
+from skyplane_core.stores.holding import AWS, AZURE, COS, GCS, LOCAL, R2, S3_COMPATIBLE, Holding
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "fidelity.md"
-STORES = (AWS, S3_COMPATIBLE, R2, COS, GCS, LOCAL)
+STORES = (AWS, S3_COMPATIBLE, R2, COS, GCS, AZURE, LOCAL)
 ALL_RULES = AttributeRules(keep_storage_class=True, keep_tags=True, keep_mtime=True, keep_mode=True, unfit=Unfit.RENAME)
 MTIME_NS = 1_484_931_135_123_456_789
 
@@ -40,7 +40,13 @@ def cells(source: Holding, destination: Holding) -> list[str]:
     metadata = "-" if "owner" not in before.metadata else "kept" if "owner" in after.metadata else "dropped"
     tags = "-"
     if before.tags:
-        tags = "kept" if after.tags == before.tags else "metadata" if "tag-team" in after.metadata else "dropped"
+        tags = (
+            "kept"
+            if after.tags == before.tags
+            else "metadata"
+            if {"tag-team", "tag_team"} & after.metadata.keys()
+            else "dropped"
+        )
     classes = "-"
     if before.storage_class:
         classes = "kept" if after.storage_class == before.storage_class else "dropped"

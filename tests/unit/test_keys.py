@@ -174,6 +174,12 @@ def test_keys_that_a_store_cannot_hold(key: str, said: str | None) -> None:
     assert reason is None if said is None else said in (reason or "")
 
 
+@pytest.mark.parametrize(("key", "said"), [("a/b", None), ("a./b", "dot"), ("a\\b", "backslash"), ("a\nb", "control")])
+def test_keys_that_azure_would_take_for_others(key: str, said: str | None) -> None:
+    reason = check_key(key, Capabilities(Attestation.WHOLE, blob_names=True))
+    assert reason is None if said is None else said in (reason or "")
+
+
 @given(KEY, KEY, KEY)
 def test_a_tree_that_is_copied_there_and_back_has_the_keys_that_it_had(prefix: str, other: str, name: str) -> None:
     (selection, there), (_, back) = rule(prefix, other, recursive=True), rule(other, prefix, recursive=True)

@@ -23,6 +23,19 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
         ("s3://bucket/s3://x", Endpoint("s3", "bucket", "s3://x")),
         ("s3://bucket/../a", Endpoint("s3", "bucket", "../a")),
         ("gs://my_bucket.example.org/ключ", Endpoint("gcs", "my_bucket.example.org", "ключ")),
+        ("az://account1/box", Endpoint("azure", "account1/box", "")),
+        ("az://account1/box/", Endpoint("azure", "account1/box", "")),
+        ("az://account1/box/a/b%20c?d#e", Endpoint("azure", "account1/box", "a/b%20c?d#e")),
+        ("azure://account1/my-box-1//a", Endpoint("azure", "account1/my-box-1", "/a")),
+        ("az://account1/$web/index.html", Endpoint("azure", "account1/$web", "index.html")),
+        ("abfss://box@account1.dfs.core.windows.net/a/b%20", Endpoint("azure", "account1/box", "a/b%20")),
+        ("abfs://box@account1.dfs.core.windows.net", Endpoint("azure", "account1/box", "")),
+        ("abfs://box@account1.blob.core.windows.net/k", Endpoint("azure", "account1/box", "k")),
+        ("wasb://box@account1.blob.core.windows.net/k", Endpoint("azure", "account1/box", "k")),
+        ("WASBS://box@ACCOUNT1.blob.core.windows.net/k@l", Endpoint("azure", "account1/box", "k@l")),
+        ("https://account1.blob.core.windows.net/box/a%20b+c/%E2%82%AC", Endpoint("azure", "account1/box", "a b+c/€")),
+        ("https://account1.blob.core.windows.net:443/box", Endpoint("azure", "account1/box", "")),
+        ("https://account1.dfs.core.windows.net/box/%3F", Endpoint("azure", "account1/box", "?")),
         ("r2://b/a/k", Endpoint("s3", "b", "a/k", "r2")),
         ("COS://b/k?", Endpoint("s3", "b", "k?", "cos")),
         (
@@ -74,11 +87,35 @@ def test_what_is_accepted(text: str, endpoint: Endpoint) -> None:
         ("gcs:x", "followed by //"),
         ("gcs://bucket/k", "Write gs://bucket/k"),
         ("s3a://bucket/k", "Write s3://bucket/k"),
-        ("az://acc/c/k", "not supported yet"),
-        ("azure://acc/c/k", "not supported yet"),
-        ("abfs://acc/c/k", "not supported yet"),
+        ("abfs:x", "followed by //"),
+        ("az://", "storage account is missing"),
+        ("az:///box/k", "storage account is missing"),
+        ("az://account1", "name of the container is missing .*Write az://account/container/key"),
+        ("azure://account1//k", "name of the container is missing .*Write azure://account/container/key"),
+        ("az://my-box/k", "'my-box' is not the name of a storage account"),
+        ("az://ab/box/k", "3 to 24 lower-case letters"),
+        ("az://account1/Box/k", "'Box' is not the name of a container"),
+        ("az://account1/a--b/k", "single hyphens"),
+        ("az://account1/-ab/k", "is not the name of a container"),
+        ("az://account1/ab/k", "3 to 63"),
+        (f"az://account1/{'b' * 64}/k", "3 to 63"),
+        ("abfs://account1/box/k", "Write abfs://container@account.dfs.core.windows.net/key"),
+        ("wasb://box@account1/k", "Write wasb://container@account.blob.core.windows.net/key"),
+        ("abfss://box@account1.dfs.core.windows.net.example.org/k", "not the address of a container"),
+        (
+            "abfss://box@account1.dfs.core.usgovcloudapi.net/k",
+            "https://account1.dfs.core.usgovcloudapi.net as its",
+        ),
+        (
+            "https://account1.blob.core.chinacloudapi.cn/box/k",
+            "https://account1.blob.core.chinacloudapi.cn as its",
+        ),
+        ("https://account1.blob.core.windows.net", "name of the container is missing"),
+        ("https://account1.blob.core.windows.net/box/%FF", "not valid UTF-8"),
+        ("https://account1.blob.core.windows.net/box/a%00b", "NUL"),
+        ("https://account1.blob.core.windows.net:444/box/k", "not the address of a container"),
+        ("https://account1.blob.core.windows.net/box/k?sv=1", "AZURE_STORAGE_SAS_TOKEN"),
         ("hdfs://host/k", "not supported yet"),
-        ("https://acc.blob.core.windows.net/c/k", "Azure Blob Storage is not supported yet"),
         ("https://acc.R2.cloudflarestorage.com:443/b", "32 hexadecimal digits"),
         (f"http://{ACCOUNT}.r2.cloudflarestorage.com/b", "32 hexadecimal digits"),
         (f"https://{ACCOUNT}.r2.cloudflarestorage.com/", "bucket name is missing"),
@@ -101,6 +138,30 @@ def test_what_is_refused_and_the_next_step(text: str, said: str) -> None:
         parse(text, cwd="/home/me")
 
 
+def test_a_signature_in_an_address_is_not_repeated() -> None:
+    with pytest.raises(InvalidURI) as caught:
+        parse("https://account1.blob.core.windows.net/box/k?sv=1&sig=secret")
+    assert "secret" not in str(caught.value)
+
+
+@given(TEXT)
+def test_azure_keys_are_taken_byte_for_byte(key: str) -> None:
+    for text in (f"az://account1/box/{key}", f"abfs://box@account1.dfs.core.windows.net/{key}"):
+        endpoint = parse(text)
+        assert endpoint.key == key
+        assert parse(endpoint.uri) == endpoint
+        assert endpoint.uri == f"az://account1/box/{key}"
+
+
+@given(st.sampled_from(["az://", "azure://", "abfs://", "wasbs://", "https://"]), TEXT)
+def test_any_address_of_azure_is_an_endpoint_or_an_invalid_uri(scheme: str, text: str) -> None:
+    try:
+        endpoint = parse(scheme + text)
+    except InvalidURI:
+        return
+    assert parse(endpoint.uri) == endpoint
+
+
 def test_a_relative_path_needs_a_directory() -> None:
     with pytest.raises(InvalidURI, match="absolute path"):
         parse("a/b")
@@ -120,7 +181,7 @@ def test_anything_is_an_endpoint_or_an_invalid_uri(text: str) -> None:
         endpoint = parse(text, cwd="/home/me")
     except InvalidURI:
         return
-    assert endpoint.kind in ("s3", "gcs", "local")
+    assert endpoint.kind in ("s3", "gcs", "azure", "local")
     assert parse(endpoint.uri) == endpoint
 
 

@@ -54,6 +54,7 @@ class Config:
     tls: tuple[str, str] | None = None
     md5: bool = False
     versioning: bool = False
+    hierarchical: bool = False
     requester_pays: Sequence[str] = ()
     public: Sequence[str] = ()
     shortcomings: Sequence[str] = ()
@@ -74,6 +75,7 @@ class Core:
             md5=config.md5,
             requester_pays=config.requester_pays,
             public=config.public,
+            hierarchical=config.hierarchical,
         )
         for name in config.buckets:
             self._state.create_bucket(name)

@@ -26,7 +26,7 @@ class Keyring:
 
     Args:
         credentials: HMAC keys; Azure: account name to base64 account key.
-        tokens: OAuth2 bearer tokens (GCS).
+        tokens: OAuth2 bearer tokens (GCS, Azure).
         public_keys: signer (service account e-mail) to PEM public key, for RSA-signed URLs (GCS).
     """
 

@@ -44,13 +44,14 @@ class ObjectServer:
         bandwidth: bytes per second that each connection may move each way; 0: no limit.
         credentials: access key to secret, or to ``(secret, session token)``; Azure: account to base64 key.
             Signatures are checked if any credentials, ``tokens`` or ``public_keys`` are given.
-        tokens: OAuth2 bearer tokens that GCS accepts.
+        tokens: OAuth2 bearer tokens that GCS and Azure accept.
         public_keys: e-mail of a service account to its PEM public key, for RSA-signed URLs of GCS.
         faults: what is to go wrong; see :class:`~skyplane_core.testing.objectserver.Faults`.
         tls: ``(certificate, key)``, two PEM files, to serve HTTPS.
         md5: ETags of S3 are MD5 sums and GCS objects have ``md5Hash``. By default ETags say nothing about the bytes, as
             those of SSE-KMS objects, because MD5 costs more than all the rest together.
         versioning: buckets keep old versions.
+        hierarchical: Azure lists as an account with a hierarchical namespace does.
         requester_pays: buckets whose requests have to say that the requester pays.
         public: buckets that anybody may read.
         shortcomings: what a server of kind ``s3`` lacks, and does not call itself by its name then; see
@@ -75,6 +76,7 @@ class ObjectServer:
         tls: tuple[str, str] | None = None,
         md5: bool = False,
         versioning: bool = False,
+        hierarchical: bool = False,
         requester_pays: Sequence[str] = (),
         public: Sequence[str] = (),
         shortcomings: Sequence[str] = (),
@@ -99,6 +101,7 @@ class ObjectServer:
             tls=(str(tls[0]), str(tls[1])) if tls is not None else None,
             md5=md5,
             versioning=versioning,
+            hierarchical=hierarchical,
             requester_pays=tuple(requester_pays),
             public=tuple(public),
             shortcomings=tuple(shortcomings),

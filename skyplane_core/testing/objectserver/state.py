@@ -242,10 +242,12 @@ class State:
         md5: bool = False,
         requester_pays: Collection[str] = (),
         public: Collection[str] = (),
+        hierarchical: bool = False,
     ) -> None:
         self.arena = Arena(directory)
         self.versioning = versioning
         self.md5 = md5
+        self.hierarchical = hierarchical
         self.requester_pays = frozenset(requester_pays)
         self.public = frozenset(public)
         self.lock = threading.RLock()

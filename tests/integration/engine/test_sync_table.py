@@ -258,6 +258,16 @@ def test_a_file_and_a_directory_of_one_name(bench: Bench) -> None:
     assert bench.told(*buckets) == {"a": "copy new", "a/b": "copy new"}
 
 
+@pytest.mark.parametrize(("old", "new"), [("a", "a/b"), ("a/b", "a")])
+def test_an_old_file_where_a_directory_is_to_be(bench: Bench, old: str, new: str) -> None:
+    source, destination = bench.ends("s3-local")
+    source.put(new)
+    destination.put(old, b"old")
+    result = bench.sync(source, destination, delete=True, max_delete=ANYTHING)
+    assert "cannot hold both" in result.progress.failures[0][1]
+    assert (result.progress.objects_failed, destination.get(old)) == (1, b"old")
+
+
 @pytest.mark.parametrize("pair", PAIRS)
 def test_names_that_differ_in_case(bench: Bench, pair: str) -> None:
     source, destination = bench.ends(pair)

@@ -163,7 +163,7 @@ def test_options_of_stores_and_attributes_reach_the_transfer(shell: Shell) -> No
         (["cp"], "SOURCE"),
         (["cp", "src"], "DESTINATION"),
         (["cp", "src", "out"], "Add -r"),
-        (["cp", "-r", "az://c/x", "out"], "not supported yet"),
+        (["cp", "-r", "hdfs://c/x", "out"], "not supported yet"),
         (["cp", "-r", "src", "gcs://b"], "gs://b"),
         (["cp", "-r", "src", "src"], "same"),
         (["cp", "-r", "src", "src/in"], "inside"),
@@ -286,7 +286,7 @@ def test_what_a_sync_may_do_reaches_the_transfer(shell: Shell) -> None:
 
 
 def test_a_dry_run_tells_what_would_go_and_what_would_be_left(shell: Shell, capsys: Captured) -> None:
-    gone = Decision(Action.DELETE, ObjectInfo("old", 2048, "w"), "old", "extraneous", Precondition(version="w"))
+    gone = Decision(Action.DELETE, ObjectInfo("old", 2048, "w"), "old", "extraneous", Precondition(version="w"), 1.0)
     shell.client.decisions = [Decision(Action.COPY, NEW, "a", "new"), gone]
     shell.client.stopped = ["max_bytes"]
     assert shell("sync", "--dry-run", "--no-json", "--delete", "--max-delete", "1", "src", "out") == 0

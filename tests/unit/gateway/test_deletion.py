@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import time
+
 import msgspec
 import pytest
 
+from gateway.records import what_of
 from skyplane_core.coordinator import receipt, retry
-from skyplane_core.coordinator.journal import DeletingRecord
+from skyplane_core.coordinator.journal import BeganRecord, DeletingRecord
 from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.errors import PermissionDenied
 from skyplane_core.filters import Filters, NameRule
@@ -188,6 +191,35 @@ def test_a_run_that_continues_tells_what_was_deleted_before_and_counts_it() -> N
     assert len(lines(destination, Outcome.DELETED)) == 61
     assert destination.listed == {}
     assert not [key for key in destination.state if "journal" in key or "deletions" in key]
+
+
+@pytest.mark.parametrize(("began", "told"), [(1000.0, "4 of 4 objects"), (None, "")])
+def test_what_an_earlier_run_has_copied_does_not_raise_what_may_go(began: float | None, told: str) -> None:
+    copied = [ObjectInfo(f"to/{number:06d}", 1, "w", 2000.0) for number in range(100)]
+    old = [msgspec.structs.replace(info, modified=500.0) for info in there("a", "b", "c", "d")]
+    destination = MemoryStore([*copied, *old])
+    if began is not None:
+        record = BeganRecord(what_of(mirror()), began)
+        destination.state[f"{STATE}journal-0-000000.jsonl"] = msgspec.json.encode(record)
+    progress = run(MemoryStore(objects(100)), destination, mirror(percent=50))
+    assert progress.state is (TransferState.FAILED if told else TransferState.DONE)
+    assert told in progress.error
+
+
+def test_a_clock_that_is_behind_the_stores_changes_nothing_in_a_first_run() -> None:
+    held = [ObjectInfo(f"to/{number:06d}", 1, "w", 2e9) for number in range(9)]
+    destination = MemoryStore([*held, ObjectInfo("to/old", 1, "w", 2e9)])
+    spec = msgspec.structs.replace(mirror(percent=10), created_at=1e9)
+    reader = Reader(MemoryStore(objects(9)), destination, spec)
+
+    def wait(call: str, key: str) -> None:
+        # The record of this run is durable before the journals of earlier ones are looked for.
+        while call == "list" and key == f"{STATE}journal-" and not destination.state:
+            time.sleep(0.001)
+
+    destination.refuse = wait
+    progress = reader.finish()
+    assert (progress.state, progress.objects_deleted) == (TransferState.DONE, 1)
 
 
 def test_a_run_that_continues_without_deleting_still_tells_what_was_deleted_before() -> None:

@@ -1,4 +1,4 @@
-"""Azure: block blobs and containers. A blob's Content-MD5 is what its writer said; blocks are checked as they land."""
+"""Azure: block blobs and containers. A blob's Content-MD5 is what its writer said; bodies are checked as they land."""
 
 # ruff: noqa: ARG001, D103 - operations share one signature, and are named as the store names them.
 from __future__ import annotations
@@ -9,10 +9,10 @@ import dataclasses
 import time
 
 from skyplane_core.testing.objectserver import xmlio
+from skyplane_core.testing.objectserver.azure.listing import Item, items, pack, unpack
 from skyplane_core.testing.objectserver.blobs import Blob, concatenate
-from skyplane_core.testing.objectserver.checksums import encode
+from skyplane_core.testing.objectserver.checksums import decode, encode, hasher
 from skyplane_core.testing.objectserver.conditions import check_read, write_condition
-from skyplane_core.testing.objectserver.listing import list_page
 from skyplane_core.testing.objectserver.messages import (
     ApiError,
     BlobRange,
@@ -24,8 +24,9 @@ from skyplane_core.testing.objectserver.messages import (
 from skyplane_core.testing.objectserver.state import State, StoredObject
 from skyplane_core.testing.objectserver.upload_body import check_digest, receive
 
-VERSION = {"x-ms-version": "2021-12-02", "x-ms-request-id": "00000000-0000-0000-0000-000000000000"}
+VERSION = {"x-ms-version": "2023-11-03", "x-ms-request-id": "00000000-0000-0000-0000-000000000000"}
 META = "x-ms-meta-"
+CRC64 = "x-ms-content-crc64"
 _ATTRIBUTES = ("content-type", "cache-control", "content-disposition", "content-encoding", "content-language")
 
 
@@ -43,16 +44,33 @@ def _described(request: Request) -> tuple[dict[str, str], dict[str, str], bytes 
 
 def _land(request: Request, state: State) -> Blob:
     claimed = request.headers.get("content-md5")
-    if "x-ms-content-crc64" in request.headers:
-        raise ApiError(501, "NotImplemented", "x-ms-content-crc64 is not implemented by this server")
     blob = receive(request, state.arena, ["MD5"] if claimed else [])
     if claimed:
         check_digest(blob, "MD5", claimed, "Content-MD5")
+    _check_crc64(request, blob.digest("CRC64NVME"))
     return blob
 
 
-def _written(stored: StoredObject, status: int = 201) -> Response:
-    headers = {"ETag": f'"{stored.etag}"', "Last-Modified": http_date(stored.modified), **VERSION}
+def _check_crc64(request: Request, digest: bytes) -> None:
+    claimed = request.headers.get(CRC64)
+    if claimed is None:
+        return
+    wanted = decode(claimed, "CRC64NVME")
+    if wanted is None:
+        raise ApiError(400, "InvalidHeaderValue", f"{CRC64} is no base64 of 8 bytes")
+    if wanted != digest[::-1]:
+        raise ApiError(
+            400, "Crc64Mismatch", "The CRC64 value specified in the request did not match the calculated one."
+        )
+
+
+def _crc64(digest: bytes) -> dict[str, str]:
+    """What the service computed over the body of a write, the least significant byte first."""
+    return {CRC64: encode(digest[::-1])}
+
+
+def _written(stored: StoredObject, status: int = 201, checked: dict[str, str] | None = None) -> Response:
+    headers = {"ETag": f'"{stored.etag}"', "Last-Modified": http_date(stored.modified), **VERSION, **(checked or {})}
     if stored.md5 is not None:
         headers["Content-MD5"] = encode(stored.md5)
     return Response(status, {**headers, "x-ms-request-server-encrypted": "true"})
@@ -74,27 +92,39 @@ def put_blob(state: State, request: Request, container: str, key: str) -> Respon
     if md5 is not None and md5 != blob.digest("MD5"):
         raise ApiError(400, "BadDigest", "The MD5 value specified in the request did not match with the server's.")
     stored = state.new_object(key, blob, attributes=attributes, metadata=metadata, md5=md5)
-    bucket.put(stored, write_condition(request))
-    return _written(stored)
+    with state.lock:
+        bucket.put(stored, write_condition(request))
+        bucket.blocks.pop(key, None)
+    return _written(stored, checked=_crc64(blob.digest("CRC64NVME")))
 
 
 def put_block(state: State, request: Request, container: str, key: str) -> Response:
     bucket, block_id = state.bucket(container), request.query.get("blockid", "")
     blob = _land(request, state)
+    if not blob.size:
+        raise ApiError(400, "InvalidHeaderValue", "a block without bytes")
     with state.lock:
         waiting = bucket.blocks.setdefault(key, {})
         if any(len(other) != len(block_id) for other in waiting) or not block_id:
             raise ApiError(400, "InvalidBlobOrBlock", "The specified blob or block content is invalid.")
         waiting[block_id] = blob
-    md5 = {"Content-MD5": blob.encoded("MD5")} if "MD5" in blob.digests else {}
-    return Response(201, {**VERSION, **md5, "x-ms-request-server-encrypted": "true"})
+    checked = {"Content-MD5": blob.encoded("MD5")} if "MD5" in blob.digests else _crc64(blob.digest("CRC64NVME"))
+    return Response(201, {**VERSION, **checked, "x-ms-request-server-encrypted": "true"})
 
 
 def put_block_list(state: State, request: Request, container: str, key: str) -> Response:
     """Commits the listed blocks; the others that waited are dropped."""
     bucket, condition = state.bucket(container), write_condition(request)
     attributes, metadata, md5 = _described(request)
-    root = xmlio.parse(request.read_document())
+    document = request.read_document()
+    sums = {name: hasher(name) for name in ("MD5", "CRC64NVME")}
+    for running in sums.values():
+        running.update(document)
+    digest = sums["CRC64NVME"].digest()
+    _check_crc64(request, digest)
+    if request.headers.get("content-md5", encode(sums["MD5"].digest())) != encode(sums["MD5"].digest()):
+        raise ApiError(400, "BadDigest", "The MD5 value specified in the request did not match with the server's.")
+    root = xmlio.parse(document)
     with state.lock:
         waiting, current = bucket.blocks.get(key, {}), bucket.current(key)
         committed = bucket.committed.get(current.generation, {}) if current is not None else {}
@@ -114,7 +144,7 @@ def put_block_list(state: State, request: Request, container: str, key: str) -> 
             bucket.committed.pop(current.generation, None)
         bucket.committed[stored.generation] = chosen
         bucket.blocks.pop(key, None)
-    return _written(stored)
+    return _written(stored, checked=_crc64(digest))
 
 
 def get_block_list(state: State, request: Request, container: str, key: str) -> Response:
@@ -125,18 +155,23 @@ def get_block_list(state: State, request: Request, container: str, key: str) -> 
     if current is None and not waiting:
         raise ApiError(404, "NoSuchKey", "The specified blob does not exist.")
     content = ""
-    for name, blocks in (("Committed", committed), ("Uncommitted", waiting)):
+    for name, blocks in (("Committed", committed), ("Uncommitted", dict(sorted(waiting.items())))):
         if kind in ("all", name.lower()):
             entries = (
                 xmlio.wrap("Block", xmlio.elements([("Name", block_id), ("Size", blob.size)]))
                 for block_id, blob in blocks.items()
             )
             content += xmlio.wrap(f"{name}Blocks", *entries)
-    return Response(200, {"Content-Type": "application/xml", **VERSION}, xmlio.document("BlockList", content))
+    headers = {"Content-Type": "application/xml", **VERSION}
+    if current is not None:
+        headers["ETag"] = f'"{current.etag}"'
+    return Response(200, headers, xmlio.document("BlockList", content))
 
 
 def get_blob(state: State, request: Request, container: str, key: str) -> Response:
     """GET and HEAD."""
+    if state.hierarchical and next(state.bucket(container).keys(f"{key}/"), None) is not None:
+        return Response(200, {"ETag": '"0x1"', "Last-Modified": http_date(0), f"{META}hdi_isfolder": "true", **VERSION})
     stored = _find(state, container, key)
     check_read(request, stored)
     size = stored.blob.size
@@ -186,42 +221,67 @@ def delete_blob(state: State, request: Request, container: str, key: str) -> Res
         stored = _find(state, container, key)
         check_read(request, stored)
         bucket.delete(key)
+        bucket.blocks.pop(key, None)
         bucket.committed.pop(stored.generation, None)
     return Response(202, dict(VERSION))
 
 
 def list_blobs(state: State, request: Request, container: str, key: str) -> Response:
-    query, bucket = request.query, state.bucket(container)
+    query, bucket, hierarchical = request.query, state.bucket(container), state.hierarchical
     limit = max(1, request.number("maxresults", 5000, 5000))
     prefix, delimiter, marker = (query.get(name, "") for name in ("prefix", "delimiter", "marker"))
+    include = query.get("include", "").split(",")
     try:
-        after = bytes.fromhex(marker).decode()
+        start = unpack(marker) if marker else ()
     except ValueError:
         raise ApiError(400, "OutOfRangeQueryParameterValue", "the marker is not one of ours") from None
-    page = list_page(bucket, prefix=prefix, delimiter=delimiter, after=after, limit=limit)
-    content = ""
-    for stored in page.objects:
-        properties: list[tuple[str, object]] = [
-            ("Creation-Time", http_date(stored.created)),
-            ("Last-Modified", http_date(stored.modified)),
-            ("Etag", stored.etag),
-            ("Content-Length", stored.blob.size),
-            ("Content-Type", stored.attributes.get("content-type", "application/octet-stream")),
-            ("Content-MD5", encode(stored.md5) if stored.md5 is not None else ""),
-            ("BlobType", "BlockBlob"),
-        ]
-        metadata = xmlio.elements(stored.metadata.items()) if "metadata" in query.get("include", "") else ""
-        content += xmlio.wrap(
-            "Blob",
-            xmlio.element("Name", stored.key),
-            xmlio.wrap("Properties", xmlio.elements(properties)),
-            xmlio.wrap("Metadata", metadata),
+    with state.lock:
+        listing = items(
+            bucket,
+            prefix=prefix,
+            delimiter=delimiter,
+            uncommitted="uncommittedblobs" in include,
+            hierarchical=hierarchical,
         )
-    content += "".join(xmlio.wrap("BlobPrefix", xmlio.element("Name", group)) for group in page.prefixes)
+        found = [item for item in listing if item.place >= start]
+    page = found[:limit]
+    content = "".join(_listed(item, hierarchical=hierarchical, metadata="metadata" in include) for item in page)
     head = xmlio.elements([("Prefix", prefix), ("Marker", marker), ("MaxResults", limit), ("Delimiter", delimiter)])
-    tail = xmlio.element("NextMarker", page.last.encode().hex() if page.more else "")
+    tail = xmlio.element("NextMarker", pack(found[limit].place) if len(found) > limit else "")
     document = xmlio.document("EnumerationResults", head + xmlio.wrap("Blobs", content) + tail)
     return Response(200, {"Content-Type": "application/xml", **VERSION}, document)
+
+
+def _listed(item: Item, *, hierarchical: bool, metadata: bool) -> str:
+    stored = item.stored
+    name = xmlio.element("Name", item.name)
+    if stored is None:
+        properties: list[tuple[str, object]] = [("Content-Length", 0), ("BlobType", "BlockBlob")]
+        if hierarchical and item.kind != "Blob":
+            properties.append(("ResourceType", "directory"))
+        described = xmlio.wrap("Properties", xmlio.elements(properties))
+        if item.kind == "BlobPrefix":
+            return xmlio.wrap("BlobPrefix", name, described if hierarchical else "")
+        return xmlio.wrap("Blob", name, described)
+    properties = [
+        ("Creation-Time", http_date(stored.created)),
+        ("Last-Modified", http_date(stored.modified)),
+        ("Etag", stored.etag),
+        ("Content-Length", stored.blob.size),
+        ("Content-Type", stored.attributes.get("content-type", "application/octet-stream")),
+        *(("-".join(w.capitalize() for w in n.split("-")), stored.attributes.get(n, "")) for n in _ATTRIBUTES[1:]),
+        ("Content-MD5", encode(stored.md5) if stored.md5 is not None else ""),
+        ("BlobType", "BlockBlob"),
+    ]
+    if hierarchical:
+        properties.append(("ResourceType", "file"))
+    kept = xmlio.wrap("Metadata", xmlio.elements(stored.metadata.items()) if metadata else "")
+    return xmlio.wrap("Blob", name, xmlio.wrap("Properties", xmlio.elements(properties)), kept)
+
+
+def get_account(state: State, request: Request, container: str, key: str) -> Response:
+    kind = {"x-ms-account-kind": "StorageV2", "x-ms-is-hns-enabled": str(state.hierarchical).lower()}
+    return Response(200, {**VERSION, **kind})
 
 
 def get_container(state: State, request: Request, container: str, key: str) -> Response:

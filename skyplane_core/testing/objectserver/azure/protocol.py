@@ -27,6 +27,7 @@ _CODES = {
     "NotModified": "ConditionNotMet",
     "BadDigest": "Md5Mismatch",
     "InvalidDigest": "InvalidMd5",
+    "InvalidRequest": "InvalidHeaderValue",
     "SignatureDoesNotMatch": "AuthenticationFailed",
     "SlowDown": "ServerBusy",
 }
@@ -34,6 +35,7 @@ _CODES = {
 
 _CONTAINER: dict[tuple[str, str], tuple[str, Operation]] = {
     ("GET", "list"): ("ListObjects", blobs.list_blobs),
+    ("GET", "properties"): ("HeadBucket", blobs.get_account),
     ("GET", ""): ("HeadBucket", blobs.get_container),
     ("HEAD", ""): ("HeadBucket", blobs.get_container),
     ("PUT", ""): ("CreateBucket", blobs.create_container),
@@ -89,6 +91,11 @@ class AzureProtocol:
     def authenticate(self, request: Request, call: Call) -> None:
         if self._keyring.open:
             return
+        if request.headers.get("authorization", "").startswith("Bearer "):
+            token = request.headers["authorization"].removeprefix("Bearer ")
+            if not self._keyring.has_token(token) or self._keyring.expired(token):
+                raise ApiError(401, "InvalidAuthenticationInfo", "Lifetime or signature of the token is not valid.")
+            return
         account, claimed = _shared_key(request)
         secret = self._keyring.secret(account)
         if secret is None or self._keyring.expired(account):
@@ -98,13 +105,15 @@ class AzureProtocol:
             key = base64.b64decode(secret.secret, validate=True)
         except binascii.Error:
             raise ApiError(500, "InternalError", "the account's key is not base64") from None
-        expected = base64.b64encode(hmac.new(key, text.encode("latin-1"), hashlib.sha256).digest()).decode()
+        expected = base64.b64encode(hmac.new(key, text.encode(), hashlib.sha256).digest()).decode()
         if not hmac.compare_digest(expected, claimed):
             raise ApiError(403, "AuthenticationFailed", f"The MAC signature is not the same as any computed: {text!r}")
 
     def expire(self, request: Request) -> ApiError:
         if not self._keyring.open:
-            self._keyring.expire(_shared_key(request)[0])
+            authorization = request.headers.get("authorization", "")
+            bearer = authorization.startswith("Bearer ")
+            self._keyring.expire(authorization.removeprefix("Bearer ") if bearer else _shared_key(request)[0])
         return ApiError(403, "AuthenticationFailed", "Signature not valid in the specified time frame")
 
     def render_error(self, error: ApiError, request: Request) -> Response:
@@ -121,8 +130,13 @@ def _shared_key(request: Request) -> tuple[str, str]:
     scheme, _, value = request.headers.get("authorization", "").partition(" ")
     account, colon, signature = value.partition(":")
     if scheme != "SharedKey" or not colon:
-        raise ApiError(403, "AuthenticationFailed", "Only SharedKey authorization is implemented by this server.")
+        raise ApiError(403, "AuthenticationFailed", "This server implements SharedKey and Bearer authorization.")
     return account, signature
+
+
+def _order(name: str) -> list[int]:
+    """The service sorts headers as words are sorted: it passes over hyphens, and underscores precede digits."""
+    return [0 if character == "_" else ord(character) for character in name if character != "-"]
 
 
 def _string_to_sign(request: Request, account: str) -> str:
@@ -131,7 +145,9 @@ def _string_to_sign(request: Request, account: str) -> str:
         headers["content-length"] = ""
     if "x-ms-date" in headers:
         headers["date"] = ""
-    named = sorted((name, " ".join(value.split())) for name, value in headers.items() if name.startswith("x-ms-"))
+    named = sorted(
+        ((name, value) for name, value in headers.items() if name.startswith("x-ms-")), key=lambda pair: _order(pair[0])
+    )
     values: dict[str, list[str]] = {}
     for name, value in urllib.parse.parse_qsl(request.raw_query, keep_blank_values=True):
         values.setdefault(name.lower(), []).append(value)
