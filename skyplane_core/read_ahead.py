@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 
+from skyplane_core.listing import check_page
 from skyplane_core.model import ObjectInfo
 from skyplane_core.shards import Shard, Shards
 from skyplane_core.stores.base import RangeListing
@@ -18,9 +19,14 @@ EACH = 3
 
 
 def page_behind(store: RangeListing, start_after: str, prefix: str, delimiter: str) -> Page:
-    """The next objects behind any text, as many as the store shows at once; none only where nothing is left."""
+    """The next objects behind any text, as many as the store shows at once; none only where nothing is left.
+
+    Raises:
+        StoreRejected: they are not in order.
+    """
     for page in store.list_pages(prefix, start_after=start_after, delimiter=delimiter):
         if page.objects or not page.more:
+            check_page(page.objects, start_after, store.uri)
             return page
     return Page([], more=False)
 

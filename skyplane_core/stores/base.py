@@ -218,6 +218,11 @@ class ObjectStore(Protocol):
 class RangeListing(Protocol):
     """What a store has besides that can begin a listing anywhere at the price of one request."""
 
+    @property
+    def uri(self) -> str:
+        """As :attr:`ObjectStore.uri`."""
+        ...
+
     def list_pages(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[Page]:
         """As :meth:`ObjectStore.list`, a page at a time. ``start_after`` may be any text."""
         ...

@@ -72,6 +72,7 @@ class ModelStore:
             listing_has_crc32c=attests and not wide,
         )
         self.attests = attests
+        self.uri = f"model://{name}"
         self.objects: dict[str, Held] = {}
         self.history: dict[tuple[str, str], bytes] = {}
         self.uploads: dict[str, Upload] = {}

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
 
 import pytest
 
-from skyplane_core.errors import StoreUnavailable
+from skyplane_core.errors import StoreRejected, StoreUnavailable
 from skyplane_core.model import ObjectInfo
-from skyplane_core.read_ahead import AT_ONCE, EACH, read_ahead
+from skyplane_core.read_ahead import AT_ONCE, EACH, page_behind, read_ahead
 from skyplane_core.stores.paging import Page
 
 PAGE = 10
@@ -61,3 +62,23 @@ def test_who_stops_taking_has_a_bounded_number_of_pages_read() -> None:
     assert numbers.asked <= 2 * AT_ONCE * EACH
     with pytest.raises(StopIteration):
         next(listing)
+
+
+class Disordered:
+    """Shows these keys on its second page, the first of which has nothing on it."""
+
+    uri = "gs://b"
+
+    def __init__(self, keys: str) -> None:
+        self.keys = keys
+
+    def list_pages(self, prefix: str = "", *, start_after: str = "", delimiter: str = "") -> Iterator[Page]:
+        yield Page([], more=True)
+        yield Page([ObjectInfo(key, 1, "v") for key in self.keys], more=True)
+
+
+@pytest.mark.parametrize("keys", ["dfe", "dde", "cd", "ad"])
+def test_a_page_that_is_not_in_order_is_refused_before_it_is_cut(keys: str) -> None:
+    with pytest.raises(StoreRejected, match="gs://b"):
+        page_behind(Disordered(keys), "c", "", "")
+    assert [info.key for info in page_behind(Disordered("def"), "c", "", "").objects] == list("def")
