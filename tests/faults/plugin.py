@@ -18,11 +18,21 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults", "the fault campaign")
     group.addoption("--faults-full", dest="faults_full", action="store_true", help="the whole product of the tables")
     group.addoption("--faults-seed", dest="faults_seed", type=int, default=0, help="what is drawn by chance")
+    group.addoption(
+        "--faults-shard", dest="faults_shard", default="0/1", help="K/N: only each Nth case, from the Kth on"
+    )
     group.addoption("--faults-result", dest="faults_result", type=Path, help="write the result to this file")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Recorder(config), "faults-recorder")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    first, _, step = config.getoption("faults_shard").partition("/")
+    chosen = items[int(first) :: int(step)]
+    config.hook.pytest_deselected(items=[item for item in items if item not in chosen])
+    items[:] = chosen
 
 
 def git(*arguments: str) -> str:

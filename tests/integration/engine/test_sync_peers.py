@@ -100,8 +100,7 @@ def test_rclone_finds_no_difference(bench: Bench, pair: str) -> None:
 
 
 def peer(name: str) -> str:
-    if not (PEERS / name).exists():
-        pytest.skip(f"{name} is not installed (scripts/setup --peers)")
+    assert (PEERS / name).exists(), f"{name} is not installed (scripts/setup --peers)"
     return str(PEERS / name)
 
 

