@@ -9,22 +9,25 @@ from __future__ import annotations
 import dataclasses
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import msgspec
 
 from airflow_provider_skyplane.finished import Finished
+from airflow_provider_skyplane.several import as_one, joined, separate
 from skyplane_core.client import ClientConfig, Dataplane, Location, Prepared, SkyplaneClient, Tracker
 from skyplane_core.dry_run import DryRun
 from skyplane_core.filters import Filters
-from skyplane_core.locations import resolve
+from skyplane_core.keys import listing_prefix
+from skyplane_core.locations import check_distinct, resolve
 from skyplane_core.model import StoreConfig
 from skyplane_core.planner.cost import CostMeter
 from skyplane_core.prepare import check
 from skyplane_core.provision.base import DataplaneReference
-from skyplane_core.spec import KeyMapping, Progress, ReceiptLine, Selection, TransferOptions
+from skyplane_core.spec import KeyMapping, MappingKind, Progress, ReceiptLine, Selection, TransferOptions
+from skyplane_core.tracker import watch
 
-__all__ = ["Engine", "Location", "Request", "Run", "resolve"]
+__all__ = ["Engine", "FanOut", "Location", "Request", "Run", "resolve"]
 
 LOG_EVERY_SECONDS = 30.0
 
@@ -42,6 +45,11 @@ class Request:
     receipt: Callable[[], Location | str] | None = None
     filters: Filters | None = None
     mode: str = "copy"
+
+    @property
+    def each(self) -> tuple[Request, ...]:
+        """The requests, one for each destination: this one alone."""
+        return (self,)
 
     def prepare(self, client: SkyplaneClient, transfer_id: str) -> Prepared:
         """The request as a transfer of this id; the same request and id give the same places for state and receipt."""
@@ -67,6 +75,13 @@ class Request:
         return _store(self.source(), directory=self.recursive), _store(self.destination(), directory=self.recursive)
 
 
+@dataclasses.dataclass(frozen=True)
+class FanOut:
+    """What is to be moved to several destinations: ``each`` is a request for one of them, all of the same source."""
+
+    each: tuple[Request, ...]
+
+
 def _store(place: Location | str, *, directory: bool) -> StoreConfig:
     return place.store if isinstance(place, Location) else resolve(place, directory=directory).store
 
@@ -78,18 +93,20 @@ class Engine:
         secret = secrets.token_bytes(32) if control_secret is None else control_secret
         self.client = SkyplaneClient(ClientConfig(gateways=gateways, control_secret=secret))
 
-    def start(self, request: Request) -> Run:
-        """Check both ends, provision gateways and start the transfer.
+    def start(self, request: Request | FanOut) -> Run:
+        """Check all ends, provision gateways and start the transfer, or one for each destination at once.
 
         Raises:
             SkyplaneError: refused; whatever was provisioned is gone again.
         """
-        prepared = request.prepare(self.client, secrets.token_hex(16))
-        check(prepared, create_directory=True)
+        prepared = [one.prepare(self.client, secrets.token_hex(16)) for one in request.each]
+        _check_distinct(prepared)
+        for one in prepared:
+            check(one, create_directory=True)
         dataplane = self.client.dataplane()
         dataplane.provision()
         try:
-            return Run(dataplane, dataplane.submit(prepared))
+            return Run(dataplane, [dataplane.submit(one) for one in prepared])
         except BaseException:
             dataplane.deprovision()
             raise
@@ -106,7 +123,7 @@ class Engine:
     def attach(self, reference: str, transfer_id: str) -> Run:
         """A run that somebody with the same control secret started; ``reference`` is its :attr:`Run.reference`."""
         dataplane = self.client.attach(msgspec.json.decode(reference, type=DataplaneReference))
-        return Run(dataplane, dataplane.tracker(transfer_id))
+        return Run(dataplane, [dataplane.tracker(one) for one in separate(transfer_id)])
 
     def receipt(self, request: Request, transfer_id: str) -> Iterator[ReceiptLine]:
         """The durable receipt of a transfer of this request, read from the destination: no gateway is needed."""
@@ -123,43 +140,67 @@ class Engine:
         return elsewhere.prepare(self.client, transfer_id)
 
 
-class Run:
-    """One started transfer and the dataplane that exists for it alone."""
+def _check_distinct(prepared: Sequence[Prepared]) -> None:
+    """The destinations of one task are apart from each other: same services and file systems are known by now."""
+    roots = [
+        Location(store, to.mapping.destination if to.mapping.kind is MappingKind.PREFIX else listing_prefix(to.mapping))
+        for one in prepared
+        for store, to in zip(one.destinations, one.spec.destinations, strict=True)
+    ]
+    check_distinct(roots, recursive=not prepared[0].spec.selection.single)
 
-    def __init__(self, dataplane: Dataplane, tracker: Tracker) -> None:
+
+class Run:
+    """What was started, and the dataplane that exists for it alone.
+
+    One transfer, or several side by side; then ``transfer_id`` stands for all of them, and they end together.
+    """
+
+    def __init__(self, dataplane: Dataplane, trackers: Sequence[Tracker]) -> None:
         self._dataplane = dataplane
-        self._tracker = tracker
-        self.transfer_id = tracker.transfer_id
+        self._trackers = trackers
+        self.transfer_id = joined([tracker.transfer_id for tracker in trackers])
         self.dataplane_id = dataplane.reference.dataplane_id
         self.ca_fingerprint = dataplane.reference.ca_fingerprint
         self.reference = msgspec.json.encode(dataplane.reference).decode()
         """By which a holder of the control secret finds the dataplane again: JSON without a secret."""
 
     def wait(self, on_progress: Callable[[Progress], None]) -> Finished:
-        """Block until the transfer has ended, well or not, renewing credentials on the way.
+        """Block until all transfers have ended, well or not, renewing credentials on the way.
 
         Args:
             on_progress: called every :data:`LOG_EVERY_SECONDS`.
         """
         told = time.monotonic()
+        known: dict[str, Progress] = {}
 
         def report(progress: Progress) -> None:
             nonlocal told
-            if time.monotonic() - told >= LOG_EVERY_SECONDS:
+            known[progress.transfer_id] = progress
+            if len(known) == len(self._trackers) and time.monotonic() - told >= LOG_EVERY_SECONDS:
                 told = time.monotonic()
-                on_progress(progress)
+                on_progress(as_one([known[tracker.transfer_id] for tracker in self._trackers]))
 
-        return Finished.of(self._tracker.wait(report).progress)
+        return Finished.of(as_one([result.progress for result in watch(self._trackers, report)]))
 
-    def renew(self, engine: Engine, request: Request) -> float | None:
-        """Give the gateways fresh credentials; returns when those expire (seconds since the epoch), None for never."""
-        fresh = request.prepare(engine.client, self.transfer_id)
-        prepared = dataclasses.replace(fresh, refresh=None, refresh_receipt=None)
-        return self._dataplane.renew(prepared).credentials_expire_at
+    def renew(self, engine: Engine, request: Request | FanOut) -> float | None:
+        """Give the gateways fresh credentials; returns when those expire (seconds since the epoch), None for never.
+
+        A transfer that has ended gets none.
+        """
+        expiries = []
+        for tracker, one in zip(self._trackers, request.each, strict=True):
+            if tracker.is_complete:
+                continue
+            fresh = one.prepare(engine.client, tracker.transfer_id)
+            prepared = dataclasses.replace(fresh, refresh=None, refresh_receipt=None)
+            expiries.append(self._dataplane.renew(prepared).credentials_expire_at)
+        return min((expiry for expiry in expiries if expiry is not None), default=None)
 
     def cancel(self) -> None:
-        """Stop the transfer and abort its uploads. May be repeated."""
-        self._tracker.cancel()
+        """Stop the transfers and abort their uploads. May be repeated."""
+        for tracker in self._trackers:
+            tracker.cancel()
 
     def leave(self) -> None:
         """Close the connections to the gateways; they and the transfer go on."""

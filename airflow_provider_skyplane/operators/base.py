@@ -20,7 +20,7 @@ from skyplane_core.uri import parse
 
 if TYPE_CHECKING:
     from airflow_provider_skyplane.compat import Context
-    from airflow_provider_skyplane.engine import Location, Request, Run
+    from airflow_provider_skyplane.engine import FanOut, Location, Request, Run
 
 RUN_XCOM_KEY = "skyplane_run"
 """Under this key a deferring task leaves the dataplane's reference (no secret), for the case that its trigger dies."""
@@ -123,9 +123,13 @@ class SkyplaneBaseOperator(BaseOperator):
         conn_id = self.receipt_conn_id or connections.get(parse(uri).kind)
         return lambda: self.hook.place(uri, conn_id, impersonation_chain=impersonation_chain)
 
-    def _request(self) -> Request:
+    def _request(self) -> Request | FanOut:
         """What to move, once templates are rendered. Bad input is refused here, before anything is started."""
         raise NotImplementedError
+
+    def _named(self, finished: Finished) -> Finished:
+        """``finished`` with the names of several destinations, which gateways do not know."""
+        return finished
 
     def _result(self, finished: Finished) -> Any:
         """The task's return value for a transfer that succeeded. Called while its gateways may already be gone."""
@@ -165,6 +169,7 @@ class SkyplaneBaseOperator(BaseOperator):
         return self._complete(context, run, finished)
 
     def _complete(self, context: Context, run: Run, finished: Finished) -> Any:
+        finished = self._named(finished)
         try:
             if finished.compression:
                 self.log.info("Compression: %s.", finished.compression)
@@ -243,10 +248,13 @@ class SkyplaneBaseOperator(BaseOperator):
                 self._abandon(run)
                 raise
             self._defer(run, event.get("deadline"), expire_at)
+        message = event["message"]
         if "finished" in event:
-            self._push_failed(context, Finished(**event["finished"]))
+            finished = self._named(Finished(**event["finished"]))
+            self._push_failed(context, finished)
+            message = finished.failure_text()
         self._abandon(run)
-        raise AirflowException(event["message"])
+        raise AirflowException(message)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """As Airflow's, but a transfer whose trigger died is cancelled first: execute_complete is not called then."""
