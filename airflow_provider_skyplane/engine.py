@@ -10,6 +10,7 @@ import dataclasses
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -22,6 +23,7 @@ from skyplane_core.keys import listing_prefix
 from skyplane_core.locations import check_distinct, resolve
 from skyplane_core.model import StoreConfig
 from skyplane_core.planner.cost import CostMeter
+from skyplane_core.planner.plan import Plan
 from skyplane_core.prepare import check
 from skyplane_core.provision.base import DataplaneReference
 from skyplane_core.spec import KeyMapping, MappingKind, Progress, ReceiptLine, Selection, TransferOptions
@@ -82,6 +84,14 @@ class FanOut:
     each: tuple[Request, ...]
 
 
+class Planned(NamedTuple):
+    """A dry run: where bytes would go, what would become of each object as a stream, and a meter of its cost."""
+
+    plan: Plan
+    decisions: DryRun
+    meter: CostMeter
+
+
 def _store(place: Location | str, *, directory: bool) -> StoreConfig:
     return place.store if isinstance(place, Location) else resolve(place, directory=directory).store
 
@@ -111,14 +121,15 @@ class Engine:
             dataplane.deprovision()
             raise
 
-    def dry_run(self, request: Request) -> tuple[DryRun, CostMeter]:
-        """What would become of each object, as a stream, and a meter of its cost. Starts nothing and writes nothing.
+    def plan(self, request: Request) -> Planned:
+        """What the request would do. Starts nothing and writes nothing.
 
         Raises:
             SkyplaneError: refused.
         """
         prepared = request.prepare(self.client, secrets.token_hex(16))
-        return self.client.dry_run(prepared)[1], self.client.cost_meter(prepared)
+        plan, decisions = self.client.dry_run(prepared)
+        return Planned(plan, decisions, self.client.cost_meter(prepared))
 
     def attach(self, reference: str, transfer_id: str) -> Run:
         """A run that somebody with the same control secret started; ``reference`` is its :attr:`Run.reference`."""

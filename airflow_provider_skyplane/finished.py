@@ -66,8 +66,9 @@ class Finished:
         )
 
     def named(self, uris: Sequence[str]) -> Finished:
-        """The same, with the URIs of its several destinations in their order."""
-        pairs = zip(self.destinations, uris, strict=True) if self.destinations else ()
+        """The same with ``destinations``, of which ``uris`` are the names in order; one alone is all of it."""
+        each = self.destinations or (dataclasses.asdict(self),)
+        pairs = zip(each, uris, strict=True)
         return dataclasses.replace(self, destinations=tuple({**one, "destination": uri} for one, uri in pairs))
 
     @property
@@ -85,10 +86,7 @@ class Finished:
         left_out = {"compression"}
         if not self.failed:
             left_out |= {"objects_failed", "failures", "error"}
-        # Each has its own, where there are several.
-        left_out |= {"transfer_id", "receipt"} if self.destinations else {"destinations"}
-        if not self.destination:
-            left_out.add("destination")
+        left_out |= {name for name in ("destination", "destinations") if not told[name]}
         return {name: value for name, value in told.items() if name not in left_out}
 
     @property

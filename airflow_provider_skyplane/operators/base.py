@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_skyplane.compat import AirflowException, BaseOperator, conf
+from airflow_provider_skyplane.ends import is_literal
 from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.hooks.skyplane import DEFAULT_CONN_ID, SkyplaneHook
 from skyplane_core.errors import NothingToTransfer, SkyplaneError
@@ -300,8 +301,3 @@ class SkyplaneBaseOperator(BaseOperator):
             progress.objects_selected,
             progress.bytes_copied,
         )
-
-
-def is_literal(text: object) -> bool:
-    """Whether the text is what it will be at run time: no template, and not another task's output."""
-    return isinstance(text, str) and "{{" not in text and "{%" not in text
