@@ -7,26 +7,35 @@ nothing else in the provider knows :mod:`skyplane_core.client`.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 
 import msgspec
 
 from airflow_provider_skyplane.finished import Finished
 from skyplane_core.client import ClientConfig, Dataplane, Location, Prepared, SkyplaneClient, Tracker
+from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.dry_run import DryRun
+from skyplane_core.errors import ObjectNotFound
 from skyplane_core.filters import Filters
 from skyplane_core.locations import resolve
 from skyplane_core.model import StoreConfig
 from skyplane_core.planner.cost import CostMeter
 from skyplane_core.prepare import check
+from skyplane_core.provision import local
 from skyplane_core.provision.base import DataplaneReference
-from skyplane_core.spec import KeyMapping, Progress, ReceiptLine, Selection, TransferOptions
+from skyplane_core.spec import KeyMapping, Progress, ReceiptLine, Selection, TransferOptions, TransferSpec
+from skyplane_core.stores.base import ObjectStore
+from skyplane_core.stores.registry import open_store
+from skyplane_core.stores.whole import get_bytes
 
 __all__ = ["Engine", "Location", "Request", "Run", "resolve"]
 
 LOG_EVERY_SECONDS = 30.0
+_CANCEL_POLL_SECONDS = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,18 +87,26 @@ class Engine:
         secret = secrets.token_bytes(32) if control_secret is None else control_secret
         self.client = SkyplaneClient(ClientConfig(gateways=gateways, control_secret=secret))
 
-    def start(self, request: Request) -> Run:
+    def start(
+        self, request: Request, *, transfer_id: str | None = None, announce: Callable[[Run], None] = lambda _run: None
+    ) -> Run:
         """Check both ends, provision gateways and start the transfer.
+
+        Args:
+            transfer_id: that of an earlier run of this request whose gateways are gone: what it left is continued.
+            announce: called with the run before anything is moved; what it raises ends the gateways again.
 
         Raises:
             SkyplaneError: refused; whatever was provisioned is gone again.
         """
-        prepared = request.prepare(self.client, secrets.token_hex(16))
+        prepared = request.prepare(self.client, transfer_id or secrets.token_hex(16))
         check(prepared, create_directory=True)
         dataplane = self.client.dataplane()
         dataplane.provision()
+        fingerprint = _fingerprint(prepared.spec)
         try:
-            return Run(dataplane, dataplane.submit(prepared))
+            announce(Run(dataplane, dataplane.tracker(prepared.spec.transfer_id), fingerprint))
+            return Run(dataplane, dataplane.submit(prepared), fingerprint)
         except BaseException:
             dataplane.deprovision()
             raise
@@ -108,6 +125,10 @@ class Engine:
         dataplane = self.client.attach(msgspec.json.decode(reference, type=DataplaneReference))
         return Run(dataplane, dataplane.tracker(transfer_id))
 
+    def fingerprint(self, request: Request) -> str:
+        """Of what the request moves, from where to where and how; the same for equal requests."""
+        return _fingerprint(request.prepare(self.client, secrets.token_hex(16)).spec)
+
     def receipt(self, request: Request, transfer_id: str) -> Iterator[ReceiptLine]:
         """The durable receipt of a transfer of this request, read from the destination: no gateway is needed."""
         return self.client.dataplane().receipt_lines(self._at_destination(request, transfer_id))
@@ -116,6 +137,20 @@ class Engine:
         """Delete an ended transfer's receipt and journal from the destination. May be repeated."""
         self.client.dataplane().discard_state(self._at_destination(request, transfer_id))
 
+    def ended(self, request: Request, transfer_id: str) -> Progress | None:
+        """How a transfer of this request ended, as its receipt tells; None if it has left none. Asks no gateway."""
+        prepared = self._at_destination(request, transfer_id)
+        with closing(open_store(prepared.destinations[0])) as store:
+            try:
+                return read_receipt(lambda key: get_bytes(store, key), prepared.spec.state)[0]
+            except ObjectNotFound:
+                return None
+
+    def state(self, request: Request, name: str) -> tuple[ObjectStore, str]:
+        """An open store and the key prefix in it under which something of this name may be kept at the destination."""
+        prepared = self._at_destination(request, name)
+        return open_store(prepared.destinations[0]), prepared.spec.state
+
     def _at_destination(self, request: Request, transfer_id: str) -> Prepared:
         """The transfer as far as its state at the destination goes; the source's credentials stay unresolved."""
         nowhere = Location(StoreConfig("local", "/"), "")
@@ -123,10 +158,19 @@ class Engine:
         return elsewhere.prepare(self.client, transfer_id)
 
 
-class Run:
-    """One started transfer and the dataplane that exists for it alone."""
+def _fingerprint(spec: TransferSpec) -> str:
+    changing = {"transfer_id": "", "state": "", "created_at": 0.0, "routes": (), "receipt": None}
+    return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(spec, **changing))).hexdigest()
 
-    def __init__(self, dataplane: Dataplane, tracker: Tracker) -> None:
+
+class Run:
+    """One started transfer and the dataplane that exists for it alone.
+
+    Args:
+        fingerprint: :meth:`Engine.fingerprint` of its request; empty for a run that was attached to.
+    """
+
+    def __init__(self, dataplane: Dataplane, tracker: Tracker, fingerprint: str = "") -> None:
         self._dataplane = dataplane
         self._tracker = tracker
         self.transfer_id = tracker.transfer_id
@@ -134,6 +178,18 @@ class Run:
         self.ca_fingerprint = dataplane.reference.ca_fingerprint
         self.reference = msgspec.json.encode(dataplane.reference).decode()
         """By which a holder of the control secret finds the dataplane again: JSON without a secret."""
+        self.fingerprint = fingerprint
+        self.outlives_task = dataplane.reference.provisioner != local.NAME
+        """Whether its gateways are sure to live on when the process that started them ends, for others to reach."""
+
+    def progress(self) -> Progress:
+        """How the transfer stands.
+
+        Raises:
+            TransferNotFound: the gateways know no such transfer.
+            GatewayUnreachable, GatewayRefused: they do not answer, or not to this client.
+        """
+        return self._tracker.progress()
 
     def wait(self, on_progress: Callable[[Progress], None]) -> Finished:
         """Block until the transfer has ended, well or not, renewing credentials on the way.
@@ -157,9 +213,22 @@ class Run:
         prepared = dataclasses.replace(fresh, refresh=None, refresh_receipt=None)
         return self._dataplane.renew(prepared).credentials_expire_at
 
-    def cancel(self) -> None:
-        """Stop the transfer and abort its uploads. May be repeated."""
+    def take_over(self, engine: Engine, request: Request) -> None:
+        """As :meth:`renew`, and :meth:`wait` goes on renewing, as it does for whoever started the transfer."""
+        prepared = request.prepare(engine.client, self.transfer_id)
+        self._dataplane.renew(dataclasses.replace(prepared, refresh=None, refresh_receipt=None))
+        self._tracker = self._dataplane.tracker(self.transfer_id, prepared)
+
+    def cancel(self, seconds: float) -> None:
+        """Stop the transfer, and give it so long to abort its uploads. May be repeated.
+
+        Raises:
+            TransferNotFound, GatewayUnreachable, GatewayRefused: see :meth:`progress`.
+        """
         self._tracker.cancel()
+        deadline = time.monotonic() + seconds
+        while not self._tracker.is_complete and time.monotonic() < deadline:
+            time.sleep(_CANCEL_POLL_SECONDS)
 
     def leave(self) -> None:
         """Close the connections to the gateways; they and the transfer go on."""
