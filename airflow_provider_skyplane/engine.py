@@ -158,6 +158,15 @@ class Engine:
         return elsewhere.prepare(self.client, transfer_id)
 
 
+def is_reference(text: str) -> bool:
+    """Whether this is a :attr:`Run.reference`."""
+    try:
+        msgspec.json.decode(text, type=DataplaneReference)
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
 def _fingerprint(spec: TransferSpec) -> str:
     changing = {"transfer_id": "", "state": "", "created_at": 0.0, "routes": (), "receipt": None}
     return hashlib.sha256(msgspec.json.encode(msgspec.structs.replace(spec, **changing))).hexdigest()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from airflow_provider_skyplane.engine import Location, Request, Run
 
 RUN_XCOM_KEY = "skyplane_run"
-"""Under this key a deferring task leaves the dataplane's reference (no secret), for the case that its trigger dies."""
+"""Under this key a task leaves the dataplane's reference (no secret), for who has to end it when the task cannot."""
 FAILED_XCOM_KEY = "skyplane_failed"
 """Under this key a transfer that failed leaves its summary, with the first failures, for callbacks and later tasks."""
 
@@ -260,9 +261,8 @@ class SkyplaneBaseOperator(BaseOperator):
     def _push_run(self, context: Context, run: Run) -> None:
         # Nobody else can reach a dataplane whose control secret is this process's own.
         if "ti" in context and self.hook.reachable_later:
-            context["ti"].xcom_push(
-                key=RUN_XCOM_KEY, value={"dataplane": run.reference, "transfer_id": run.transfer_id}
-            )
+            left = {"dataplane": run.reference, "transfer_id": run.transfer_id, "host": socket.gethostname()}
+            context["ti"].xcom_push(key=RUN_XCOM_KEY, value=left)
 
     def _push_failed(self, context: Context, finished: Finished) -> None:
         # Outside of a task run, as in somebody's own test, there is nobody to leave it to.
