@@ -7,9 +7,11 @@ nothing else in the provider knows :mod:`skyplane_core.client`.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from typing import NamedTuple
 
 import msgspec
@@ -17,7 +19,9 @@ import msgspec
 from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.several import as_one, joined, separate
 from skyplane_core.client import ClientConfig, Dataplane, Location, Prepared, SkyplaneClient, Tracker
+from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.dry_run import DryRun
+from skyplane_core.errors import ObjectNotFound
 from skyplane_core.filters import Filters
 from skyplane_core.keys import listing_prefix
 from skyplane_core.locations import check_distinct, resolve
@@ -25,13 +29,26 @@ from skyplane_core.model import StoreConfig
 from skyplane_core.planner.cost import CostMeter
 from skyplane_core.planner.plan import Plan
 from skyplane_core.prepare import check
+from skyplane_core.provision import local
 from skyplane_core.provision.base import DataplaneReference
-from skyplane_core.spec import KeyMapping, MappingKind, Progress, ReceiptLine, Selection, TransferOptions
+from skyplane_core.spec import (
+    KeyMapping,
+    MappingKind,
+    Progress,
+    ReceiptLine,
+    Selection,
+    TransferOptions,
+    TransferSpec,
+)
+from skyplane_core.stores.base import ObjectStore
+from skyplane_core.stores.registry import open_store
+from skyplane_core.stores.whole import get_bytes
 from skyplane_core.tracker import watch
 
 __all__ = ["Engine", "FanOut", "Location", "Request", "Run", "resolve"]
 
 LOG_EVERY_SECONDS = 30.0
+_CANCEL_POLL_SECONDS = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,20 +120,33 @@ class Engine:
         secret = secrets.token_bytes(32) if control_secret is None else control_secret
         self.client = SkyplaneClient(ClientConfig(gateways=gateways, control_secret=secret))
 
-    def start(self, request: Request | FanOut) -> Run:
+    def start(
+        self,
+        request: Request | FanOut,
+        *,
+        transfer_id: str | None = None,
+        announce: Callable[[Run], None] = lambda _run: None,
+    ) -> Run:
         """Check all ends, provision gateways and start the transfer, or one for each destination at once.
+
+        Args:
+            transfer_id: that of an earlier run of this request whose gateways are gone: what it left is continued.
+            announce: called with the run before anything is moved; what it raises ends the gateways again.
 
         Raises:
             SkyplaneError: refused; whatever was provisioned is gone again.
         """
-        prepared = [one.prepare(self.client, secrets.token_hex(16)) for one in request.each]
+        ids = separate(transfer_id) if transfer_id else [secrets.token_hex(16) for _ in request.each]
+        prepared = [one.prepare(self.client, own) for one, own in zip(request.each, ids, strict=True)]
         _check_distinct(prepared)
         for one in prepared:
             check(one, create_directory=True)
         dataplane = self.client.dataplane()
         dataplane.provision()
+        fingerprint = _fingerprint(prepared)
         try:
-            return Run(dataplane, [dataplane.submit(one) for one in prepared])
+            announce(Run(dataplane, [dataplane.tracker(own) for own in ids], fingerprint))
+            return Run(dataplane, [dataplane.submit(one) for one in prepared], fingerprint)
         except BaseException:
             dataplane.deprovision()
             raise
@@ -136,13 +166,37 @@ class Engine:
         dataplane = self.client.attach(msgspec.json.decode(reference, type=DataplaneReference))
         return Run(dataplane, [dataplane.tracker(one) for one in separate(transfer_id)])
 
+    def fingerprint(self, request: Request | FanOut) -> str:
+        """Of what the request moves, from where to where and how; the same for equal requests."""
+        return _fingerprint([one.prepare(self.client, secrets.token_hex(16)) for one in request.each])
+
     def receipt(self, request: Request, transfer_id: str) -> Iterator[ReceiptLine]:
         """The durable receipt of a transfer of this request, read from the destination: no gateway is needed."""
         return self.client.dataplane().receipt_lines(self._at_destination(request, transfer_id))
 
-    def discard_receipt(self, request: Request, transfer_id: str) -> None:
-        """Delete an ended transfer's receipt and journal from the destination. May be repeated."""
-        self.client.dataplane().discard_state(self._at_destination(request, transfer_id))
+    def discard_receipt(self, request: Request | FanOut, transfer_id: str) -> None:
+        """Delete an ended transfer's receipt and journal from the (first) destination. May be repeated."""
+        self.client.dataplane().discard_state(self._at_destination(request.each[0], transfer_id))
+
+    def ended(self, request: Request | FanOut, transfer_id: str) -> Progress | None:
+        """How a run of this request ended, as its receipts tell; None if one is not there. Asks no gateway."""
+        own = separate(transfer_id)
+        found = [self._ended(one, transfer_id) for one, transfer_id in zip(request.each, own, strict=True)]
+        known = [progress for progress in found if progress is not None]
+        return as_one(known) if len(known) == len(found) else None
+
+    def _ended(self, request: Request, transfer_id: str) -> Progress | None:
+        prepared = self._at_destination(request, transfer_id)
+        with closing(open_store(prepared.destinations[0])) as store:
+            try:
+                return read_receipt(lambda key: get_bytes(store, key), prepared.spec.state)[0]
+            except ObjectNotFound:
+                return None
+
+    def state(self, request: Request | FanOut, name: str) -> tuple[ObjectStore, str]:
+        """An open store and the key prefix in it for something of this name, at the (first) destination."""
+        prepared = self._at_destination(request.each[0], name)
+        return open_store(prepared.destinations[0]), prepared.spec.state
 
     def _at_destination(self, request: Request, transfer_id: str) -> Prepared:
         """The transfer as far as its state at the destination goes; the source's credentials stay unresolved."""
@@ -161,13 +215,31 @@ def _check_distinct(prepared: Sequence[Prepared]) -> None:
     check_distinct(roots, recursive=not prepared[0].spec.selection.single)
 
 
+def is_reference(text: str) -> bool:
+    """Whether this is a :attr:`Run.reference`."""
+    try:
+        msgspec.json.decode(text, type=DataplaneReference)
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
+def _fingerprint(prepared: Sequence[Prepared]) -> str:
+    changing = {"transfer_id": "", "state": "", "created_at": 0.0, "routes": (), "receipt": None}
+    specs: list[TransferSpec] = [msgspec.structs.replace(one.spec, **changing) for one in prepared]
+    return hashlib.sha256(msgspec.json.encode(specs)).hexdigest()
+
+
 class Run:
     """What was started, and the dataplane that exists for it alone.
 
     One transfer, or several side by side; then ``transfer_id`` stands for all of them, and they end together.
+
+    Args:
+        fingerprint: :meth:`Engine.fingerprint` of its request; empty for a run that was attached to.
     """
 
-    def __init__(self, dataplane: Dataplane, trackers: Sequence[Tracker]) -> None:
+    def __init__(self, dataplane: Dataplane, trackers: Sequence[Tracker], fingerprint: str = "") -> None:
         self._dataplane = dataplane
         self._trackers = trackers
         self.transfer_id = joined([tracker.transfer_id for tracker in trackers])
@@ -175,6 +247,18 @@ class Run:
         self.ca_fingerprint = dataplane.reference.ca_fingerprint
         self.reference = msgspec.json.encode(dataplane.reference).decode()
         """By which a holder of the control secret finds the dataplane again: JSON without a secret."""
+        self.fingerprint = fingerprint
+        self.outlives_task = dataplane.reference.provisioner != local.NAME
+        """Whether its gateways are sure to live on when the process that started them ends, for others to reach."""
+
+    def progress(self) -> Progress:
+        """How the transfer stands.
+
+        Raises:
+            TransferNotFound: the gateways know no such transfer.
+            GatewayUnreachable, GatewayRefused: they do not answer, or not to this client.
+        """
+        return as_one([tracker.progress() for tracker in self._trackers])
 
     def wait(self, on_progress: Callable[[Progress], None]) -> Finished:
         """Block until all transfers have ended, well or not, renewing credentials on the way.
@@ -208,10 +292,28 @@ class Run:
             expiries.append(self._dataplane.renew(prepared).credentials_expire_at)
         return min((expiry for expiry in expiries if expiry is not None), default=None)
 
-    def cancel(self) -> None:
-        """Stop the transfers and abort their uploads. May be repeated."""
+    def take_over(self, engine: Engine, request: Request | FanOut) -> None:
+        """As :meth:`renew`, and :meth:`wait` goes on renewing, as it does for whoever started the transfer."""
+        trackers = list(self._trackers)
+        for number, (tracker, one) in enumerate(zip(self._trackers, request.each, strict=True)):
+            if tracker.is_complete:
+                continue
+            prepared = one.prepare(engine.client, tracker.transfer_id)
+            self._dataplane.renew(dataclasses.replace(prepared, refresh=None, refresh_receipt=None))
+            trackers[number] = self._dataplane.tracker(tracker.transfer_id, prepared)
+        self._trackers = trackers
+
+    def cancel(self, seconds: float) -> None:
+        """Stop the transfers, and give them so long to abort their uploads. May be repeated.
+
+        Raises:
+            TransferNotFound, GatewayUnreachable, GatewayRefused: see :meth:`progress`.
+        """
         for tracker in self._trackers:
             tracker.cancel()
+        deadline = time.monotonic() + seconds
+        while not self.progress().state.ended and time.monotonic() < deadline:
+            time.sleep(_CANCEL_POLL_SECONDS)
 
     def leave(self) -> None:
         """Close the connections to the gateways; they and the transfer go on."""
