@@ -13,8 +13,14 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     BaseHook,
     BaseOperator,
+    DecoratedOperator,
+    TaskDecorator,
+    XComArg,
     conf,
+    context_merge,
+    determine_kwargs,
     mask_secret,
+    task_decorator_factory,
 )
 
 if TYPE_CHECKING:
@@ -27,6 +33,12 @@ __all__ = [
     "BaseHook",
     "BaseOperator",
     "Context",
+    "DecoratedOperator",
+    "TaskDecorator",
+    "XComArg",
     "conf",
+    "context_merge",
+    "determine_kwargs",
     "mask_secret",
+    "task_decorator_factory",
 ]

@@ -137,8 +137,7 @@ class Engine:
             SkyplaneError: refused; whatever was provisioned is gone again.
         """
         ids = separate(transfer_id) if transfer_id else [secrets.token_hex(16) for _ in request.each]
-        prepared = [one.prepare(self.client, own) for one, own in zip(request.each, ids, strict=True)]
-        _check_distinct(prepared)
+        prepared = self._prepared(request, ids)
         for one in prepared:
             check(one, create_directory=True)
         dataplane = self.client.dataplane()
@@ -151,20 +150,28 @@ class Engine:
             dataplane.deprovision()
             raise
 
-    def plan(self, request: Request) -> Planned:
-        """What the request would do. Starts nothing and writes nothing.
+    def plan(self, request: Request | FanOut) -> list[Planned]:
+        """What the request would do at each destination. Starts nothing and writes nothing.
 
         Raises:
             SkyplaneError: refused.
         """
-        prepared = request.prepare(self.client, secrets.token_hex(16))
-        plan, decisions = self.client.dry_run(prepared)
-        return Planned(plan, decisions, self.client.cost_meter(prepared))
+        prepared = self._prepared(request, [secrets.token_hex(16) for _ in request.each])
+        planned = []
+        for one in prepared:
+            plan, decisions = self.client.dry_run(one)
+            planned.append(Planned(plan, decisions, self.client.cost_meter(one)))
+        return planned
 
     def attach(self, reference: str, transfer_id: str) -> Run:
         """A run that somebody with the same control secret started; ``reference`` is its :attr:`Run.reference`."""
         dataplane = self.client.attach(msgspec.json.decode(reference, type=DataplaneReference))
         return Run(dataplane, [dataplane.tracker(one) for one in separate(transfer_id)])
+
+    def _prepared(self, request: Request | FanOut, transfer_ids: Sequence[str]) -> list[Prepared]:
+        prepared = [one.prepare(self.client, own) for one, own in zip(request.each, transfer_ids, strict=True)]
+        _check_distinct(prepared)
+        return prepared
 
     def fingerprint(self, request: Request | FanOut) -> str:
         """Of what the request moves, from where to where and how; the same for equal requests."""

@@ -26,8 +26,13 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": _modules("airflow_provider_skyplane.hooks.skyplane"),
         "operators": _modules(
-            "airflow_provider_skyplane.operators.skyplane", "airflow_provider_skyplane.operators.deprovision"
+            "airflow_provider_skyplane.operators.skyplane",
+            "airflow_provider_skyplane.operators.plan",
+            "airflow_provider_skyplane.operators.deprovision",
         ),
+        "task-decorators": [
+            {"name": "skyplane", "class-name": "airflow_provider_skyplane.decorators.skyplane.skyplane_task"}
+        ],
         "triggers": _modules("airflow_provider_skyplane.triggers.skyplane"),
         "transfers": [
             {

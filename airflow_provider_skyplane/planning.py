@@ -10,7 +10,7 @@ import msgspec
 from skyplane_core.planner.plan import Plan
 
 if TYPE_CHECKING:
-    from airflow_provider_skyplane.engine import Engine, FanOut, Request
+    from airflow_provider_skyplane.engine import Engine, FanOut, Planned, Request
 
 _LOGGED = 1000
 """Decisions that are logged one by one, for each destination."""
@@ -30,15 +30,14 @@ def plan_summary(
     Raises:
         SkyplaneError: the request would be refused.
     """
-    each = [_one(engine, one, log) for one in request.each]
+    each = [_one(planned, log) for planned in engine.plan(request)]
     if names is None:
         return each[0]
     named = [{"destination": name, **one} for name, one in zip(names, each, strict=True)]
     return {**total(each), "destinations": named}
 
 
-def _one(engine: Engine, request: Request, log: Callable[..., None]) -> dict[str, Any]:
-    planned = engine.plan(request)
+def _one(planned: Planned, log: Callable[..., None]) -> dict[str, Any]:
     for number, decision in enumerate(planned.decisions):
         planned.meter.add(decision)
         if number < _LOGGED:
