@@ -12,7 +12,7 @@ import msgspec
 from skyplane_core.errors import ObjectNotFound
 
 if TYPE_CHECKING:
-    from airflow_provider_skyplane.engine import Engine, Request
+    from airflow_provider_skyplane.engine import Engine, FanOut, Request
 
 STATE_STORE_KEY = "skyplane_run"
 """Under this key the reference is in Airflow's task state store."""
@@ -113,7 +113,7 @@ class DestinationReferences:
         task: dag id, run id, task id and map index.
     """
 
-    def __init__(self, engine: Engine, request: Request, task: tuple[object, ...]) -> None:
+    def __init__(self, engine: Engine, request: Request | FanOut, task: tuple[object, ...]) -> None:
         self._engine = engine
         self._request = request
         # As long as a transfer id, since it takes the place of one in the names of what is kept at a destination.

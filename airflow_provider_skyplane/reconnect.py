@@ -14,7 +14,7 @@ from skyplane_core.errors import GatewayRefused, GatewayUnreachable, SkyplaneErr
 from skyplane_core.spec import Progress
 
 if TYPE_CHECKING:
-    from airflow_provider_skyplane.engine import Engine, Request, Run
+    from airflow_provider_skyplane.engine import Engine, FanOut, Request, Run
 
 CANCEL_SECONDS = 15.0
 """How long a transfer that is cancelled may take to abort its uploads before its gateways are ended all the same."""
@@ -41,7 +41,7 @@ class Reconnection:
     """
 
     def __init__(
-        self, engine: Engine, request: Callable[[], Request], references: References, epoch: int, log: Any
+        self, engine: Engine, request: Callable[[], Request | FanOut], references: References, epoch: int, log: Any
     ) -> None:
         self._engine = engine
         self._request = request

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_skyplane.compat import AirflowException, BaseOperator, conf
 from airflow_provider_skyplane.durable import DestinationReferences, References, StateStoreReferences
+from airflow_provider_skyplane.ends import is_literal
 from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.hooks.skyplane import DEFAULT_CONN_ID, SkyplaneHook
 from airflow_provider_skyplane.reconnect import CANCEL_SECONDS, Found, Reconnection, end
@@ -23,7 +24,7 @@ from skyplane_core.uri import parse
 
 if TYPE_CHECKING:
     from airflow_provider_skyplane.compat import Context
-    from airflow_provider_skyplane.engine import Location, Request, Run
+    from airflow_provider_skyplane.engine import FanOut, Location, Request, Run
 
 RUN_XCOM_KEY = "skyplane_run"
 """Under this key a task leaves the dataplane's reference (no secret), for who has to end it when the task cannot."""
@@ -132,9 +133,13 @@ class SkyplaneBaseOperator(BaseOperator):
         conn_id = self.receipt_conn_id or connections.get(parse(uri).kind)
         return lambda: self.hook.place(uri, conn_id, impersonation_chain=impersonation_chain)
 
-    def _request(self) -> Request:
+    def _request(self) -> Request | FanOut:
         """What to move, once templates are rendered. Bad input is refused here, before anything is started."""
         raise NotImplementedError
+
+    def _named(self, finished: Finished) -> Finished:
+        """``finished`` with the names of several destinations, which gateways do not know."""
+        return finished
 
     def _result(self, finished: Finished) -> Any:
         """The task's return value for a transfer that succeeded. Called while its gateways may already be gone."""
@@ -167,7 +172,7 @@ class SkyplaneBaseOperator(BaseOperator):
             self._defer(run, time.time() + limit.total_seconds() if limit else None)
         return self._wait(context, run)
 
-    def _start(self, context: Context, request: Request, transfer_id: str | None) -> Run:
+    def _start(self, context: Context, request: Request | FanOut, transfer_id: str | None) -> Run:
         def announce(run: Run) -> None:
             # Before anything is moved: whatever becomes of this process, the next one finds what it has started.
             reconnection = self._reconnection(context, lambda: request)
@@ -177,18 +182,18 @@ class SkyplaneBaseOperator(BaseOperator):
 
         return self.hook.engine.start(request, transfer_id=transfer_id, announce=announce)
 
-    def _earlier(self, context: Context, request: Request) -> Found:
+    def _earlier(self, context: Context, request: Request | FanOut) -> Found:
         reconnection = self._reconnection(context, lambda: request)
         if reconnection is None or context["ti"].try_number <= 1:
             return Found()
         return reconnection.find()
 
-    def _join(self, context: Context, run: Run, request: Request) -> None:
+    def _join(self, context: Context, run: Run, request: Request | FanOut) -> None:
         self._push_run(context, run)
         with engine_errors():
             run.take_over(self.hook.engine, request)
 
-    def _reconnection(self, context: Context, request: Callable[[], Request]) -> Reconnection | None:
+    def _reconnection(self, context: Context, request: Callable[[], Request | FanOut]) -> Reconnection | None:
         """By which a retry finds this task's transfer; None where none could."""
         # Outside of a task run, as in somebody's own test, there are no retries.
         if not self.durable or "ti" not in context or not self.hook.reachable_later:
@@ -221,6 +226,7 @@ class SkyplaneBaseOperator(BaseOperator):
         return self._complete(context, run, finished)
 
     def _complete(self, context: Context, run: Run, finished: Finished) -> Any:
+        finished = self._named(finished)
         result: Any = None
         try:
             if finished.compression:
@@ -308,10 +314,13 @@ class SkyplaneBaseOperator(BaseOperator):
                 self._abandon(context, run)
                 raise
             self._defer(run, event.get("deadline"), expire_at)
+        message = event["message"]
         if "finished" in event:
-            self._push_failed(context, Finished(**event["finished"]))
+            finished = self._named(Finished(**event["finished"]))
+            self._push_failed(context, finished)
+            message = finished.failure_text()
         self._abandon(context, run)
-        raise AirflowException(event["message"])
+        raise AirflowException(message)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """As Airflow's, but a transfer whose trigger died is cancelled first: execute_complete is not called then."""
@@ -357,8 +366,3 @@ class SkyplaneBaseOperator(BaseOperator):
             progress.objects_selected,
             progress.bytes_copied,
         )
-
-
-def is_literal(text: object) -> bool:
-    """Whether the text is what it will be at run time: no template, and not another task's output."""
-    return isinstance(text, str) and "{{" not in text and "{%" not in text
