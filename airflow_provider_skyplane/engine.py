@@ -207,7 +207,8 @@ class Engine:
 
     def _at_destination(self, request: Request, transfer_id: str) -> Prepared:
         """The transfer as far as its state at the destination goes; the source's credentials stay unresolved."""
-        nowhere = Location(StoreConfig("local", "/"), "")
+        # No bucket's name, so that no destination lies inside it.
+        nowhere = Location(StoreConfig("s3", "-"), "")
         elsewhere = dataclasses.replace(request, source=lambda: nowhere, receipt=None)
         return elsewhere.prepare(self.client, transfer_id)
 

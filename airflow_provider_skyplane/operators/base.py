@@ -310,6 +310,7 @@ class SkyplaneBaseOperator(BaseOperator):
             try:
                 with engine_errors():
                     expire_at = run.renew(self.hook.engine, self._request())
+                self.log.info("The gateways of transfer %s were given fresh credentials.", run.transfer_id)
             except BaseException:
                 self._abandon(context, run)
                 raise
