@@ -145,7 +145,9 @@ class Engine:
         fingerprint = _fingerprint(prepared)
         try:
             announce(Run(dataplane, [dataplane.tracker(own) for own in ids], fingerprint))
-            return Run(dataplane, [dataplane.submit(one) for one in prepared], fingerprint)
+            # A retry that comes back while others still run has to be told how one has ended.
+            several = len(prepared) > 1
+            return Run(dataplane, [dataplane.submit(one, keep=several) for one in prepared], fingerprint)
         except BaseException:
             dataplane.deprovision()
             raise
@@ -308,7 +310,7 @@ class Run:
                 continue
             prepared = one.prepare(engine.client, tracker.transfer_id)
             self._dataplane.renew(dataclasses.replace(prepared, refresh=None, refresh_receipt=None))
-            trackers[number] = self._dataplane.tracker(tracker.transfer_id, prepared)
+            trackers[number] = self._dataplane.tracker(tracker.transfer_id, prepared, keep=len(trackers) > 1)
         self._trackers = trackers
 
     def cancel(self, seconds: float) -> None:
