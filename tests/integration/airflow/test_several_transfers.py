@@ -90,7 +90,7 @@ def test_one_that_has_ended_is_known_while_another_runs_and_all_are_ended_togeth
     finally:
         server.release()
         run.stop()
-    assert [key for key in server.list("dst", "free/f")] == [f"free/f{number}" for number in range(5)]
+    assert list(server.list("dst", "free/f")) == [f"free/f{number}" for number in range(5)]
 
 
 def test_a_retry_takes_over_what_still_runs_and_is_told_of_all(server: ObjectServer) -> None:
