@@ -7,9 +7,17 @@ from typing import Any
 
 import msgspec
 
-from skyplane_core.model import ObjectAttributes, ObjectInfo, Precondition, Stored, StoredPart
+from skyplane_core.model import (
+    Copied,
+    CopySource,
+    ObjectAttributes,
+    ObjectInfo,
+    Precondition,
+    Stored,
+    StoredPart,
+)
 from skyplane_core.read_ahead import page_behind
-from skyplane_core.stores.base import Capabilities, ObjectStore, RangeListing, tags_of
+from skyplane_core.stores.base import Capabilities, ObjectStore, RangeListing, copying, tags_of
 from skyplane_core.stores.paging import Page
 from skyplane_core.stores.whole import get_bytes, put_bytes, read_back
 
@@ -54,6 +62,22 @@ class CompleteUpload(msgspec.Struct, frozen=True, tag=True):
     precondition: Precondition
 
 
+class CopyObject(msgspec.Struct, frozen=True, tag=True):
+    source: CopySource
+    key: str
+    attributes: ObjectAttributes
+    precondition: Precondition
+
+
+class CopyPart(msgspec.Struct, frozen=True, tag=True):
+    source: CopySource
+    key: str
+    upload_id: str
+    number: int
+    offset: int
+    size: int
+
+
 class AbortUpload(msgspec.Struct, frozen=True, tag=True):
     key: str
     upload_id: str
@@ -87,6 +111,8 @@ StoreCall = (
     | CreateUpload
     | ListParts
     | CompleteUpload
+    | CopyObject
+    | CopyPart
     | AbortUpload
     | Delete
     | ReadBack
@@ -99,7 +125,7 @@ StoreCall = (
 _DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {
     kind: msgspec.msgpack.Decoder(kind)
     for kind in (
-        Capabilities, ObjectInfo, Page, list[StoredPart], Stored, str, int, bytes, type(None),
+        Capabilities, ObjectInfo, Page, list[StoredPart], StoredPart, Stored, Copied, str, int, bytes, type(None),
         dict[str, str],
     )
 }  # fmt: skip
@@ -133,6 +159,12 @@ def perform(store: ObjectStore, call: StoreCall) -> Any:
                 size=call.size,
                 crc32c=call.crc32c,
                 precondition=call.precondition,
+            )
+        case CopyObject():
+            return copying(store).copy(call.source, call.key, call.attributes, call.precondition)
+        case CopyPart():
+            return copying(store).copy_part(
+                call.source, call.key, call.upload_id, call.number, call.offset, call.size
             )
         case AbortUpload():
             return store.abort_upload(call.key, call.upload_id)

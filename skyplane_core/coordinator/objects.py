@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import NamedTuple
 
 import msgspec
 
 from skyplane_core.checksum import combined_crc32c, combined_crc64nvme
+from skyplane_core.fidelity import Fitted
 from skyplane_core.model import ObjectInfo, PartAck, PartLease, PartTarget, StoredPart
 
 
@@ -19,11 +21,24 @@ class TargetState:
     settled: bool = False
 
 
+class CopyOrder(NamedTuple):
+    """That the store is to copy an object by itself.
+
+    ``info`` has all checksums of the source; ``fitted`` is what the copy gets. ``in_parts``: part by part, into the
+    upload of its target.
+    """
+
+    info: ObjectInfo
+    fitted: Fitted
+    in_parts: bool = False
+
+
 @dataclasses.dataclass(slots=True)
 class ObjectState:
     """One object in flight. ``parts`` maps the part number to its lease description.
 
-    ``resent``: it was sent before, and what had been read then was not what the source vouches for.
+    ``resent``: it was sent before, and what had been read then was not what the source vouches for. ``order``: the
+    store is to copy it by itself; None once gateways do.
     """
 
     number: int
@@ -32,6 +47,7 @@ class ObjectState:
     parts: dict[int, PartLease]
     targets: dict[int, TargetState]
     resent: bool = False
+    order: CopyOrder | None = None
 
     @property
     def settled(self) -> bool:
