@@ -17,7 +17,7 @@ from skyplane_core.model import (
     StoredPart,
 )
 from skyplane_core.read_ahead import page_behind
-from skyplane_core.stores.base import Capabilities, ObjectStore, RangeListing, copying, tags_of
+from skyplane_core.stores.base import Capabilities, CopyingStore, ObjectStore, RangeListing, copying, tags_of
 from skyplane_core.stores.paging import Page
 from skyplane_core.stores.whole import get_bytes, put_bytes, read_back
 
@@ -160,18 +160,22 @@ def perform(store: ObjectStore, call: StoreCall) -> Any:
                 crc32c=call.crc32c,
                 precondition=call.precondition,
             )
-        case CopyObject():
-            return copying(store).copy(call.source, call.key, call.attributes, call.precondition)
-        case CopyPart():
-            return copying(store).copy_part(
-                call.source, call.key, call.upload_id, call.number, call.offset, call.size
-            )
+        case CopyObject() | CopyPart():
+            return _copy(copying(store), call)
         case AbortUpload():
             return store.abort_upload(call.key, call.upload_id)
         case Delete():
             return store.delete(call.key, call.precondition)
         case ReadBack() | PutBytes() | GetBytes():
             return _whole(store, call)
+
+
+def _copy(store: CopyingStore, call: CopyObject | CopyPart) -> Any:
+    match call:
+        case CopyObject():
+            return store.copy(call.source, call.key, call.attributes, call.precondition)
+        case CopyPart():
+            return store.copy_part(call.source, call.key, call.upload_id, call.number, call.offset, call.size)
 
 
 def _whole(store: ObjectStore, call: ReadBack | PutBytes | GetBytes) -> Any:

@@ -26,9 +26,7 @@ def one_service(source: StoreConfig, destination: StoreConfig) -> bool:
 
 def wanted(spec: TransferSpec) -> bool:
     """Whether the store of the destination is to copy what it can."""
-    return spec.options.server_side_copy is ServerSideCopy.AUTO and one_service(
-        spec.source, spec.destinations[0].store
-    )
+    return spec.options.server_side_copy is ServerSideCopy.AUTO and one_service(spec.source, spec.destinations[0].store)
 
 
 def takes_parts(size: int, limits: Capabilities) -> bool:

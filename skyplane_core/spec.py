@@ -274,9 +274,9 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     is about; ``read_back_crc32c`` is of what we read there again. ``source_crc32c`` and ``source_crc64nvme`` are what
     the source store vouched for; both equal what was read (``crc32c``, ``crc64nvme``). CRC64NVME values are 16
     hexadecimal digits, because readers of JSON round integers beyond 2^53. None or "": that side said nothing, or was
-    not asked. ``method`` SERVER_SIDE: nothing was read, so that ``crc32c`` and ``crc64nvme`` are nobody's, and the
-    destination's checksum was compared with the source's. Of a DELETED one, ``size`` is what went, ``destination_version`` its version, and ``key`` and
-    ``source_version`` are empty: no source object maps to it.
+    not asked. ``method`` SERVER_SIDE: nothing was read, so that ``crc32c`` and ``crc64nvme`` are nobody's, and it was
+    the copy's checksum that equalled the source's. Of a DELETED one, ``size`` is what went, ``destination_version`` its
+    version, and ``key`` and ``source_version`` are empty: no source object maps to it.
     """
 
     key: str

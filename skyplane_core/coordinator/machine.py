@@ -127,7 +127,9 @@ class TransferMachine:
             )
             for part, offset, size in cut
         }
-        state = ObjectState(number, info, reason, parts, {t.destination: TargetState(t) for t in targets}, resent, order)
+        state = ObjectState(
+            number, info, reason, parts, {t.destination: TargetState(t) for t in targets}, resent, order
+        )
         self._objects[number] = state
         events: list[Event] = []
         for ack in already:
@@ -155,9 +157,7 @@ class TransferMachine:
             ]
         else:
             events = [
-                Copy(
-                    number, target.destination, target.key, order.info, order.fitted.attributes, target.precondition
-                )
+                Copy(number, target.destination, target.key, order.info, order.fitted.attributes, target.precondition)
             ]
         self._copying += len(events)
         return events

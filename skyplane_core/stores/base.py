@@ -249,9 +249,7 @@ class TaggedStore(Protocol):
 class CopyingStore(Protocol):
     """A store that copies objects by itself, from any bucket of its service that its credentials can read."""
 
-    def copy(
-        self, source: CopySource, key: str, attributes: ObjectAttributes, precondition: Precondition
-    ) -> Copied:
+    def copy(self, source: CopySource, key: str, attributes: ObjectAttributes, precondition: Precondition) -> Copied:
         """Copy a whole object of at most ``capabilities.max_copy`` bytes. It gets ``attributes``, not the source's.
 
         Raises:

@@ -133,6 +133,8 @@ CASES = [
             Feature.WHOLE_CHECKSUM: _ECHO,
             Feature.CREDENTIALS: Gap("it accepts any signature"),
             Feature.COMPLETE_IF_VERSION: Gap("it ignores If-Match on a completion"),
+            Feature.COPY_CHECKSUM: _ECHO,
+            Feature.COPY_OF_VERSION: Gap("it ignores x-amz-copy-source-if-match"),
             Feature.COMPLETE_ABORTED: Gap("it fails with a 500", StoreUnavailable),
             Feature.ABORTED_PART: Gap("it fails with a 500", StoreUnavailable),
             Feature.REPEAT_AFTER_OVERWRITE: Gap("it fails with a 500", StoreUnavailable),

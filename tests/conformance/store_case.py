@@ -46,6 +46,8 @@ class Feature(enum.Enum):
     PART_REPLACED = "a part that is put again with other bytes is listed instead of the first"
     UPLOAD_SURVIVES_WRITES = "an upload stays open when an object is put at its key"
     UPLOAD_SURVIVES_DELETES = "an upload stays open when the object at its key is deleted"
+    COPY_OF_VERSION = "a copy from a version of the source that is not there any more raises SourceChanged"
+    COPY_CHECKSUM = "a copy comes with the store's own checksum of it"
     UPLOAD_SURVIVES_COMMITS = "an upload stays open when another one of its key is completed"
 
 
