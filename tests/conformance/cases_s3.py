@@ -90,7 +90,7 @@ _UNCONDITIONAL = Gap("it writes whatever is there")
 _LINE_FEED = "its URL rules stop at a line feed, so that it finds no route"
 
 CASES = [
-    StoreCase("s3-objectserver", object_server, refused_uploads=_NOT_IN_XML),
+    StoreCase("s3-objectserver", object_server, copies=True, refused_uploads=_NOT_IN_XML),
     StoreCase(
         # As Backblaze B2: a checksum or a condition in a request is refused.
         "s3-refuses",
@@ -127,6 +127,7 @@ CASES = [
     StoreCase(
         "s3-moto",
         moto,
+        copies=True,
         gaps={
             Feature.PUT_CHECKSUM: _ECHO,
             Feature.PART_CHECKSUM: _ECHO,

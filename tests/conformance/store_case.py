@@ -91,6 +91,7 @@ class StoreCase:
         unknown_keys: such keys that the server cannot even route (ObjectNotFound), with the reason.
         large_part: bytes of a part that is not the last one.
         attributes: content headers and metadata that the store can hold.
+        copies: the store is asked to copy objects by itself.
     """
 
     name: str
@@ -101,6 +102,7 @@ class StoreCase:
     unknown_keys: Mapping[str, str] = field(default_factory=dict)
     large_part: int = 5 * 1024 * 1024
     attributes: ObjectAttributes = ATTRIBUTES
+    copies: bool = False
 
     def outcome(self, feature: Feature, normal: type[StoreError] | None) -> AbstractContextManager[object]:
         """A block that must raise ``normal`` (None: must succeed), or do what the gap says."""
