@@ -82,7 +82,8 @@ class Copying:
             change = act()
         except REFUSALS as refusal:
             why = str(refusal)
-            log.warning("the store refuses to copy, so that gateways do", extra={"key": event.key, "why": why})
+            if not self._machine.tally.server_side_refused:
+                log.warning("the store refuses to copy, so that gateways do", extra={"key": event.key, "why": why})
             self._do(lambda: self._machine.copy_refused(event, why))
         except SkyplaneError as failure:
             error = failure.record()
