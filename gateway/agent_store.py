@@ -26,10 +26,11 @@ from gateway.store_calls import (
     perform,
 )
 from skyplane_core.coordinator.retry import retry_delay
-from skyplane_core.errors import SkyplaneError
+from skyplane_core.errors import SkyplaneError, StoreUnavailable
 from skyplane_core.model import (
     Copied,
     CopySource,
+    CopyStep,
     ObjectAttributes,
     ObjectInfo,
     Precondition,
@@ -113,7 +114,14 @@ class CalledStore:
         return self._ask(CompleteUpload(key, upload_id, tuple(parts), size, crc32c, precondition), Stored)
 
     def copy(self, source: CopySource, key: str, attributes: ObjectAttributes, precondition: Precondition) -> Copied:
-        return self._ask(CopyObject(source, key, attributes, precondition), Copied)
+        step = CopyStep(moved=-1)
+        while True:
+            last = step
+            step = self._ask(CopyObject(source, key, attributes, precondition, last.token), CopyStep)
+            if step.copied is not None:
+                return step.copied
+            if not step.token or step.moved <= last.moved:
+                raise StoreUnavailable("a copy that the store makes by itself does not get on", where=key)
 
     def copy_part(
         self, source: CopySource, key: str, upload_id: str, number: int, offset: int, size: int

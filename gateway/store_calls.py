@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 
 from skyplane_core.model import (
-    Copied,
     CopySource,
+    CopyStep,
     ObjectAttributes,
     ObjectInfo,
     Precondition,
@@ -67,6 +67,7 @@ class CopyObject(msgspec.Struct, frozen=True, tag=True):
     key: str
     attributes: ObjectAttributes
     precondition: Precondition
+    token: str = ""
 
 
 class CopyPart(msgspec.Struct, frozen=True, tag=True):
@@ -125,7 +126,7 @@ StoreCall = (
 _DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {
     kind: msgspec.msgpack.Decoder(kind)
     for kind in (
-        Capabilities, ObjectInfo, Page, list[StoredPart], StoredPart, Stored, Copied, str, int, bytes, type(None),
+        Capabilities, ObjectInfo, Page, list[StoredPart], StoredPart, Stored, CopyStep, str, int, bytes, type(None),
         dict[str, str],
     )
 }  # fmt: skip
@@ -173,7 +174,7 @@ def perform(store: ObjectStore, call: StoreCall) -> Any:
 def _copy(store: CopyingStore, call: CopyObject | CopyPart) -> Any:
     match call:
         case CopyObject():
-            return store.copy(call.source, call.key, call.attributes, call.precondition)
+            return store.copy(call.source, call.key, call.attributes, call.precondition, call.token)
         case CopyPart():
             return store.copy_part(call.source, call.key, call.upload_id, call.number, call.offset, call.size)
 

@@ -130,6 +130,14 @@ class Copied(msgspec.Struct, frozen=True, omit_defaults=True):
     crc64nvme: int | None = None
 
 
+class CopyStep(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far a copy is after one call. ``copied`` None: the next call continues it by ``token``."""
+
+    copied: Copied | None = None
+    token: str = ""
+    moved: int = 0
+
+
 class CopySource(msgspec.Struct, frozen=True, omit_defaults=True):
     """An object in a bucket of the same service. ``info`` pins its version, and its checksums say which to compute."""
 

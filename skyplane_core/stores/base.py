@@ -20,8 +20,8 @@ import msgspec
 from skyplane_core.errors import StoreRejected
 from skyplane_core.model import (
     Attestation,
-    Copied,
     CopySource,
+    CopyStep,
     ObjectAttributes,
     ObjectInfo,
     Precondition,
@@ -249,8 +249,17 @@ class TaggedStore(Protocol):
 class CopyingStore(Protocol):
     """A store that copies objects by itself, from any bucket of its service that its credentials can read."""
 
-    def copy(self, source: CopySource, key: str, attributes: ObjectAttributes, precondition: Precondition) -> Copied:
+    def copy(
+        self,
+        source: CopySource,
+        key: str,
+        attributes: ObjectAttributes,
+        precondition: Precondition,
+        token: str = "",
+    ) -> CopyStep:
         """Copy a whole object of at most ``capabilities.max_copy`` bytes. It gets ``attributes``, not the source's.
+
+        A store may want several calls for it, so that none takes long: what one returns says how to go on.
 
         Raises:
             SourceChanged: the source is no longer at the version of ``source.info`` (or is gone).

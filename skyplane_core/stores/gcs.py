@@ -22,8 +22,8 @@ from skyplane_core.errors import (
 )
 from skyplane_core.model import (
     Attestation,
-    Copied,
     CopySource,
+    CopyStep,
     ObjectAttributes,
     ObjectInfo,
     Precondition,
@@ -143,8 +143,15 @@ class GcsStore:
     ) -> Stored:
         return self._uploads.complete(key, upload_id, list(parts), size, crc32c, precondition)
 
-    def copy(self, source: CopySource, key: str, attributes: ObjectAttributes, precondition: Precondition) -> Copied:
-        return gcs_copy.copy(self._calls, source, key, attributes, precondition)
+    def copy(
+        self,
+        source: CopySource,
+        key: str,
+        attributes: ObjectAttributes,
+        precondition: Precondition,
+        token: str = "",
+    ) -> CopyStep:
+        return gcs_copy.copy(self._calls, source, key, attributes, precondition, token)
 
     def copy_part(
         self,

@@ -1,4 +1,4 @@
-"""Copies that GCS makes by itself (JSON ``rewriteTo``), in as many calls as it wants for one."""
+"""Copies that GCS makes by itself (JSON ``rewriteTo``), in as many calls as it wants: between regions, for one."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from skyplane_core.errors import ObjectNotFound, PreconditionFailed, SourceChanged, StoreError, StoreUnavailable
-from skyplane_core.model import Attestation, Copied, CopySource, ObjectAttributes, Precondition, Stored
+from skyplane_core.errors import ObjectNotFound, PreconditionFailed, SourceChanged, StoreError
+from skyplane_core.model import Attestation, Copied, CopySource, CopyStep, ObjectAttributes, Precondition, Stored
 from skyplane_core.stores import gcs_wire as wire
 from skyplane_core.stores.gcs_calls import GcsCalls, open_http
 from skyplane_core.stores.http_data import HttpData
@@ -33,24 +33,24 @@ _REWRITTEN = msgspec.json.Decoder(_Rewritten, strict=False)
 
 
 def copy(
-    calls: GcsCalls, source: CopySource, key: str, attributes: ObjectAttributes, precondition: Precondition
-) -> Copied:
+    calls: GcsCalls,
+    source: CopySource,
+    key: str,
+    attributes: ObjectAttributes,
+    precondition: Precondition,
+    token: str,
+) -> CopyStep:
     """As :meth:`skyplane_core.stores.base.CopyingStore.copy`, into the bucket of ``calls``."""
     calls.check_key(key)
     # Without any member GCS would take over the source's attributes.
     members = {"contentType": "application/octet-stream"} | wire.json_attributes(attributes)
     if attributes.storage_class:
         members["storageClass"] = attributes.storage_class
-    body = msgspec.json.encode(members)
-    token, moved = "", -1
     with contextlib.closing(open_http(calls.config, COPY_TIMEOUT)) as http:
-        while True:
-            answer = _call(calls, http, source, key, precondition, token, body)
-            if answer.done and answer.resource is not None:
-                return _copied(calls, key, answer.resource)
-            if not answer.rewrite_token or answer.total_bytes_rewritten <= moved:
-                raise StoreUnavailable("a copy makes no progress", where=calls.where(key))
-            token, moved = answer.rewrite_token, answer.total_bytes_rewritten
+        answer = _call(calls, http, source, key, precondition, token, msgspec.json.encode(members))
+    if answer.done and answer.resource is not None:
+        return CopyStep(_copied(calls, key, answer.resource))
+    return CopyStep(token=answer.rewrite_token, moved=answer.total_bytes_rewritten)
 
 
 def _call(

@@ -21,8 +21,8 @@ from skyplane_core.errors import (
     UploadNotFound,
 )
 from skyplane_core.model import (
-    Copied,
     CopySource,
+    CopyStep,
     ObjectAttributes,
     ObjectInfo,
     Precondition,
@@ -176,8 +176,16 @@ class S3Store:
                 raise
             return completion.repeated()
 
-    def copy(self, source: CopySource, key: str, attributes: ObjectAttributes, precondition: Precondition) -> Copied:
-        return self._copies.copy(source, key, attributes, precondition)
+    def copy(
+        self,
+        source: CopySource,
+        key: str,
+        attributes: ObjectAttributes,
+        precondition: Precondition,
+        token: str = "",
+    ) -> CopyStep:
+        del token  # S3 makes a copy in one call.
+        return CopyStep(self._copies.copy(source, key, attributes, precondition))
 
     def copy_part(
         self, source: CopySource, key: str, upload_id: str, number: int, offset: int, size: int

@@ -18,6 +18,7 @@ from skyplane_core.model import (
     Attestation,
     Copied,
     CopySource,
+    CopyStep,
     ObjectAttributes,
     ObjectInfo,
     Precondition,
@@ -26,6 +27,9 @@ from skyplane_core.model import (
 )
 from skyplane_core.stores.base import Capabilities, ReadResult
 from skyplane_core.stores.paging import Page
+
+COPY_STEP = 15
+"""Bytes that one call of a copy moves."""
 
 
 class Held(NamedTuple):
@@ -162,14 +166,26 @@ class ModelStore:
         self.completed[upload_id] = held.version
         return self._stored(held)
 
-    def copy(self, source: CopySource, key: str, attributes: ObjectAttributes, precondition: Precondition) -> Copied:
-        data = self.copying(self._source_of(source))
+    def copy(
+        self,
+        source: CopySource,
+        key: str,
+        attributes: ObjectAttributes,
+        precondition: Precondition,
+        token: str = "",
+    ) -> CopyStep:
+        whole = self._source_of(source)
+        moved = int(token or 0) + COPY_STEP
+        if moved < len(whole):
+            return CopyStep(token=str(moved), moved=moved)
+        data = self.copying(whole)
         self._check(key, precondition)
         self.replacing(key, self.objects.get(key))
         stored = self._stored(self.write(key, data, attributes))
         if not self.attests or source.info.crc32c is not None or source.info.crc64nvme is None:
-            return Copied(stored)
-        return Copied(Stored(stored.version, stored.size, None, Attestation.WHOLE), _wide(data))
+            return CopyStep(Copied(stored))
+        attested = Stored(stored.version, stored.size, None, Attestation.WHOLE)
+        return CopyStep(Copied(attested, _wide(data)))
 
     def copy_part(
         self, source: CopySource, key: str, upload_id: str, number: int, offset: int, size: int
