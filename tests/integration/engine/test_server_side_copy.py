@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -201,3 +203,85 @@ def test_what_changes_under_a_copy_fails_it_by_name(service: Service, client: Sk
         assert service.server.get("dst", "q/a") == b"somebody else's"
     else:
         assert "q/a" not in service.server.list("dst")
+
+
+def test_what_boto3_reads_of_a_copy(s3_service: Service, client: SkyplaneClient) -> None:
+    """An independent reader of all that a copy has."""
+    tags = {"x-amz-tagging": "team=a", "content-type": "text/x-a", "cache-control": "no-cache"}
+    s3_service.server.put("src", "p/a", LARGE, attributes=tags, metadata={"owner": "me"})
+    rules = AttributeRules(keep_tags=True)
+    (line,) = client.copy(*s3_service.ends, recursive=True, options=TransferOptions(attributes=rules)).lines()
+    assert line.method is Method.SERVER_SIDE
+    with contextlib.closing(_boto3(s3_service.server.endpoint_url, "AKTEST", "a-secret")) as boto:
+        got = boto.get_object(Bucket="dst", Key="q/a", ChecksumMode="ENABLED")
+        assert got["Body"].read() == LARGE
+        assert (got["ContentType"], got["CacheControl"]) == ("text/x-a", "no-cache")
+        assert got["Metadata"] == {"owner": "me", SOURCE_VERSION_KEY: line.source_version}
+        assert boto.get_object_tagging(Bucket="dst", Key="q/a")["TagSet"] == [{"Key": "team", "Value": "a"}]
+
+
+def test_moto_copies_where_nothing_is_compared_and_is_not_asked_where_it_vouches_for_nothing(
+    client: SkyplaneClient,
+) -> None:
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    moto = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    moto.start()
+    try:
+        url = "http://{}:{}".format(*moto.get_host_and_port())
+        with contextlib.closing(_boto3(url, "AK", "SK")) as boto:
+            for bucket in ("moto-src", "moto-dst"):
+                boto.create_bucket(Bucket=bucket)
+            boto.put_object(Bucket="moto-src", Key="p/a", Body=SMALL, ContentType="text/x-a", Metadata={"owner": "me"})
+            stores = [
+                StoreConfig("s3", name, endpoint_url=url, region="us-east-1", credentials=Credentials("AK", "SK"))
+                for name in ("moto-src", "moto-dst")
+            ]
+            methods = {}
+            for verify in (Verification.NONE, Verification.TRANSFERRED):
+                ends = (Location(stores[0], "p/"), Location(stores[1], f"{verify.value}/"))
+                (line,) = client.copy(*ends, recursive=True, options=TransferOptions(verify=verify)).lines()
+                methods[verify] = line.method
+                got = boto.get_object(Bucket="moto-dst", Key=f"{verify.value}/a")
+                assert (got["Body"].read(), got["ContentType"]) == (SMALL, "text/x-a")
+                assert got["Metadata"] == {"owner": "me", SOURCE_VERSION_KEY: line.source_version}
+            assert methods == {Verification.NONE: Method.SERVER_SIDE, Verification.TRANSFERRED: Method.GATEWAYS}
+    finally:
+        moto.stop()
+
+
+def _boto3(url: str, key: str, secret: str) -> Any:
+    import boto3
+    from botocore.config import Config
+
+    return boto3.client(
+        "s3",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id=key,
+        aws_secret_access_key=secret,
+        config=Config(s3={"addressing_style": "path"}),
+    )
+
+
+def test_what_googles_client_reads_of_a_copy(client: SkyplaneClient) -> None:
+    from google.auth.credentials import AnonymousCredentials
+    from google.cloud import storage
+
+    with ObjectServer("gcs", buckets=["src", "dst"]) as server:
+        service = Service("gcs", server)
+        server.put("src", "p/a", LARGE, attributes={"content-type": "text/x-a"}, metadata={"owner": "me"})
+        rules = AttributeRules(storage_class="NEARLINE")
+        (line,) = client.copy(*service.ends, recursive=True, options=TransferOptions(attributes=rules)).lines()
+        assert line.method is Method.SERVER_SIDE
+        # Into another class it takes this server a call for each MiB.
+        assert service.requests("CopyObject") == 12
+        options = {"api_endpoint": server.endpoint_url}
+        google = storage.Client(project="p", credentials=AnonymousCredentials(), client_options=options)
+        blob = google.bucket("dst").get_blob("q/a")
+        assert blob is not None
+        assert blob.download_as_bytes() == LARGE
+        assert (blob.content_type, blob.storage_class) == ("text/x-a", "NEARLINE")
+        assert blob.metadata == {"owner": "me", SOURCE_VERSION_KEY: line.source_version}
+        google.close()
