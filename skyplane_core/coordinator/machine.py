@@ -147,18 +147,7 @@ class TransferMachine:
                 self.table.add(remaining)
 
     def _order(self, state: ObjectState, order: CopyOrder) -> list[Event]:
-        number, target = state.number, next(iter(state.targets.values())).target
-        events: list[Event]
-        if order.in_parts:
-            events = [
-                CopyPart(number, target.destination, target.key, target.upload_id, order.info, part)
-                for part in state.parts.values()
-                if state.wants(part)
-            ]
-        else:
-            events = [
-                Copy(number, target.destination, target.key, order.info, order.fitted.attributes, target.precondition)
-            ]
+        events: list[Event] = [*state.calls(order)]
         self._copying += len(events)
         return events
 
@@ -172,20 +161,15 @@ class TransferMachine:
         state = self._objects.get(number)
         if state is None or state.targets[destination].settled:
             return []
-        info, key = state.info, asked.key
-        sums = ((info.crc32c, stored.crc32c), (info.crc64nvme, copied.crc64nvme))
-        common = [(theirs, ours) for theirs, ours in sums if theirs is not None and ours is not None]
-        wrong = [f"{ours:08x} instead of {theirs:08x}" for theirs, ours in common if theirs != ours]
-        if stored.size != info.size or wrong:
-            why = "; ".join(wrong) or f"{stored.size} bytes instead of {info.size}"
-            error = ChecksumMismatch("the store's copy has other bytes than the source", where=key, why=why)
+        info, key, differs = state.info, asked.key, state.compared(copied)
+        if differs:
+            error = ChecksumMismatch("the store's copy has other bytes than the source", where=key, why=differs)
             return [Discard(destination, key, stored.version), *self.failed(number, destination, error.record())]
-        if (common or self._verify is Verification.NONE) and self._verify is not Verification.FULL:
+        if (differs is not None or self._verify is Verification.NONE) and self._verify is not Verification.FULL:
             return self._done(state, destination, stored, None)
         if info.crc32c is not None:
             return [Verify(number, destination, key, stored, info.crc32c)]
-        target = state.targets[destination]
-        target.target = msgspec.structs.replace(target.target, precondition=Precondition(version=stored.version))
+        state.retarget(destination, precondition=Precondition(version=stored.version))
         return self._by_gateways(state, destination)
 
     def part_copied(self, asked: CopyPart, stored: StoredPart) -> list[Event]:
@@ -223,7 +207,6 @@ class TransferMachine:
     def _by_gateways(self, state: ObjectState, destination: int) -> list[Event]:
         target, state.order = state.targets[destination].target, None
         if len(state.parts) == 1:
-            self._retarget(state, destination)
             self._lease(state)
             return []
         part_size = max(part.size for part in state.parts.values())
@@ -234,18 +217,9 @@ class TransferMachine:
         state = self._objects.get(asked.object)
         if state is None or state.targets[asked.destination].settled:
             return [Abort(asked.destination, asked.key, upload_id)]
-        held = state.targets[asked.destination]
-        held.target = msgspec.structs.replace(held.target, upload_id=upload_id)
-        self._retarget(state, asked.destination)
+        state.retarget(asked.destination, upload_id=upload_id)
         self._lease(state)
         return []
-
-    def _retarget(self, state: ObjectState, destination: int) -> None:
-        """Have the parts say what the target says now."""
-        target = state.targets[destination].target
-        for number, part in state.parts.items():
-            others = tuple(one for one in part.targets if one.destination != destination)
-            state.parts[number] = msgspec.structs.replace(part, targets=(*others, target))
 
     def skip(self, destination: int, skipped: Sequence[tuple[ObjectInfo, str, str]]) -> list[Event]:
         """Record that objects are left alone. ``skipped``: each with its destination key and why."""

@@ -72,7 +72,8 @@ def test_the_sync_operator_only_syncs(tmp_path: Path) -> None:
 
 def test_what_is_asked_for_is_what_is_requested(tmp_path: Path) -> None:
     made = operator(
-        tmp_path, compare="checksum", overwrite="if-newer", server_side_copy="never", include=["*.csv", "x/"], exclude="*.tmp",
+        tmp_path, compare="checksum", overwrite="if-newer", server_side_copy="never",
+        include=["*.csv", "x/"], exclude="*.tmp",
         exclude_regex="^a",
         min_size="1KiB", max_size=5000, min_age=60, max_age=datetime.timedelta(days=2), manifest=["b", "a", "b"],
         max_objects=7, max_bytes="1MB",
