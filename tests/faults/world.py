@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import random
-import socket
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import msgspec
 import psutil
@@ -17,6 +17,7 @@ from skyplane_core.coordinator.journal import AckRecord, ClosedRecord, Record, U
 from skyplane_core.dataplane import Dataplane
 from skyplane_core.model import Compression, Credentials, StoreConfig
 from skyplane_core.prepare import Prepared, check
+from skyplane_core.provision.base import GatewayAddress
 from skyplane_core.spec import Compare, TransferOptions, TransferState
 from skyplane_core.testing.faultproxy import FaultProxy
 from skyplane_core.testing.objectserver import ObjectServer
@@ -28,6 +29,8 @@ PATIENCE = 120.0
 """Seconds within which anything that a test waits for has to come, on a busy machine as well."""
 CONTROL_SECRET = b"a control secret for the fault campaign, long enough"
 STATE = "/.skyplane/"
+_LISTEN = "0A"
+"""In /proc/net/tcp, see proc(5)."""
 PLACES: dict[str, Callable[[int], int]] = {
     "head": lambda _count: 0,
     "reader": lambda _count: 1,
@@ -263,6 +266,8 @@ def dataplane(
     plane.provision()
     addresses = plane.reference.gateways
     families = [family(address.pid) for address in addresses]
+    sockets = listening(addresses)
+    assert len(sockets) == 2 * len(addresses)
     place = PLACES[proxied](len(addresses))
     behind = addresses[place]
     try:
@@ -279,9 +284,7 @@ def dataplane(
         plane.deprovision()
     gone = [process for members in families for process in members]
     until(lambda: not any(alive(process) for process in gone), "all processes of the gateways have ended")
-    for address in addresses:
-        for port in (address.control_port, address.wire_port):
-            assert refused(address.host, port), f"port {port} of a gateway that has ended is taken"
+    assert not sockets & listening(addresses), "a gateway that has ended still listens"
 
 
 def family(pid: int) -> list[psutil.Process]:
@@ -298,12 +301,11 @@ def alive(process: psutil.Process) -> bool:
     return False
 
 
-def refused(host: str, port: int) -> bool:
-    try:
-        socket.create_connection((host, port), 5).close()
-    except ConnectionRefusedError:
-        return True
-    return False
+def listening(addresses: Sequence[GatewayAddress]) -> set[str]:
+    """The sockets, by inode, that listen on the ports of gateways. A port that is free may be anybody's next."""
+    ports = {port for address in addresses for port in (address.control_port, address.wire_port)}
+    rows = (row.split() for row in Path("/proc/net/tcp").read_text(encoding="ascii").splitlines()[1:])
+    return {row[9] for row in rows if row[3] == _LISTEN and int(row[1].rpartition(":")[2], 16) in ports}
 
 
 def kill(plane: Dataplane, role: str, process: str) -> None:

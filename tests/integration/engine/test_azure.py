@@ -145,7 +145,7 @@ def test_metadata_get_names_that_azure_can_hold_where_that_is_asked_for(
     store.close()
     assert kept is not None
     found = {name: value for name, value in kept.metadata.items() if name != SOURCE_VERSION_KEY}
-    assert found == {"no_identifier": "Dvorak", "_th": "x", **rules.metadata}
+    assert found == {"no_identifier": "Dvorak", "_7th": "x", **rules.metadata}
 
 
 def test_bytes_that_change_on_the_way_to_azure_are_sent_again(

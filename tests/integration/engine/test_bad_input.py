@@ -91,7 +91,7 @@ def test_a_transfer_onto_itself_or_into_itself(s3: ObjectServer, source: At, cli
 
 
 def test_malformed_and_unsupported_uris(client: SkyplaneClient, tmp_path: Path) -> None:
-    for wrong in ("", "s3://", "ftp://host/x", "hdfs://host/x", "az://account/x", "gs:/bucket/x"):
+    for wrong in ("", "s3://", "ftp://host/x", "hdfs:///x", "scp://host/x", "az://account/x", "gs:/bucket/x"):
         with pytest.raises(InvalidURI):
             client.copy(wrong, str(tmp_path), recursive=True)
 

@@ -164,7 +164,7 @@ def test_options_of_stores_and_attributes_reach_the_transfer(shell: Shell) -> No
         (["cp"], "SOURCE"),
         (["cp", "src"], "DESTINATION"),
         (["cp", "src", "out"], "Add -r"),
-        (["cp", "-r", "hdfs://c/x", "out"], "not supported yet"),
+        (["cp", "-r", "scp://c/x", "out"], "not supported yet"),
         (["cp", "-r", "src", "gcs://b"], "gs://b"),
         (["cp", "-r", "src", "src"], "same"),
         (["cp", "-r", "src", "src/in"], "inside"),
