@@ -55,7 +55,10 @@ class Copying:
             try:
                 copied = store.copy(self._from(event.info), event.key, event.attributes, event.precondition)
             except PreconditionFailed as refused:
-                copied = _found(store, event, refused)
+                found = _found(store, event, refused)
+                if found is None:
+                    return lambda: self._machine.copy_left(event)
+                copied = found
             return lambda: self._machine.copied(event, copied)
 
         self._settle(event, act)
@@ -96,8 +99,10 @@ class Copying:
         return CopySource(self._source.bucket, plain, self._source.requester_pays)
 
 
-def _found(store: AgentStore, event: Copy, refused: PreconditionFailed) -> Copied:
+def _found(store: AgentStore, event: Copy, refused: PreconditionFailed) -> Copied | None:
     """What stands there instead, if it has the source's bytes: a copy of ours whose answer was lost, or as good as it.
+
+    None if neither a sum nor a record tells.
 
     Raises:
         PreconditionFailed: ``refused``, as it is something else.
@@ -106,14 +111,17 @@ def _found(store: AgentStore, event: Copy, refused: PreconditionFailed) -> Copie
         there = store.head(event.key)
     except ObjectNotFound:
         raise refused from None
-    source = event.info
-    crc32c = there.crc32c
-    if there.size == source.size and source.crc32c is not None and crc32c is None:
+    source, crc32c = event.info, there.crc32c
+    if there.size != source.size:
+        raise refused
+    if source.crc32c is not None and crc32c is None:
         crc32c = store.read_back(event.key, there.version, there.size)
     sums = ((source.crc32c, crc32c), (source.crc64nvme, there.crc64nvme))
-    common = [theirs == ours for theirs, ours in sums if theirs is not None and ours is not None]
+    alike = [theirs == ours for theirs, ours in sums if theirs is not None and ours is not None]
     made_from = there.attributes.metadata.get(SOURCE_VERSION_KEY) if there.attributes is not None else None
-    if there.size != source.size or not (all(common) if common else made_from == source.version):
+    if not alike and made_from is None:
+        return None
+    if not (all(alike) if alike else made_from == source.version):
         raise refused
     summed = there.crc32c is not None or there.crc64nvme is not None
     attestation: Attestation | None = store.capabilities.attestation if summed else None

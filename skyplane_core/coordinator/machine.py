@@ -190,6 +190,14 @@ class TransferMachine:
         self._copying -= 1
         return self.failed(asked.object, asked.destination, error)
 
+    def copy_left(self, asked: Copy) -> list[Event]:
+        """What stands where the copy belongs may be ours, and nothing tells: gateways, which sum the bytes, find out."""
+        self._copying -= 1
+        state = self._objects.get(asked.object)
+        if state is None or state.targets[asked.destination].settled:
+            return []
+        return self._by_gateways(state, asked.destination)
+
     def copy_refused(self, asked: Copy | CopyPart, why: str) -> list[Event]:
         """The store does not copy, which one refusal shows for all: gateways move what it was asked for."""
         self._copying -= 1
@@ -197,12 +205,12 @@ class TransferMachine:
         state = self._objects.get(asked.object)
         if state is None or state.targets[asked.destination].settled:
             return []
-        if isinstance(asked, CopyPart):
-            # What it has copied already stays; the line tells of gateways, since they moved some of it.
-            state.order = None
-            self.table.add(asked.part)
-            return []
-        return self._by_gateways(state, asked.destination)
+        if isinstance(asked, Copy):
+            return self._by_gateways(state, asked.destination)
+        # What it has copied already stays; the line tells of gateways, since they moved some of it.
+        state.order = None
+        self.table.add(asked.part)
+        return []
 
     def _by_gateways(self, state: ObjectState, destination: int) -> list[Event]:
         target, state.order = state.targets[destination].target, None

@@ -148,6 +148,15 @@ def test_what_is_refused_is_leased_under_its_first_precondition() -> None:
     assert m.tally.server_side == 0
 
 
+def test_what_may_be_a_copy_of_ours_is_for_gateways_to_tell_and_is_no_refusal() -> None:
+    m = machine()
+    assert m.copy_left(copy(m, crc64nvme=8)) == []
+    lease = m.table.take("r", 0.0)
+    assert lease is not None
+    assert lease.parts[0].targets[0].precondition == Precondition(absent=True)
+    assert (m.tally.server_side_refused, m.copying) == ("", 0)
+
+
 def test_an_object_of_many_parts_that_is_refused_gets_an_upload() -> None:
     m = machine()
     (event,) = m.copy_refused(copy(m, STRIPED, crc32c=7), "no")
@@ -205,7 +214,8 @@ def test_a_part_that_is_refused_goes_through_gateways_and_the_line_says_so() -> 
 
 
 @given(
-    sums=st.sampled_from([{}, {"crc32c": 7}, {"crc64nvme": 8}]), late=st.sampled_from(["copied", "refused", "failed"])
+    sums=st.sampled_from([{}, {"crc32c": 7}, {"crc64nvme": 8}]),
+    late=st.sampled_from(["copied", "refused", "left", "failed"]),
 )
 def test_words_about_what_was_given_up_change_nothing(sums: dict[str, int], late: str) -> None:
     m = machine()
@@ -216,6 +226,7 @@ def test_words_about_what_was_given_up_change_nothing(sums: dict[str, int], late
     events = {
         "copied": lambda: m.copied(asked, word(7)),
         "refused": lambda: m.copy_refused(asked, ""),
+        "left": lambda: m.copy_left(asked),
         "failed": lambda: m.copy_failed(asked, SourceChanged("changed").record()),
     }[late]()
     assert events == []
