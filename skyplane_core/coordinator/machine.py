@@ -191,12 +191,9 @@ class TransferMachine:
         return self.failed(asked.object, asked.destination, error)
 
     def copy_left(self, asked: Copy) -> list[Event]:
-        """What stands where the copy belongs may be ours, and nothing tells: gateways, which sum the bytes, find out."""
+        """What stands there may be our copy, and nothing tells: gateways, which sum the bytes, find out."""
         self._copying -= 1
-        state = self._objects.get(asked.object)
-        if state is None or state.targets[asked.destination].settled:
-            return []
-        return self._by_gateways(state, asked.destination)
+        return self._by_gateways(self._objects[asked.object], asked.destination) if self.awaits(asked) else []
 
     def copy_refused(self, asked: Copy | CopyPart, why: str) -> list[Event]:
         """The store does not copy, which one refusal shows for all: gateways move what it was asked for."""
