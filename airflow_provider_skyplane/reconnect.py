@@ -55,8 +55,10 @@ class Reconnection:
         Raises:
             SkyplaneError: source, destination or receipt cannot be read.
         """
+        from airflow_provider_skyplane.engine import is_reference
+
         reference = self._references.load()
-        if reference is None:
+        if reference is None or not is_reference(reference.dataplane):
             return Found()
         run = self._engine.attach(reference.dataplane, reference.transfer_id)
         if not wanted(reference, self._engine.fingerprint(self._request()), self._epoch):
@@ -112,6 +114,7 @@ class Reconnection:
     def _silent(self, run: Run, reference: Reference) -> Standing:
         """Whether gateways that do not answer are gone for certain, which they are once they have been stopped."""
         if not run.outlives_task and reference.host != socket.gethostname():
+            run.leave()
             return Standing.UNKNOWN
         try:
             run.stop()

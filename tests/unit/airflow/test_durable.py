@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 from pathlib import Path
@@ -26,11 +27,15 @@ from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
 from airflow_provider_skyplane.reconnect import Reconnection
 from skyplane_core.errors import GatewayError, GatewayRefused, GatewayUnreachable, TransferNotFound
+from skyplane_core.identity import new_dataplane_id
 from skyplane_core.spec import Progress, TransferOptions, TransferState
 
 SECRET = "canary-control-secret-0123456789abcdef"
 HERE = socket.gethostname()
-KEPT = Reference("{}", "t0", "asked", 1, HERE)
+DATAPLANE = json.dumps(
+    {"dataplane_id": new_dataplane_id(), "provisioner": "local", "gateways": [], "ca_fingerprint": "fp"}
+)
+KEPT = Reference(DATAPLANE, "t0", "asked", 1, HERE)
 DONE = Progress("t0", TransferState.DONE, objects_copied=3, bytes_copied=9, started_at=10.0, ended_at=12.0)
 RUNNING = Progress("t0", TransferState.RUNNING)
 
@@ -259,7 +264,7 @@ def test_a_retry_starts_anew_otherwise_and_continues_an_id_only_if_its_gateways_
 
 @pytest.mark.parametrize(
     "kept",
-    [Reference("{}", "t0", "asked", 0, HERE), Reference("{}", "t0", "something else", 1, HERE)],
+    [Reference(DATAPLANE, "t0", "asked", 0, HERE), Reference(DATAPLANE, "t0", "something else", 1, HERE)],
     ids=["cleared", "changed"],
 )
 def test_what_was_cleared_or_changed_is_ended_and_runs_anew(connected: None, kept: Reference) -> None:
@@ -270,9 +275,15 @@ def test_what_was_cleared_or_changed_is_ended_and_runs_anew(connected: None, kep
     assert engine.continued == [None]
 
 
+def test_a_reference_that_another_version_of_ours_wrote_is_none(connected: None) -> None:
+    engine = FakeEngine(FakeRun("t0", RUNNING))
+    assert retry(engine, Reference("{}", "t0", "asked", 1, HERE))[0]["transfer_id"] == "t1"
+    assert engine.old.calls == []
+
+
 def test_local_gateways_of_another_host_may_still_run_whatever_this_one_sees(connected: None) -> None:
     engine = FakeEngine(FakeRun("t0", GatewayUnreachable("nobody here")))
-    retry(engine, Reference("{}", "t0", "asked", 1, "another-host"))
+    retry(engine, Reference(DATAPLANE, "t0", "asked", 1, "another-host"))
     assert engine.continued == [None]
 
 
