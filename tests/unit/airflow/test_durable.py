@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import socket
 from pathlib import Path
@@ -25,12 +26,16 @@ from airflow_provider_skyplane.engine import Engine, Request
 from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
 from airflow_provider_skyplane.reconnect import Reconnection
-from skyplane_core.errors import GatewayError, GatewayRefused, GatewayUnreachable, TransferNotFound
+from skyplane_core.errors import GatewayError, GatewayRefused, GatewayUnreachable, TransferNotFound, UsageError
+from skyplane_core.identity import new_dataplane_id
 from skyplane_core.spec import Progress, TransferOptions, TransferState
 
 SECRET = "canary-control-secret-0123456789abcdef"
 HERE = socket.gethostname()
-KEPT = Reference("{}", "t0", "asked", 1, HERE)
+DATAPLANE = json.dumps(
+    {"dataplane_id": new_dataplane_id(), "provisioner": "local", "gateways": [], "ca_fingerprint": "fp"}
+)
+KEPT = Reference(DATAPLANE, "t0", "asked", 1, HERE)
 DONE = Progress("t0", TransferState.DONE, objects_copied=3, bytes_copied=9, started_at=10.0, ended_at=12.0)
 RUNNING = Progress("t0", TransferState.RUNNING)
 
@@ -178,13 +183,8 @@ def test_only_the_same_request_of_a_task_that_nobody_cleared_is_gone_on_with(
 
 
 def test_an_id_is_used_again_only_where_its_gateways_are_gone() -> None:
-    assert {standing: decide(standing) for standing in Standing} == {
-        Standing.RUNNING: Next.ATTACH,
-        Standing.DONE: Next.ATTACH,
-        Standing.FAILED: Next.REPLACE,
-        Standing.ENDED: Next.CONTINUE,
-        Standing.UNKNOWN: Next.REPLACE,
-    }
+    assert [standing for standing in Standing if decide(standing) is Next.CONTINUE] == [Standing.ENDED]
+    assert {standing for standing in Standing if decide(standing) is Next.ATTACH} == {Standing.RUNNING, Standing.DONE}
 
 
 def test_a_fingerprint_tells_requests_apart_and_nothing_else(tmp_path: Path) -> None:
@@ -242,6 +242,7 @@ def test_a_retry_returns_what_has_arrived(
         (FakeRun("t0", GatewayUnreachable("gone")), None, "t0"),
         (FakeRun("t0", GatewayUnreachable("gone")), Progress("t0", TransferState.CANCELLED), "t0"),
         (FakeRun("t0", GatewayRefused("another's port")), None, "t0"),
+        (FakeRun("t0", UsageError("no such host any more"), stop=UsageError("no such host any more")), None, None),
         (FakeRun("t0", GatewayRefused("not you"), stop=GatewayRefused("not you")), None, None),
     ],
 )
@@ -259,7 +260,7 @@ def test_a_retry_starts_anew_otherwise_and_continues_an_id_only_if_its_gateways_
 
 @pytest.mark.parametrize(
     "kept",
-    [Reference("{}", "t0", "asked", 0, HERE), Reference("{}", "t0", "something else", 1, HERE)],
+    [Reference(DATAPLANE, "t0", "asked", 0, HERE), Reference(DATAPLANE, "t0", "something else", 1, HERE)],
     ids=["cleared", "changed"],
 )
 def test_what_was_cleared_or_changed_is_ended_and_runs_anew(connected: None, kept: Reference) -> None:
@@ -270,9 +271,25 @@ def test_what_was_cleared_or_changed_is_ended_and_runs_anew(connected: None, kep
     assert engine.continued == [None]
 
 
+def test_a_reference_that_another_version_of_ours_wrote_is_none(connected: None) -> None:
+    engine = FakeEngine(FakeRun("t0", RUNNING))
+    assert retry(engine, Reference("{}", "t0", "asked", 1, HERE))[0]["transfer_id"] == "t1"
+    assert engine.old.calls == []
+
+
+def test_a_dataplane_that_this_version_does_not_know_is_none(connected: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = FakeEngine(FakeRun("t0", RUNNING))
+
+    def attach(_reference: str, _transfer_id: str) -> FakeRun:
+        raise UsageError("no provisioner 'moon'")
+
+    monkeypatch.setattr(engine, "attach", attach)
+    assert retry(engine)[0]["transfer_id"] == "t1"
+
+
 def test_local_gateways_of_another_host_may_still_run_whatever_this_one_sees(connected: None) -> None:
     engine = FakeEngine(FakeRun("t0", GatewayUnreachable("nobody here")))
-    retry(engine, Reference("{}", "t0", "asked", 1, "another-host"))
+    retry(engine, Reference(DATAPLANE, "t0", "asked", 1, "another-host"))
     assert engine.continued == [None]
 
 
