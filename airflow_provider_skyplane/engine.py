@@ -22,6 +22,9 @@ from skyplane_core.model import StoreConfig
 from skyplane_core.planner.cost import CostMeter
 from skyplane_core.prepare import check
 from skyplane_core.provision.base import DataplaneReference
+from skyplane_core.provision.bootstrap import DEFAULT_POOL_BYTES
+from skyplane_core.provision.hosts import SshHost
+from skyplane_core.provision.local import NAME as LOCAL
 from skyplane_core.spec import KeyMapping, Progress, ReceiptLine, Selection, TransferOptions
 
 __all__ = ["Engine", "Location", "Request", "Run", "resolve"]
@@ -74,9 +77,25 @@ def _store(place: Location | str, *, directory: bool) -> StoreConfig:
 class Engine:
     """A client with one control secret. Without one, its dataplanes are its own: nobody else can attach to them."""
 
-    def __init__(self, *, gateways: int, control_secret: bytes | None) -> None:
+    def __init__(
+        self,
+        *,
+        gateways: int,
+        control_secret: bytes | None,
+        hosts: tuple[SshHost, ...] = (),
+        pool_bytes: int = DEFAULT_POOL_BYTES,
+        expiry_seconds: float = 900.0,
+    ) -> None:
         secret = secrets.token_bytes(32) if control_secret is None else control_secret
-        self.client = SkyplaneClient(ClientConfig(gateways=gateways, control_secret=secret))
+        self.client = SkyplaneClient(
+            ClientConfig(
+                gateways=gateways,
+                hosts=hosts,
+                pool_bytes=pool_bytes,
+                expiry_seconds=expiry_seconds,
+                control_secret=secret,
+            )
+        )
 
     def start(self, request: Request) -> Run:
         """Check both ends, provision gateways and start the transfer.
@@ -134,6 +153,8 @@ class Run:
         self.ca_fingerprint = dataplane.reference.ca_fingerprint
         self.reference = msgspec.json.encode(dataplane.reference).decode()
         """By which a holder of the control secret finds the dataplane again: JSON without a secret."""
+        self.outlives_task = dataplane.reference.provisioner != LOCAL
+        """Whether its gateways live on, whatever becomes of the worker and of the process that started them."""
 
     def wait(self, on_progress: Callable[[Progress], None]) -> Finished:
         """Block until the transfer has ended, well or not, renewing credentials on the way.

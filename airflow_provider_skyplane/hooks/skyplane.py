@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from airflow_provider_skyplane.compat import AirflowException, AirflowNotFoundException, BaseHook, mask_secret
+from airflow_provider_skyplane.compat import AirflowException, AirflowNotFoundException, BaseHook
 from airflow_provider_skyplane.get_provider_info import CONNECTION_TYPE
+from airflow_provider_skyplane.hooks.settings import Settings, checked, control_secret, given
+from airflow_provider_skyplane.hooks.ssh import connections_of
 from skyplane_core.model import StoreConfig
 from skyplane_core.store_options import StoreOptions
 from skyplane_core.uri import parse
@@ -18,27 +21,18 @@ if TYPE_CHECKING:
     from airflow_provider_skyplane.engine import Engine, Location
 
 DEFAULT_CONN_ID = "skyplane_default"
-MIN_SECRET_CHARACTERS = 32
-_GATEWAYS = ("1", "2", "3")
 
 
-def control_secret(connection: Any) -> bytes | None:
-    """The control secret that a ``skyplane`` connection holds in its password field, None if it has none.
+async def read_settings(skyplane_conn_id: str) -> Settings:
+    """The settings of a connection that must exist, without blocking the triggerer's loop.
 
     Raises:
-        AirflowException: the secret is too short to derive an identity from.
+        AirflowNotFoundException: there is no such connection, or a host names one that does not exist.
+        AirflowException: it is no ``skyplane`` connection, or a field of it cannot be used.
     """
-    # Surrounding white space does not count, as in the command line's secret file: the same text is the same secret.
-    secret = str(connection.password or "").strip()
-    if not secret:
-        return None
-    mask_secret(secret)
-    if len(secret) < MIN_SECRET_CHARACTERS:
-        raise AirflowException(
-            f"The control secret of connection {connection.conn_id!r} has fewer than {MIN_SECRET_CHARACTERS} "
-            "characters. Put a long random one into its password field."
-        )
-    return secret.encode()
+    connection = checked(await _look_up(skyplane_conn_id))
+    found = {conn_id: await _look_up(conn_id) for conn_id in connections_of(given(connection))}
+    return Settings.of(connection, found.__getitem__)
 
 
 async def read_control_secret(skyplane_conn_id: str) -> bytes:
@@ -48,24 +42,28 @@ async def read_control_secret(skyplane_conn_id: str) -> bytes:
         AirflowNotFoundException: there is no such connection.
         AirflowException: it holds no control secret.
     """
+    secret = control_secret(checked(await _look_up(skyplane_conn_id)))
+    if secret is None:
+        raise AirflowException(f"Connection {skyplane_conn_id!r} holds no control secret in its password field.")
+    return secret
+
+
+async def _look_up(conn_id: str) -> Any:
     # Airflow has the async look-up from 3.1 on; there the sync one may refuse to run inside a trigger.
     look_up = getattr(BaseHook, "aget_connection", None)
     if look_up is None:
         from asgiref.sync import sync_to_async
 
         look_up = sync_to_async(BaseHook.get_connection)
-    secret = control_secret(await look_up(skyplane_conn_id))
-    if secret is None:
-        raise AirflowException(f"Connection {skyplane_conn_id!r} holds no control secret in its password field.")
-    return secret
+    return await look_up(conn_id)
 
 
 class SkyplaneHook(BaseHook):
     """Resolves credentials, and makes the engine's client.
 
     Args:
-        skyplane_conn_id: a connection of type ``skyplane``: the control secret in its password, ``gateways`` in its
-            extra. ``skyplane_default`` need not exist: then gateways are started here and nobody else can reach them.
+        skyplane_conn_id: a connection of type ``skyplane``, see :class:`.settings.Settings`.
+            ``skyplane_default`` need not exist: then gateways are started here and nobody else can reach them.
         gateways: overrides the connection's number of gateways.
     """
 
@@ -96,48 +94,64 @@ class SkyplaneHook(BaseHook):
 
         Raises:
             AirflowNotFoundException: another id than the default was given and does not exist.
+            AirflowException: it is of another type.
         """
         if not self.skyplane_conn_id:
             return None
         try:
-            return self.get_connection(self.skyplane_conn_id)
+            return checked(self.get_connection(self.skyplane_conn_id))
         except AirflowNotFoundException:
             if self.skyplane_conn_id != DEFAULT_CONN_ID:
                 raise
             self.log.info("There is no connection %r: using local gateways on this worker.", DEFAULT_CONN_ID)
             return None
 
-    @property
-    def gateways(self) -> int:
-        """Gateways to use: the argument, else the connection's ``gateways``, else 1.
+    @cached_property
+    def settings(self) -> Settings:
+        """What the connection says, with this hook's own number of gateways.
 
         Raises:
-            AirflowException: the connection's is no number of gateways.
+            AirflowNotFoundException: a host names a connection that does not exist.
+            AirflowException: it is no ``skyplane`` connection, or one of its fields cannot be used; it is named.
         """
-        if self._gateways is not None:
-            return self._gateways
-        said = self.connection.extra_dejson.get("gateways") if self.connection is not None else None
-        if said in (None, ""):
-            return 1
-        if str(said) not in _GATEWAYS:
+        settings = Settings() if self.connection is None else Settings.of(self.connection, self.get_connection)
+        if self._gateways is None:
+            return settings
+        if settings.hosts:
             raise AirflowException(
-                f"The extra field gateways of connection {self.skyplane_conn_id!r} is {said!r}. "
-                f"Expected one of {', '.join(_GATEWAYS)}."
+                f"gateways is {self._gateways}, and connection {self.skyplane_conn_id!r} has hosts, each of which is "
+                "one gateway. Leave gateways out, or use another connection."
             )
-        return int(said)
+        return dataclasses.replace(settings, gateways=self._gateways)
+
+    @property
+    def gateways(self) -> int:
+        """How many gateways there will be."""
+        return len(self.settings.hosts) or self.settings.gateways
 
     @property
     def reachable_later(self) -> bool:
         """Whether a trigger, or another worker, can prove to the gateways that it is this client."""
-        return self.connection is not None and control_secret(self.connection) is not None
+        return self.settings.control_secret is not None
+
+    @property
+    def gateways_outlive_task(self) -> bool:
+        """Whether gateways live on when the process that started them ends: those on hosts do."""
+        return bool(self.settings.hosts)
 
     @cached_property
     def engine(self) -> Engine:
         """The engine's client, with this connection's settings."""
         from airflow_provider_skyplane.engine import Engine
 
-        secret = control_secret(self.connection) if self.connection is not None else None
-        return Engine(gateways=self.gateways, control_secret=secret)
+        settings = self.settings
+        return Engine(
+            gateways=settings.gateways,
+            control_secret=settings.control_secret,
+            hosts=settings.hosts,
+            pool_bytes=settings.pool_bytes,
+            expiry_seconds=settings.expiry_seconds,
+        )
 
     def s3(self, bucket: str, aws_conn_id: str | None = "aws_default", **options: Any) -> StoreConfig:
         """An S3 store with the connection's credentials; see :func:`hooks.aws.s3_config` for the options."""
