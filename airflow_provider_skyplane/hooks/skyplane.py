@@ -11,9 +11,10 @@ import msgspec
 
 from airflow_provider_skyplane.compat import AirflowException, AirflowNotFoundException, BaseHook
 from airflow_provider_skyplane.get_provider_info import CONNECTION_TYPE
-from airflow_provider_skyplane.hooks.settings import Settings, checked, control_secret, given
+from airflow_provider_skyplane.hooks.settings import Settings, checked, given
 from airflow_provider_skyplane.hooks.ssh import connections_of
 from skyplane_core.model import StoreConfig
+from skyplane_core.provision.hosts import SshHost
 from skyplane_core.store_options import StoreOptions
 from skyplane_core.uri import parse
 
@@ -35,17 +36,22 @@ async def read_settings(skyplane_conn_id: str) -> Settings:
     return Settings.of(connection, found.__getitem__)
 
 
-async def read_control_secret(skyplane_conn_id: str) -> bytes:
-    """The control secret, without blocking the triggerer's loop.
+async def read_access(skyplane_conn_id: str) -> tuple[bytes, tuple[SshHost, ...]]:
+    """What a trigger needs to reach gateways: the control secret, and the SSH hosts.
 
     Raises:
-        AirflowNotFoundException: there is no such connection.
-        AirflowException: it holds no control secret.
+        AirflowNotFoundException: as :func:`read_settings`.
+        AirflowException: also if the connection holds no control secret.
     """
-    secret = control_secret(checked(await _look_up(skyplane_conn_id)))
-    if secret is None:
+    settings = await read_settings(skyplane_conn_id)
+    if settings.control_secret is None:
         raise AirflowException(f"Connection {skyplane_conn_id!r} holds no control secret in its password field.")
-    return secret
+    return settings.control_secret, settings.hosts
+
+
+async def read_control_secret(skyplane_conn_id: str) -> bytes:
+    """As :func:`read_access`, where gateways are not dialled."""
+    return (await read_access(skyplane_conn_id))[0]
 
 
 async def _look_up(conn_id: str) -> Any:

@@ -15,7 +15,7 @@ from skyplane_core.provision import ssh_session
 from skyplane_core.provision.base import DataplaneReference, GatewayAddress
 from skyplane_core.provision.bootstrap import MIB, Bootstrap
 from skyplane_core.provision.bundle import Bundle, available, find, lock_of, this_target
-from skyplane_core.provision.hosts import Control, SshHost, in_order, parse_host
+from skyplane_core.provision.hosts import Control, SshHost, host_of, in_order
 from skyplane_core.provision.ssh_client import check_settings
 from skyplane_core.provision.ssh_session import Probe, Started
 from skyplane_core.provision.ssh_tunnel import SshTransport, control_bind
@@ -133,8 +133,7 @@ class SshProvisioner:
         return ControlChannel(SshTransport(self._identity, gateway, self._host(gateway)))
 
     def _host(self, address: GatewayAddress) -> SshHost:
-        """The settings of a gateway's host; without any, the user's own keys and known hosts have to do."""
-        return next((host for host in self._hosts if host.target == address.ssh), None) or parse_host(address.ssh)
+        return host_of(address.ssh, self._hosts)
 
     def _start(self, gateway_id: str, host: SshHost, abandoned: threading.Event) -> GatewayAddress:
         def choose(probe: Probe) -> Bundle:
