@@ -14,15 +14,18 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from airflow_provider_skyplane.finished import Finished
+from airflow_provider_skyplane.outline import Outline, check_budget, outline
 from skyplane_core.client import ClientConfig, Dataplane, Location, Prepared, SkyplaneClient, Tracker
+from skyplane_core.diff import Decision
 from skyplane_core.dry_run import DryRun
 from skyplane_core.filters import Filters
 from skyplane_core.locations import resolve
-from skyplane_core.model import StoreConfig
+from skyplane_core.model import Compression, StoreConfig
 from skyplane_core.planner.cost import CostMeter
 from skyplane_core.prepare import check
 from skyplane_core.provision.base import DataplaneReference
 from skyplane_core.provision.bootstrap import DEFAULT_POOL_BYTES
+from skyplane_core.provision.choose import check_shape
 from skyplane_core.provision.hosts import SshHost
 from skyplane_core.provision.local import NAME as LOCAL
 from skyplane_core.spec import KeyMapping, Progress, ReceiptLine, Selection, TransferOptions
@@ -75,7 +78,13 @@ def _store(place: Location | str, *, directory: bool) -> StoreConfig:
 
 
 class Engine:
-    """A client with one control secret. Without one, its dataplanes are its own: nobody else can attach to them."""
+    """A client with one control secret. Without one, its dataplanes are its own: nobody else can attach to them.
+
+    Args:
+        gateways, hosts, pool_bytes, expiry_seconds: see :class:`~skyplane_core.client.ClientConfig`.
+        budget_usd: see :func:`~airflow_provider_skyplane.outline.check_budget`; None is no limit.
+        compression: instead of what a request's options say.
+    """
 
     def __init__(
         self,
@@ -85,7 +94,11 @@ class Engine:
         hosts: tuple[SshHost, ...] = (),
         pool_bytes: int = DEFAULT_POOL_BYTES,
         expiry_seconds: float = 900.0,
+        budget_usd: float | None = None,
+        compression: Compression | None = None,
     ) -> None:
+        self._budget_usd = budget_usd
+        self._compression = compression
         secret = secrets.token_bytes(32) if control_secret is None else control_secret
         self.client = SkyplaneClient(
             ClientConfig(
@@ -103,8 +116,8 @@ class Engine:
         Raises:
             SkyplaneError: refused; whatever was provisioned is gone again.
         """
-        prepared = request.prepare(self.client, secrets.token_hex(16))
-        check(prepared, create_directory=True)
+        prepared = self._prepared(request)
+        self._check(prepared)
         dataplane = self.client.dataplane()
         dataplane.provision()
         try:
@@ -113,19 +126,90 @@ class Engine:
             dataplane.deprovision()
             raise
 
+    def _prepared(self, request: Request) -> Prepared:
+        if self._compression is not None:
+            options = msgspec.structs.replace(request.options, compression=self._compression)
+            request = dataclasses.replace(request, options=options)
+        return request.prepare(self.client, secrets.token_hex(16))
+
+    def _check(self, prepared: Prepared) -> None:
+        # The price first: it is known without anything being written, and the check makes directories.
+        if self._budget_usd is not None:
+            check_budget(self.client, prepared, self._budget_usd)
+        check(prepared, create_directory=True)
+
+    def look(self) -> list[str]:
+        """What gateways there would be, a sentence each. SSH hosts are reached, and nothing is started.
+
+        Raises:
+            SkyplaneError: one of them could not be a gateway, or there is no way between them.
+        """
+        config = self.client.config
+        check_shape(config)
+        if config.hosts:
+            from skyplane_core.provision.ssh import check_hosts
+
+            return check_hosts(config.hosts)
+        count = config.gateways
+        return [f"Gateways would be {count} process(es) of a task's worker; what it has installed is not checked."]
+
+    def provision(self) -> str:
+        """Start gateways that transfers can share; returns a reference as :attr:`Run.reference` is one.
+
+        Raises:
+            SkyplaneError: they did not start; nothing is left behind.
+        """
+        dataplane = self.client.dataplane()
+        dataplane.provision()
+        dataplane.close()
+        return msgspec.json.encode(dataplane.reference).decode()
+
+    def submit(self, request: Request, reference: str) -> Run:
+        """Check both ends and start the transfer on gateways that are there already; they stay when it ends.
+
+        Raises:
+            SkyplaneError: refused.
+        """
+        prepared = self._prepared(request)
+        self._check(prepared)
+        dataplane = self._dataplane(reference)
+        return Run(dataplane, dataplane.submit(prepared))
+
+    def deprovision(self, reference: str) -> None:
+        """End these gateways, and with them whatever still runs there. May be repeated.
+
+        Raises:
+            GatewayError: one could not be ended; the others were.
+        """
+        self._dataplane(reference).deprovision()
+
+    def plan(self, request: Request, on_decision: Callable[[Decision], object] = lambda _decision: None) -> Outline:
+        """The routes, counts and price of a request. Starts nothing and writes nothing.
+
+        Args:
+            on_decision: called with what would become of each object.
+
+        Raises:
+            SkyplaneError: refused.
+        """
+        return outline(self.client, self._prepared(request), on_decision)
+
     def dry_run(self, request: Request) -> tuple[DryRun, CostMeter]:
         """What would become of each object, as a stream, and a meter of its cost. Starts nothing and writes nothing.
 
         Raises:
             SkyplaneError: refused.
         """
-        prepared = request.prepare(self.client, secrets.token_hex(16))
+        prepared = self._prepared(request)
         return self.client.dry_run(prepared)[1], self.client.cost_meter(prepared)
 
     def attach(self, reference: str, transfer_id: str) -> Run:
         """A run that somebody with the same control secret started; ``reference`` is its :attr:`Run.reference`."""
-        dataplane = self.client.attach(msgspec.json.decode(reference, type=DataplaneReference))
+        dataplane = self._dataplane(reference)
         return Run(dataplane, dataplane.tracker(transfer_id))
+
+    def _dataplane(self, reference: str) -> Dataplane:
+        return self.client.attach(msgspec.json.decode(reference, type=DataplaneReference))
 
     def receipt(self, request: Request, transfer_id: str) -> Iterator[ReceiptLine]:
         """The durable receipt of a transfer of this request, read from the destination: no gateway is needed."""
@@ -155,6 +239,15 @@ class Run:
         """By which a holder of the control secret finds the dataplane again: JSON without a secret."""
         self.outlives_task = dataplane.reference.provisioner != LOCAL
         """Whether its gateways live on, whatever becomes of the worker and of the process that started them."""
+
+    def progress(self) -> Progress:
+        """How the transfer stands.
+
+        Raises:
+            TransferNotFound: the gateways know no such transfer.
+            GatewayUnreachable, GatewayRefused: they do not answer, or not to this client.
+        """
+        return self._tracker.progress()
 
     def wait(self, on_progress: Callable[[Progress], None]) -> Finished:
         """Block until the transfer has ended, well or not, renewing credentials on the way.

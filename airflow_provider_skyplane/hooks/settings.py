@@ -51,9 +51,9 @@ class Scoping(enum.Enum):
 class Settings:
     """Defaults of everything that runs over one ``skyplane`` connection.
 
-    ``budget_usd``: the most that a transfer may cost by list prices; None is no limit. ``pool_bytes`` is each
-    gateway's; ``expiry_seconds`` after which an idle one ends itself. ``gateways`` are processes of the worker where
-    there are no ``hosts``.
+    ``gateways`` are processes of the worker where there are no ``hosts``. ``pool_bytes`` is each gateway's;
+    ``expiry_seconds`` after which an idle one ends itself. ``compression`` None: as the task says, or the engine.
+    ``budget_usd``: the most that a transfer may cost by list prices; None is no limit.
     """
 
     control_secret: bytes | None = dataclasses.field(default=None, repr=False)
@@ -61,7 +61,7 @@ class Settings:
     hosts: tuple[SshHost, ...] = ()
     pool_bytes: int = 512 * MIB
     expiry_seconds: float = 900.0
-    compression: Compression = Compression.AUTO
+    compression: Compression | None = None
     budget_usd: float | None = None
     scoping: Scoping = Scoping.AUTO
 
@@ -83,9 +83,9 @@ class Settings:
             hosts=hosts_of(connection.conn_id, found.values, look_up),
             pool_bytes=int(found.number("pool_mib", 512) * MIB),
             expiry_seconds=found.number("expiry_minutes", 15) * 60,
-            compression=found.member("compression", Compression, Compression.AUTO),
+            compression=found.member("compression", Compression),
             budget_usd=found.number("budget_usd", None),
-            scoping=found.member("scoped_credentials", Scoping, Scoping.AUTO),
+            scoping=found.member("scoped_credentials", Scoping) or Scoping.AUTO,
         )
         found.check_place(has_hosts=bool(settings.hosts), gateways=settings.gateways)
         return settings
@@ -149,10 +149,10 @@ class _Extra:
             raise self._wrong(field, f"one of {', '.join(map(str, known))}")
         return int(said)
 
-    def member(self, field: str, kind: type[E], default: E) -> E:
-        said = self.values.get(field, default.value)
+    def member(self, field: str, kind: type[E]) -> E | None:
+        said = self.values.get(field)
         try:
-            return kind(said)
+            return None if said is None else kind(said)
         except ValueError:
             known = ", ".join(str(member.value) for member in kind)
             raise self._wrong(field, f"one of {known}") from None

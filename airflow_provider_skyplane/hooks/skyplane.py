@@ -11,15 +11,16 @@ import msgspec
 
 from airflow_provider_skyplane.compat import AirflowException, AirflowNotFoundException, BaseHook
 from airflow_provider_skyplane.get_provider_info import CONNECTION_TYPE
+from airflow_provider_skyplane.hooks.lifecycle import Lifecycle
 from airflow_provider_skyplane.hooks.settings import Settings, checked, given
 from airflow_provider_skyplane.hooks.ssh import connections_of
-from skyplane_core.model import StoreConfig
+from skyplane_core.model import Compression, StoreConfig
 from skyplane_core.provision.hosts import SshHost
 from skyplane_core.store_options import StoreOptions
 from skyplane_core.uri import parse
 
 if TYPE_CHECKING:
-    from airflow_provider_skyplane.engine import Engine, Location
+    from airflow_provider_skyplane.engine import Engine, Location, Request
 
 DEFAULT_CONN_ID = "skyplane_default"
 
@@ -64,13 +65,13 @@ async def _look_up(conn_id: str) -> Any:
     return await look_up(conn_id)
 
 
-class SkyplaneHook(BaseHook):
-    """Resolves credentials, and makes the engine's client.
+class SkyplaneHook(Lifecycle, BaseHook):
+    """Resolves credentials, and plans, starts, watches and ends transfers.
 
     Args:
         skyplane_conn_id: a connection of type ``skyplane``, see :class:`.settings.Settings`.
             ``skyplane_default`` need not exist: then gateways are started here and nobody else can reach them.
-        gateways: overrides the connection's number of gateways.
+        gateways, compression: come before what the connection says.
     """
 
     conn_name_attr = "skyplane_conn_id"
@@ -79,11 +80,17 @@ class SkyplaneHook(BaseHook):
     hook_name = "Skyplane"
 
     def __init__(
-        self, skyplane_conn_id: str | None = DEFAULT_CONN_ID, *, gateways: int | None = None, **kwargs: Any
+        self,
+        skyplane_conn_id: str | None = DEFAULT_CONN_ID,
+        *,
+        gateways: int | None = None,
+        compression: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.skyplane_conn_id = skyplane_conn_id
         self._gateways = gateways
+        self._compression = compression
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
@@ -114,13 +121,15 @@ class SkyplaneHook(BaseHook):
 
     @cached_property
     def settings(self) -> Settings:
-        """What the connection says, with this hook's own number of gateways.
+        """What the connection says, and this hook's own arguments before it.
 
         Raises:
             AirflowNotFoundException: a host names a connection that does not exist.
             AirflowException: it is no ``skyplane`` connection, or one of its fields cannot be used; it is named.
         """
         settings = Settings() if self.connection is None else Settings.of(self.connection, self.get_connection)
+        if self._compression is not None:
+            settings = dataclasses.replace(settings, compression=Compression(self._compression))
         if self._gateways is None:
             return settings
         if settings.hosts:
@@ -157,6 +166,33 @@ class SkyplaneHook(BaseHook):
             hosts=settings.hosts,
             pool_bytes=settings.pool_bytes,
             expiry_seconds=settings.expiry_seconds,
+            budget_usd=settings.budget_usd,
+            compression=settings.compression,
+        )
+
+    def request(
+        self,
+        source: str,
+        destination: str,
+        *,
+        source_conn_id: str | None = None,
+        destination_conn_id: str | None = None,
+        recursive: bool = True,
+        **how: Any,
+    ) -> Request:
+        """What to move, for :meth:`plan` and :meth:`submit`, with the connections' credentials.
+
+        Args:
+            recursive: all that is under the source, else the one object of that name.
+            how: further fields of :class:`~airflow_provider_skyplane.engine.Request`.
+        """
+        from airflow_provider_skyplane.engine import Request
+
+        return Request(
+            source=lambda: self.place(source, source_conn_id),
+            destination=lambda: self.place(destination, destination_conn_id, directory=recursive, written=True),
+            recursive=recursive,
+            **how,
         )
 
     def s3(self, bucket: str, aws_conn_id: str | None = "aws_default", **options: Any) -> StoreConfig:
@@ -232,11 +268,16 @@ class SkyplaneHook(BaseHook):
         return Location(options.applied(store), endpoint.key)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Check that the connection holds what gateways and triggers need; nothing is started."""
+        """Whether gateways could be started by this connection, and found again by a trigger. Starts none.
+
+        SSH hosts are reached and looked at. Without hosts the machine that asks says whether it could run gateways.
+        """
+        from skyplane_core.errors import SkyplaneError
+
         try:
-            if not self.reachable_later:
+            settings = self.settings
+            if settings.control_secret is None:
                 return False, "The password field must hold the control secret."
-            gateways = self.gateways
-        except AirflowException as error:
+            return True, " ".join(["The connection is complete.", *self.engine.look()])
+        except (AirflowException, SkyplaneError) as error:
             return False, str(error)
-        return True, f"The connection is complete: {gateways} gateway(s)."

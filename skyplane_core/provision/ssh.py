@@ -72,7 +72,7 @@ class SshProvisioner:
         for host in hosts:
             check_settings(host)
         if not available():
-            raise UsageError("no bundle for gateways has been built", next_step=f"Run: {this_target().command}")
+            raise _no_bundle()
         abandoned = threading.Event()
         started: list[GatewayAddress] = []
         failures: list[BaseException] = []
@@ -223,6 +223,32 @@ class SshProvisioner:
         except GatewayError as error:
             # Why the others did not start matters more.
             log.warning("%s", error)
+
+
+def check_hosts(hosts: Sequence[SshHost]) -> list[str]:
+    """A sentence about each host, if a gateway could be started on all of them. Starts none.
+
+    Raises:
+        UsageError: a setting cannot be used, or no bundle has been built; nothing was connected.
+        GatewayError: a host cannot be reached, or not be a gateway; it is named.
+    """
+    for host in hosts:
+        check_settings(host)
+    if not available():
+        raise _no_bundle()
+    found: dict[SshHost, str] = {}
+
+    def look(host: SshHost) -> None:
+        probe = ssh_session.look(host, lambda probe: _bundle_for(host, probe))
+        python = ".".join(map(str, probe.python))
+        found[host] = f"{host.label} answers: Python {python}, {probe.arch}, {probe.free_bytes // 10**6} MB free."
+
+    _all(look, hosts)
+    return [found[host] for host in hosts]
+
+
+def _no_bundle() -> UsageError:
+    return UsageError("no bundle for gateways has been built", next_step=f"Run: {this_target().command}")
 
 
 def _bundle_for(host: SshHost, probe: Probe) -> Bundle:
