@@ -7,12 +7,11 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from airflow_provider_skyplane.compat import AirflowException, AirflowNotFoundException, BaseHook
 from airflow_provider_skyplane.get_provider_info import CONNECTION_TYPE
 from airflow_provider_skyplane.hooks.lifecycle import Lifecycle
-from airflow_provider_skyplane.hooks.settings import Settings, checked, given
+from airflow_provider_skyplane.hooks.scopes import Scope, scope_of
+from airflow_provider_skyplane.hooks.settings import Scoping, Settings, checked, given
 from airflow_provider_skyplane.hooks.ssh import connections_of
 from skyplane_core.model import Compression, StoreConfig
 from skyplane_core.provision.hosts import SshHost
@@ -190,7 +189,9 @@ class SkyplaneHook(Lifecycle, BaseHook):
 
         return Request(
             source=lambda: self.place(source, source_conn_id),
-            destination=lambda: self.place(destination, destination_conn_id, directory=recursive, written=True),
+            destination=lambda: self.place(
+                destination, destination_conn_id, directory=recursive, written=True, copies_from=source
+            ),
             recursive=recursive,
             **how,
         )
@@ -207,18 +208,26 @@ class SkyplaneHook(Lifecycle, BaseHook):
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
         endpoint_url: str = "",
+        scope: Scope | None = None,
     ) -> StoreConfig:
         """A GCS store with a fresh access token of the connection; see :func:`hooks.gcp.gcs_config`."""
         from airflow_provider_skyplane.hooks.gcp import gcs_config
 
-        return gcs_config(bucket, gcp_conn_id, impersonation_chain=impersonation_chain, endpoint_url=endpoint_url)
+        return gcs_config(
+            bucket, gcp_conn_id, impersonation_chain=impersonation_chain, endpoint_url=endpoint_url, scope=scope
+        )
 
-    def azure(self, bucket: str, azure_conn_id: str = "wasb_default", endpoint_url: str = "") -> StoreConfig:
+    def azure(
+        self,
+        bucket: str,
+        azure_conn_id: str = "wasb_default",
+        endpoint_url: str = "",
+        scope: Scope | None = None,
+    ) -> StoreConfig:
         """An Azure container (``account/container``) with the connection's credentials; see :mod:`hooks.azure`."""
         from airflow_provider_skyplane.hooks.azure import azure_config
 
-        config = azure_config(bucket, azure_conn_id)
-        return msgspec.structs.replace(config, endpoint_url=endpoint_url or config.endpoint_url)
+        return azure_config(bucket, azure_conn_id, endpoint_url=endpoint_url, scope=scope)
 
     def place(
         self,
@@ -229,12 +238,17 @@ class SkyplaneHook(Lifecycle, BaseHook):
         options: StoreOptions = StoreOptions(),
         directory: bool = False,
         written: bool = False,
+        copies_from: str = "",
     ) -> Location:
         """Where ``uri`` points, with the credentials of ``conn_id`` (the usual default connection if None).
+
+        What they are good for may be no more than reading or writing there, as the connection's ``scoped_credentials``
+        says.
 
         Args:
             options: how the store is reached and written; anonymous ones ask no connection.
             directory, written: as for :func:`skyplane_core.locations.resolve`.
+            copies_from: URI of the source, if this is where its objects go: a store copies within itself.
 
         Raises:
             skyplane_core.errors.InvalidURI: the URI cannot be parsed.
@@ -244,6 +258,8 @@ class SkyplaneHook(Lifecycle, BaseHook):
 
         endpoint = parse(uri)
         options.check(endpoint.kind, uri, written=written)
+        scope = scope_of(endpoint, directory=directory, written=written, copies_from=copies_from)
+        always = self.settings.scoping is Scoping.ALWAYS
         if endpoint.kind == "s3" and not options.anonymous:
             store = self.s3(
                 endpoint.bucket,
@@ -252,13 +268,22 @@ class SkyplaneHook(Lifecycle, BaseHook):
                 service=endpoint.service,
                 endpoint_url=options.endpoint_url or endpoint.endpoint_url,
                 account=options.account,
+                scope=scope if self.settings.scoping is not Scoping.NEVER else None,
+                federate=always,
             )
         elif endpoint.kind == "gcs" and not options.anonymous:
             store = self.gcs(
-                endpoint.bucket, conn_id or "google_cloud_default", impersonation_chain, options.endpoint_url
+                endpoint.bucket,
+                conn_id or "google_cloud_default",
+                impersonation_chain,
+                options.endpoint_url,
+                # Whoever pays needs a right on a project, which no bound token can carry.
+                scope if always and not options.requester_pays else None,
             )
         elif endpoint.kind == "azure" and not options.anonymous:
-            store = self.azure(endpoint.bucket, conn_id or "wasb_default", options.endpoint_url)
+            store = self.azure(
+                endpoint.bucket, conn_id or "wasb_default", options.endpoint_url, scope if always else None
+            )
         elif endpoint.kind == "hdfs" and conn_id:
             from airflow_provider_skyplane.hooks.hdfs import hdfs_location
 

@@ -122,7 +122,7 @@ class SkyplaneBaseOperator(BaseOperator):
         if not uri:
             return None
         conn_id = self.receipt_conn_id or connections.get(parse(uri).kind)
-        return lambda: self.hook.place(uri, conn_id, impersonation_chain=impersonation_chain)
+        return lambda: self.hook.place(uri, conn_id, impersonation_chain=impersonation_chain, written=True)
 
     def _request(self) -> Request:
         """What to move, once templates are rendered. Bad input is refused here, before anything is started."""

@@ -267,6 +267,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
             options=StoreOptions.of(options),
             directory=written and self.recursive,
             written=written,
+            copies_from=self.source if written else "",
         )
 
     def _result(self, finished: Finished) -> dict[str, Any]:
