@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_skyplane.compat import AirflowException, AirflowNotFoundException, BaseHook
-from airflow_provider_skyplane.get_provider_info import CONNECTION_TYPE
+from airflow_provider_skyplane.get_provider_info import CONNECTION_TYPE, PLACEHOLDERS
 from airflow_provider_skyplane.hooks.lifecycle import Lifecycle
 from airflow_provider_skyplane.hooks.scopes import Scope, scope_of
 from airflow_provider_skyplane.hooks.settings import Scoping, Settings, checked, given
@@ -92,12 +92,19 @@ class SkyplaneHook(Lifecycle, BaseHook):
         self._compression = compression
 
     @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """The form's fields for Airflow before 3.2; newer ones read ``get_provider_info``."""
+        from airflow_provider_skyplane.hooks.form import widgets
+
+        return widgets()
+
+    @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Form behaviour for Airflow before 3.2; newer ones read ``get_provider_info``."""
+        """The form's behaviour for Airflow before 3.2; newer ones read ``get_provider_info``."""
         return {
             "hidden_fields": ["host", "schema", "login", "port"],
             "relabeling": {"password": "Control secret"},
-            "placeholders": {"extra": '{"gateways": 2}'},
+            "placeholders": PLACEHOLDERS,
         }
 
     @cached_property
