@@ -78,7 +78,7 @@ def scope_of(endpoint: Endpoint, *, directory: bool, written: bool, copies_from:
 def s3_policy(scope: Scope, partition: str = "aws") -> str | None:
     """A session policy as JSON; None for what goes by another name than its bucket's (access points and the like).
 
-    A prefix that makes it longer than AWS allows is left out of it.
+    A prefix that AWS does not take in a policy, or that makes it too long, is left out of it.
 
     Args:
         partition: of the ARNs: ``aws``, ``aws-cn`` or ``aws-us-gov``.
@@ -86,7 +86,7 @@ def s3_policy(scope: Scope, partition: str = "aws") -> str | None:
     buckets = (scope.bucket, scope.copies_from)
     if any(bucket.startswith("arn:") or bucket.endswith(_S3_OTHER) for bucket in buckets):
         return None
-    for prefix in (scope.prefix, ""):
+    for prefix in (scope.prefix if scope.prefix.isascii() and scope.prefix.isprintable() else "", ""):
         text = json.dumps(_s3_document(scope, prefix, partition), separators=(",", ":"))
         if len(text) <= MAX_POLICY_CHARACTERS:
             return text
