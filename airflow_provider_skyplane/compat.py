@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowNotFoundException,
+    AirflowSkipException,
     BaseHook,
     BaseOperator,
     conf,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AirflowException",
     "AirflowNotFoundException",
+    "AirflowSkipException",
     "BaseHook",
     "BaseOperator",
     "Context",

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from skyplane_core.client import Prepared, SkyplaneClient
-from skyplane_core.diff import Decision
 from skyplane_core.dry_run import Totals
 from skyplane_core.errors import UsageError
 from skyplane_core.planner.cost import Cost
@@ -33,13 +32,8 @@ class Outline:
         return {**msgspec.to_builtins(self.totals), **self.cost.summary(), "routes": routes}
 
 
-def outline(
-    client: SkyplaneClient, prepared: Prepared, on_decision: Callable[[Decision], object] = lambda _decision: None
-) -> Outline:
+def outline(client: SkyplaneClient, prepared: Prepared) -> Outline:
     """List both ends and decide about each object. Starts nothing and writes nothing.
-
-    Args:
-        on_decision: called with each, in the order of the keys.
 
     Raises:
         SkyplaneError: refused.
@@ -48,36 +42,30 @@ def outline(
     meter = client.cost_meter(prepared)
     for decision in decisions:
         meter.add(decision)
-        on_decision(decision)
     return Outline(plan, decisions.totals, meter.cost())
 
 
-def check_budget(client: SkyplaneClient, prepared: Prepared, budget_usd: float) -> None:
-    """Refuse a transfer that would cost more than ``budget_usd`` by list prices, as far as they are known.
+def check_budget(client: SkyplaneClient, prepared: Sequence[Prepared], budget_usd: float) -> None:
+    """Refuse transfers that would together cost more than ``budget_usd`` by list prices, as far as they are known.
 
     What is not known is logged by name. It cannot be refused: what a worker's own network costs is never known.
 
     Raises:
-        UsageError: it would cost more.
+        UsageError: they would cost more.
         SkyplaneError: it cannot be told, because one end refuses.
     """
-    found = outline(client, prepared)
-    cost, where = found.cost, f"{found.plan.source} -> {', '.join(found.plan.destinations)}"
-    if cost.usd_known > budget_usd:
+    found = [outline(client, one) for one in prepared]
+    usd = sum(one.cost.usd_known for one in found)
+    unknown = dict.fromkeys(line.what for one in found for line in one.cost.once if line.usd is None)
+    if usd > budget_usd:
+        objects, size = sum(one.totals.copy for one in found), sum(one.totals.bytes for one in found)
         raise UsageError(
-            f"the transfer would cost {'at least ' if cost.usd is None else ''}${cost.usd_known:,.2f} by list prices, "
-            f"and the budget is ${budget_usd:,.2f}",
-            where=where,
-            why=f"{found.totals.copy} objects with {found.totals.bytes:,} bytes",
+            f"the transfer would cost {'at least ' if unknown else ''}${usd:,.2f} by list prices, and the budget is "
+            f"${budget_usd:,.2f}",
+            where=f"{found[0].plan.source} -> {', '.join(uri for one in found for uri in one.plan.destinations)}",
+            why=f"{objects:,} objects with {size:,} bytes",
             next_step="Select less, use gateways in the source's region, or raise budget_usd in the connection.",
         )
-    unknown = [line.what for line in cost.once if line.usd is None]
+    log.info("The transfer costs $%.2f by list prices, and the budget is $%.2f.", usd, budget_usd)
     if unknown:
-        log.warning(
-            "The transfer costs $%.2f by list prices and so keeps the budget of $%.2f, without what has no price: %s.",
-            cost.usd_known,
-            budget_usd,
-            "; ".join(unknown),
-        )
-    else:
-        log.info("The transfer costs $%.2f by list prices; the budget is $%.2f.", cost.usd_known, budget_usd)
+        log.warning("The budget leaves out what has no price: %s.", "; ".join(unknown))

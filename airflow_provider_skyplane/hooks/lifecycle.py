@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from airflow_provider_skyplane.engine import Engine, Request, Run
+    from airflow_provider_skyplane.engine import Engine, FanOut, Request, Run
     from airflow_provider_skyplane.outline import Outline
     from skyplane_core.spec import Progress
 
 T = TypeVar("T")
+
+CANCEL_SECONDS = 15.0
 
 
 class Lifecycle:
@@ -24,15 +26,15 @@ class Lifecycle:
 
     engine: Engine
 
-    def plan(self, request: Request) -> Outline:
-        """A dry run: routes, counts and price. Starts nothing and writes nothing."""
-        return self.engine.plan(request)
+    def plan(self, request: Request | FanOut) -> list[Outline]:
+        """A dry run: routes, counts and price for each destination. Starts nothing and writes nothing."""
+        return self.engine.outlines(request)
 
     def provision(self) -> str:
         """Start gateways that transfers can share, and return their dataplane. Left alone they end by their expiry."""
         return self.engine.provision()
 
-    def submit(self, request: Request, dataplane: str | None = None) -> Run:
+    def submit(self, request: Request | FanOut, dataplane: str | None = None) -> Run:
         """Start a transfer, on gateways that are there already or else on its own, and return at once."""
         return self.engine.start(request) if dataplane is None else self.engine.submit(request, dataplane)
 
@@ -44,11 +46,11 @@ class Lifecycle:
         finally:
             run.leave()
 
-    def cancel(self, dataplane: str, transfer_id: str) -> None:
-        """Stop a transfer and abort its uploads; its gateways stay. May be repeated."""
+    def cancel(self, dataplane: str, transfer_id: str, seconds: float = CANCEL_SECONDS) -> None:
+        """Stop a transfer and give it so long to abort its uploads; its gateways stay. May be repeated."""
         run = self.engine.attach(dataplane, transfer_id)
         try:
-            run.cancel()
+            run.cancel(seconds)
         finally:
             run.leave()
 
@@ -56,7 +58,7 @@ class Lifecycle:
         """End gateways, and with them whatever still runs there. May be repeated."""
         self.engine.deprovision(dataplane)
 
-    async def aplan(self, request: Request) -> Outline:
+    async def aplan(self, request: Request | FanOut) -> list[Outline]:
         """As :meth:`plan`."""
         return await _in_thread(self.plan, request)
 
@@ -64,7 +66,7 @@ class Lifecycle:
         """As :meth:`provision`."""
         return await _in_thread(self.provision)
 
-    async def asubmit(self, request: Request, dataplane: str | None = None) -> Run:
+    async def asubmit(self, request: Request | FanOut, dataplane: str | None = None) -> Run:
         """As :meth:`submit`."""
         return await _in_thread(self.submit, request, dataplane)
 
@@ -72,9 +74,9 @@ class Lifecycle:
         """As :meth:`status`."""
         return await _in_thread(self.status, dataplane, transfer_id)
 
-    async def acancel(self, dataplane: str, transfer_id: str) -> None:
+    async def acancel(self, dataplane: str, transfer_id: str, seconds: float = CANCEL_SECONDS) -> None:
         """As :meth:`cancel`."""
-        await _in_thread(self.cancel, dataplane, transfer_id)
+        await _in_thread(self.cancel, dataplane, transfer_id, seconds)
 
     async def adeprovision(self, dataplane: str) -> None:
         """As :meth:`deprovision`."""

@@ -155,11 +155,6 @@ class SkyplaneHook(Lifecycle, BaseHook):
         """Whether a trigger, or another worker, can prove to the gateways that it is this client."""
         return self.settings.control_secret is not None
 
-    @property
-    def gateways_outlive_task(self) -> bool:
-        """Whether gateways live on when the process that started them ends: those on hosts do."""
-        return bool(self.settings.hosts)
-
     @cached_property
     def engine(self) -> Engine:
         """The engine's client, with this connection's settings."""

@@ -117,7 +117,6 @@ def test_arguments_come_before_the_connection(monkeypatch: pytest.MonkeyPatch) -
 def test_gateways_and_hosts_contradict_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_SKY", json.dumps({"conn_type": "skyplane", "extra": {"hosts": "a b"}}))
     assert SkyplaneHook("sky").gateways == 2
-    assert SkyplaneHook("sky").gateways_outlive_task
     with pytest.raises(AirflowException, match="gateways is 2, and connection 'sky' has hosts"):
         _ = SkyplaneHook("sky", gateways=2).engine
 
@@ -127,7 +126,6 @@ def test_the_engine_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_SKY", json.dumps({"conn_type": "skyplane", "password": SECRET, "extra": extra}))
     hook = SkyplaneHook("sky")
     assert isinstance(hook.engine, Engine)
-    assert not hook.gateways_outlive_task
     config = hook.engine.client.config
     assert (config.gateways, config.pool_bytes, config.expiry_seconds) == (2, 64 * MIB, 180.0)
 
