@@ -262,7 +262,7 @@ def test_a_plan_tells_what_a_run_then_does(tmp_path: Path) -> None:
     }
     plan = SkyplanePlanOperator(max_usd=0, **what).execute({})
     assert (plan["copy"], plan["bytes"], plan["usd"]) == (4, 400, 0.0)
-    assert plan["routes"] == ["gateway-0 -> gateway-1: 100%"]
+    assert plan["routes"] == [{"gateways": ["gateway-0", "gateway-1"], "share": 1.0}]
     assert [(one["destination"], one["copy"]) for one in plan["destinations"]] == [
         (uri, 2) for uri in what["destination"]
     ]

@@ -77,11 +77,11 @@ def test_what_a_trigger_tells_is_what_waiting_finds(ended: list[Progress]) -> No
 def test_totals_of_plans_know_what_is_not_known() -> None:
     numbers = {"copy": 1, "skip": 2, "refuse": 0, "delete": 0, "bytes": 5, "bytes_deleted": 0, "usd_known": 1.5}
     texts = {"stopped_at": "", "refused": ""}
-    one = {**numbers, **texts, "usd": 1.5, "usd_month": 2.0, "unknown": [], "routes": ["g: 100%"]}
-    other = {**numbers, **texts, "usd": None, "usd_month": 2.0, "unknown": ["egress"], "routes": ["g: 100%"]}
+    one = {**numbers, **texts, "usd": 1.5, "usd_month": 2.0, "unknown": [], "routes": [{"gateways": ["g"]}]}
+    other = {**numbers, **texts, "usd": None, "usd_month": 2.0, "unknown": ["egress"], "routes": [{"gateways": ["g"]}]}
     summed = total([one, other])
     assert (summed["copy"], summed["usd"], summed["usd_known"], summed["usd_month"]) == (2, None, 3.0, 4.0)
-    assert (summed["unknown"], summed["routes"]) == (["egress"], ["g: 100%"])
+    assert (summed["unknown"], summed["routes"]) == (["egress"], [{"gateways": ["g"]}])
 
 
 @pytest.fixture
