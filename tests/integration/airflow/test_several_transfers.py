@@ -15,7 +15,7 @@ from airflow_provider_skyplane.several import Several, separate
 from airflow_provider_skyplane.watch import Watch
 from skyplane_core.locations import Location
 from skyplane_core.model import Credentials, StoreConfig
-from skyplane_core.spec import TransferState
+from skyplane_core.spec import ServerSideCopy, TransferOptions, TransferState
 from skyplane_core.testing.objectserver import Fault, Faults, ObjectServer
 
 SECRET = b"s" * 40
@@ -41,7 +41,9 @@ def fan_out(server: ObjectServer) -> FanOut:
         )
         return lambda: Location(store, key)
 
-    return FanOut(tuple(Request(place("src", "data/"), place("dst", key)) for key in ("free/", "held/")))
+    # Through the gateway: what the server copies by itself is never held.
+    how = TransferOptions(server_side_copy=ServerSideCopy.NEVER)
+    return FanOut(tuple(Request(place("src", "data/"), place("dst", key), options=how) for key in ("free/", "held/")))
 
 
 def until(said: Callable[[], bool]) -> None:
