@@ -13,7 +13,7 @@ import msgspec
 from airflow_provider_skyplane.choosing import NAMES, cap_of, keys_of, limits, name_rules
 from airflow_provider_skyplane.compat import AirflowException, conf
 from airflow_provider_skyplane.connections import check_connection
-from airflow_provider_skyplane.ends import End, check_ends, destinations_of, is_listed, is_literal
+from airflow_provider_skyplane.ends import End, check_ends, destinations_of, is_later, is_listed, is_literal
 from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator, engine_errors
 from airflow_provider_skyplane.planning import together
 from airflow_provider_skyplane.rendered import refuse_nothing
@@ -323,8 +323,8 @@ def _member(kind: type[E], name: str, value: str) -> E:
         raise ValueError(f"Invalid value for {name}: {value!r}. Expected one of {known}") from error
 
 
-def _several(value: str | Sequence[str] | None) -> Sequence[str]:
-    return (value,) if isinstance(value, str) else value or ()
+def _several(value: Any) -> Sequence[Any]:
+    return (value,) if isinstance(value, str) or is_later(value) else value or ()
 
 
 def _receipts(source: End, destination: End) -> tuple[str, dict[str, str | None]]:
