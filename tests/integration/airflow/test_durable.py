@@ -147,6 +147,7 @@ def test_a_retry_goes_on_with_what_a_killed_try_has_started(airflow: AirflowStac
     assert world.destination.statistics["faults_fired"] == [len(SMALL)]
     assert gone(pids)
     world.destination.set_faults(None)
+    assert "HTTP Request" not in airflow.task_log(run.dag, run.run_id, "retried"), "a line for each look at a gateway"
     # A task that is cleared after its success runs again.
     airflow.clear(run.dag, run.run_id, "retried")
     airflow.until(lambda: airflow.task(run.dag, run.run_id, "retried")["try_number"] == 3, "no third try")
@@ -156,7 +157,7 @@ def test_a_retry_goes_on_with_what_a_killed_try_has_started(airflow: AirflowStac
 
 
 def test_what_ends_a_deferred_task_ends_its_transfer(airflow: AirflowStack, world: Clouds, tokens: TokenServer) -> None:
-    """As does what ends one that runs on a worker. One whose credentials are about to expire wakes a worker for others."""
+    """As does what ends one that runs on a worker. One whose credentials are about to expire wakes a worker."""
     tasks = ("marked", "cleared", "timed_out", "renewed")
     hold(world, *tasks, "stopped")
     run = Run(airflow, "ended")
