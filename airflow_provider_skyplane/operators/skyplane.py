@@ -282,6 +282,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
             options=StoreOptions.of(end.options),
             directory=end.written and self.recursive,
             written=end.written,
+            copies_from=self.source if end.written else "",
         )
 
     def _names(self) -> list[str]:
