@@ -49,8 +49,9 @@ class FakeRun:
     def take_over(self, engine: Any, request: Any) -> None:
         self.calls.append("take over")
 
-    def cancel(self, seconds: float) -> None:
+    def cancel(self, seconds: float) -> bool:
         self.calls.append("cancel")
+        return True
 
     def leave(self) -> None:
         self.calls.append("leave")
