@@ -30,12 +30,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Copies are asked of stores that copy. (A ``case`` of their own would be another fixture beside ours, and what
     hangs on the one would outlive the other.)
     """
-    items[:] = [item for item in items if item.path.name != "test_copies.py" or _case_of(item).copies]
-
-
-def _case_of(item: pytest.Item) -> StoreCase:
-    found: StoreCase = item.callspec.params["case"]
-    return found
+    copies = Path(__file__).parent / "test_copies.py"
+    items[:] = [item for item in items if item.path != copies or item.callspec.params["case"].copies]
 
 
 @pytest.fixture(scope="session", params=cases(), ids=lambda case: case.name)
