@@ -395,8 +395,10 @@ class Run:
             trackers[number] = self._dataplane.tracker(tracker.transfer_id, prepared, keep=len(trackers) > 1)
         self._trackers = trackers
 
-    def cancel(self, seconds: float) -> None:
+    def cancel(self, seconds: float) -> bool:
         """Stop the transfers, and give them so long to abort their uploads. May be repeated.
+
+        Returns whether all have ended.
 
         Raises:
             TransferNotFound, GatewayUnreachable, GatewayRefused: see :meth:`progress`.
@@ -404,8 +406,11 @@ class Run:
         for tracker in self._trackers:
             tracker.cancel()
         deadline = time.monotonic() + seconds
-        while not self.progress().state.ended and time.monotonic() < deadline:
+        while not self.progress().state.ended:
+            if time.monotonic() >= deadline:
+                return False
             time.sleep(_CANCEL_POLL_SECONDS)
+        return True
 
     def leave(self) -> None:
         """Close the connections to the gateways; they and the transfer go on."""

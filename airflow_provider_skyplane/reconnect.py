@@ -6,7 +6,7 @@ import dataclasses
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_skyplane.durable import Next, Reference, References, Standing, decide, wanted
 from airflow_provider_skyplane.finished import Finished
@@ -141,14 +141,22 @@ def _standing(progress: Progress) -> tuple[Standing, Finished | None]:
     return (Standing.FAILED if finished.failed else Standing.DONE), finished
 
 
-def end(run: Run, seconds: float, log: Any) -> bool:
+class Ending(NamedTuple):
+    """``orderly``: the transfer has ended and left no upload open. ``certain``: its gateways have ended."""
+
+    orderly: bool
+    certain: bool
+
+
+def end(run: Run, seconds: float, log: Any) -> Ending:
     """Cancel a transfer, wait so long for its uploads to be aborted, and end its gateways. May be repeated.
 
-    Returns whether they have ended for certain. Of what went wrong the log tells: whoever calls this has something else
-    to report, and gateways that cannot be reached end by their expiry.
+    Of what went wrong the log tells: whoever calls this has something else to report, and gateways that cannot be
+    reached end by their expiry.
     """
+    orderly, certain = False, True
     try:
-        run.cancel(seconds)
+        orderly = run.cancel(seconds)
     except (TransferNotFound, GatewayUnreachable) as error:
         log.info("Transfer %s is not running any more: %s", run.transfer_id, error)
     except SkyplaneError as error:
@@ -157,5 +165,5 @@ def end(run: Run, seconds: float, log: Any) -> bool:
         run.stop()
     except SkyplaneError as error:
         log.warning("Could not stop dataplane %s, which ends by its expiry: %s", run.dataplane_id, error)
-        return False
-    return True
+        certain = False
+    return Ending(orderly, certain)

@@ -79,8 +79,9 @@ class FakeRun:
     def take_over(self, engine: Any, request: Any) -> None:
         self.calls.append("take over")
 
-    def cancel(self, seconds: float) -> None:
+    def cancel(self, seconds: float) -> bool:
         self.calls.append("cancel")
+        return True
 
     def leave(self) -> None:
         self.calls.append("leave")
@@ -334,6 +335,34 @@ def test_a_result_that_cannot_be_read_is_come_back_to(connected: None, monkeypat
     with pytest.raises(AirflowException, match="cannot be read"):
         operator.execute({"ti": TaskInstance(), "task_state_store": store})
     assert StateStoreReferences(store).load() == KEPT
+
+
+@pytest.mark.parametrize(
+    ("cancel", "kept"),
+    [(True, False), (False, True), (GatewayUnreachable("gone"), True)],
+    ids=["orderly", "slow", "gone"],
+)
+def test_a_try_that_fails_is_come_back_to_unless_its_transfer_has_ended_in_order(
+    connected: None, monkeypatch: pytest.MonkeyPatch, cancel: bool | Exception, kept: bool
+) -> None:
+    engine = FakeEngine(FakeRun("t0", RUNNING))
+
+    def fails(_report: Any) -> Finished:
+        raise GatewayUnreachable("no answer")
+
+    def cancelled(_seconds: float) -> bool:
+        if isinstance(cancel, Exception):
+            raise cancel
+        return cancel
+
+    engine.new.wait, engine.new.cancel = fails, cancelled
+    operator = SkyplaneOperator(task_id="t", source="s3://src/a/", destination="gs://dst/b/", recursive=True)
+    operator.hook.engine = engine
+    store = StateStore()
+    with pytest.raises(AirflowException, match="no answer"):
+        operator.execute({"ti": TaskInstance(), "task_state_store": store})
+    assert bool(store.values) is kept
+    assert engine.new.calls == ["stop"]
 
 
 def test_a_store_that_cannot_forget_does_not_fail_what_has_arrived(
