@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import hmac
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -288,6 +289,10 @@ class Engine:
         """An open store and the key prefix in it for something of this name, at the (first) destination."""
         prepared = self._at_destination(request.each[0], name)
         return open_store(prepared.destinations[0]), prepared.spec.state
+
+    def mac(self, content: bytes) -> str:
+        """By which this client knows again what it has written: 64 hexadecimal digits."""
+        return hmac.new(self.client.config.secret(), content, hashlib.sha256).hexdigest()
 
     def _at_destination(self, request: Request, transfer_id: str) -> Prepared:
         """The transfer as far as its state at the destination goes; the source's credentials stay unresolved."""
