@@ -27,7 +27,7 @@ from airflow_provider_skyplane.hooks.scopes import Scope, s3_policy
 from airflow_provider_skyplane.hooks.skyplane import SkyplaneHook
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
 from skyplane_core.model import StoreConfig
-from tests.servers.tokens import Asked, TokenServer, token_server
+from tests.servers.token_services import Asked, TokenServer, token_server
 
 SECRET = "canary-control-secret-0123456789abcdef"
 ACCOUNT = "123456789012"

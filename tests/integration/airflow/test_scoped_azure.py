@@ -27,7 +27,7 @@ from skyplane_core.model import Credentials, StoreConfig
 from skyplane_core.stores.registry import open_store
 from skyplane_core.stores.whole import get_bytes, put_bytes
 from tests.servers import azurite
-from tests.servers.tokens import Asked, token_server
+from tests.servers.token_services import Asked, token_server
 
 KEY = base64.b64encode(b"canary-key-of-the-account").decode()
 SECRET = "canary-control-secret-0123456789abcdef"

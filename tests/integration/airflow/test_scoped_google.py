@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from airflow_provider_skyplane.hooks import gcp
 from airflow_provider_skyplane.hooks.scopes import Scope, gcs_boundary
 from airflow_provider_skyplane.hooks.skyplane import SkyplaneHook
-from tests.servers.tokens import Asked, TokenServer, token_server
+from tests.servers.token_services import Asked, TokenServer, token_server
 
 SECRET = "canary-control-secret-0123456789abcdef"
 EXPIRY = "2099-01-01T00:00:00Z"
