@@ -176,6 +176,7 @@ class SkyplaneBaseOperator(BaseOperator):
     def _start(self, context: Context, request: Request | FanOut, transfer_id: str | None) -> Run:
         def announce(run: Run) -> None:
             # Before anything is moved: whatever becomes of this process, the next one finds what it has started.
+            self._run = run
             reconnection = self._reconnection(context, lambda: request)
             if reconnection is not None:
                 reconnection.save(run)
@@ -350,9 +351,11 @@ class SkyplaneBaseOperator(BaseOperator):
 
     def _abandon(self, context: Context, run: Run) -> None:
         """Cancel and tear down on the way out of a failure; that failure stays the one that is reported."""
-        end(run, CANCEL_SECONDS, self.log)
+        ending = end(run, CANCEL_SECONDS, self.log)
         self._run = None
-        self._forget(context)
+        if ending.orderly:
+            self._forget(context)
+        # Else the next try finds what it left open, or that it goes on.
 
     def _tear_down(self, run: Run) -> None:
         try:

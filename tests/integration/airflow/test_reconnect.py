@@ -81,7 +81,7 @@ def written(world: Clouds) -> list[str]:
 
 
 def references(world: Clouds) -> list[str]:
-    return [name for name in world.destination.list("dst") if name.endswith("run.json")]
+    return [name for name in world.destination.list("dst") if name.endswith("/run")]
 
 
 def test_what_ended_before_anybody_came_back_is_told_by_its_receipt(world: Clouds) -> None:
