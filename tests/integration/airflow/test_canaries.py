@@ -1,7 +1,7 @@
 """No secret of a connection in a log, a rendered template, an XCom, a trigger's row, an error: on a real Airflow.
 
-Its whole home is searched, and with it the logs of the gateways: the database as it lies on the disk, every log file of a
-task, and what its processes wrote.
+Its whole home is searched, and with it the logs of the gateways: the database as it lies on the disk, the log files of
+tasks, and what its processes wrote.
 """
 
 from __future__ import annotations
