@@ -10,6 +10,7 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import google.auth.downscoped
 import google.auth.iam
@@ -46,6 +47,8 @@ class Google:
             return 200, {"access_token": "canary-own", "expires_in": 3600, "token_type": "Bearer"}
         if asked.path.endswith(":generateAccessToken"):
             return 200, {"accessToken": "canary-impersonated", "expireTime": EXPIRY}
+        if asked.path.startswith("/projects/"):
+            return 200, {"projectId": "project"}
         bound = "options" in asked.fields
         token = {"access_token": "canary-bound" if bound else "canary-federated", "token_type": "Bearer"}
         return 200, {**token, "issued_token_type": "urn:ietf:params:oauth:token-type:access_token", "expires_in": 3000}
@@ -99,7 +102,7 @@ def test_a_key_gives_its_own_token_unless_a_bound_one_is_asked_for(
     assert store.credentials.expires_at is not None
     asked = server.asked[-1]
     assert (asked.path, asked.fields["subject_token"]) == ("/sts", "canary-own")
-    rules = json.loads(asked.fields["options"])["accessBoundary"]["accessBoundaryRules"]
+    rules = json.loads(unquote(asked.fields["options"]))["accessBoundary"]["accessBoundaryRules"]
     expected = gcs_boundary(Scope("bucket", "in/", writes=True, copies_from="src"))
     assert [(rule["availableResource"], rule["availablePermissions"]) for rule in rules] == expected
 
@@ -142,13 +145,15 @@ def test_a_chain_of_impersonation(
     chain = ["first@p.iam.gserviceaccount.com", "last@p.iam.gserviceaccount.com"]
     made = connect(monkeypatch, "always", keyfile_dict=json.dumps(key(server, private_key)))
     assert token(made, impersonation_chain=chain) == "canary-bound"
-    (asked,) = (asked for asked in server.asked if "generateAccessToken" in asked.path)
+    asked = next(asked for asked in server.asked if "generateAccessToken" in asked.path)
     assert asked.path == f"/iam/{chain[1]}:generateAccessToken"
     assert asked.headers["authorization"] == "Bearer canary-own"
     assert [name.rpartition("/")[2] for name in json.loads(asked.body)["delegates"]] == chain[:1]
     assert server.asked[-1].fields["subject_token"] == "canary-impersonated"
 
 
+# The Google provider's own way of reading it.
+@pytest.mark.filterwarnings("ignore:The load_credentials_from_file method is deprecated:DeprecationWarning")
 def test_a_workload_identity(server: TokenServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "token").write_text("canary-of-the-cluster")
     config = {
@@ -156,9 +161,10 @@ def test_a_workload_identity(server: TokenServer, monkeypatch: pytest.MonkeyPatc
         "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/k",
         "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
         "token_url": f"{server.url}/sts-federated",
+        "cloud_resource_manager_url": f"{server.url}/projects/",
         "credential_source": {"file": str(tmp_path / "token")},
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
     made = connect(monkeypatch, credential_config_file=str(tmp_path / "config.json"), project="project")
     assert token(made) == "canary-federated"
-    assert server.asked[-1].fields["subject_token"] == "canary-of-the-cluster"
+    assert {asked.fields.get("subject_token") for asked in server.asked} >= {"canary-of-the-cluster"}
