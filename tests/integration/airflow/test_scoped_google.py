@@ -47,8 +47,6 @@ class Google:
             return 200, {"access_token": "canary-own", "expires_in": 3600, "token_type": "Bearer"}
         if asked.path.endswith(":generateAccessToken"):
             return 200, {"accessToken": "canary-impersonated", "expireTime": EXPIRY}
-        if asked.path.startswith("/projects/"):
-            return 200, {"projectId": "project"}
         bound = "options" in asked.fields
         token = {"access_token": "canary-bound" if bound else "canary-federated", "token_type": "Bearer"}
         return 200, {**token, "issued_token_type": "urn:ietf:params:oauth:token-type:access_token", "expires_in": 3000}
@@ -158,10 +156,10 @@ def test_a_workload_identity(server: TokenServer, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "token").write_text("canary-of-the-cluster")
     config = {
         "type": "external_account",
-        "audience": "//iam.googleapis.com/projects/1/locations/global/workloadIdentityPools/p/providers/k",
+        # With the number of a project in it, Google would be asked for the project's name.
+        "audience": "//iam.googleapis.com/locations/global/workforcePools/p/providers/k",
         "subject_token_type": "urn:ietf:params:oauth:token-type:jwt",
         "token_url": f"{server.url}/sts-federated",
-        "cloud_resource_manager_url": f"{server.url}/projects/",
         "credential_source": {"file": str(tmp_path / "token")},
     }
     (tmp_path / "config.json").write_text(json.dumps(config))
