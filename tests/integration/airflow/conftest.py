@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers.airflow_canaries import canary_connections
 from tests.servers.airflow_clouds import CONTROL_SECRET, Clouds, clouds
 from tests.servers.airflow_stack import AirflowStack, airflow_stack
 from tests.servers.airflow_threads import no_idle_thread
@@ -43,6 +44,7 @@ def airflow(
         **stack_clouds.environment(),
         "AIRFLOW_CONN_SKYPLANE_DEFAULT": json.dumps({"conn_type": "skyplane", "password": CONTROL_SECRET}),
         "AIRFLOW_CONN_EXPIRING": tokens.connection(),
+        **canary_connections(stack_clouds.s3_url),
     }
     with airflow_stack(root / "home", root / "dags", environment) as stack:
         yield stack
