@@ -12,6 +12,7 @@ from typing import Annotated
 import msgspec
 
 from skyplane_core.filters import Filters
+from skyplane_core.history import History
 from skyplane_core.model import Attestation, AttributeRules, Compression, Concurrency, Shrinkage, StoreConfig
 
 STATE_SEGMENT = ".skyplane"
@@ -286,6 +287,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     first few as ``(key, reason)``. ``error`` is set when the transfer as a whole failed. ``credentials_expire_at``: the
     earliest expiry among the credentials in use, which somebody must renew before then. ``stopped_at``: the limit
     (``max_objects``, ``max_bytes``) that ended the selection; what comes after it in key order was not selected.
+    ``history`` comes with the last report, and in the receipt's totals.
     """
 
     transfer_id: str
@@ -309,3 +311,4 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     shrinkage: Shrinkage | None = None
     objects_deleted: int = 0
     stopped_at: str = ""
+    history: History | None = None

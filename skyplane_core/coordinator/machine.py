@@ -155,8 +155,11 @@ class TransferMachine:
         lease = self.table.settle(result.lease_id, now, lost)
         self.tally.sent(result)
         events: list[Event] = []
+        before = self.tally.bytes_acked
         for ack in result.acks:
             events += self._on_ack(ack)
+        if lease is not None:
+            self.tally.carried(lease.way, self.tally.bytes_acked - before)
         attempt = lease.attempt if lease else 1
         by_part = {(part.object, part.part): part for part in lease.parts} if lease else {}
         for failure in result.failures:

@@ -1,0 +1,99 @@
+"""Notes how a transfer goes, in memory that does not grow with it. Pure; time is an argument."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from skyplane_core.coordinator.tally import Tally
+from skyplane_core.coordinator.ways import ways_of
+from skyplane_core.history import History, Reason, Sample, WayUse
+from skyplane_core.spec import Outcome, ReceiptLine, Route
+
+MAX_SAMPLES = 200
+FIRST_INTERVAL = 0.2
+"""Seconds between the samples of a short transfer; doubled each time that there are too many."""
+MAX_REASONS = 20
+MAX_EXAMPLES = 3
+OTHER = "other reasons"
+"""Stands for all reasons beyond the first :data:`MAX_REASONS`."""
+
+
+class Chronicle:
+    """Of one transfer. Not thread-safe.
+
+    Args:
+        routes: of the transfer.
+        now: when it begins, on the clock of all calls, in seconds.
+    """
+
+    def __init__(self, routes: Sequence[Route], now: float) -> None:
+        self._ways = ways_of(routes)
+        self._began = now
+        self._samples = Samples()
+        self._reasons = Reasons()
+
+    def look(self, now: float, tally: Tally) -> None:
+        """Look at how far it is; may be called as often as one likes."""
+        self._samples.take(now - self._began, tally.bytes_acked, tally.settled)
+
+    def settled(self, lines: Iterable[ReceiptLine]) -> None:
+        """Count objects that are done with. Failures are told by name elsewhere: each has its own words."""
+        for line in lines:
+            if line.outcome is not Outcome.FAILED:
+                self._reasons.add(line.outcome.value, line.reason, line.size, line.key or line.destination_key)
+
+    def history(self, now: float, tally: Tally) -> History:
+        """All of it, up to now."""
+        return History(
+            self._samples.until(now - self._began, tally.bytes_acked, tally.settled),
+            tuple(WayUse(way.gateways, tally.way_bytes.get(way.number, 0)) for way in self._ways),
+            self._reasons.most(),
+        )
+
+
+class Samples:
+    """Keeps at most :data:`MAX_SAMPLES`, evenly over the whole time, however long that is. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._taken: list[Sample] = []
+        self._interval = FIRST_INTERVAL
+
+    def take(self, seconds: float, size: int, objects: int) -> None:
+        """Look once more; what comes too soon after the last one is not kept. Times do not decrease."""
+        if self._taken and seconds - self._taken[-1].seconds < self._interval:
+            return
+        self._taken.append(Sample(round(seconds, 3), size, objects))
+        if len(self._taken) >= MAX_SAMPLES:
+            del self._taken[1::2]
+            self._interval *= 2
+
+    def until(self, seconds: float, size: int, objects: int) -> tuple[Sample, ...]:
+        """All that were kept, and the end."""
+        return (*self._taken, Sample(round(seconds, 3), size, objects))
+
+
+class Reasons:
+    """Counts objects by outcome and reason. Not thread-safe."""
+
+    def __init__(self) -> None:
+        self._counts: dict[tuple[str, str], list[int]] = {}
+        self._examples: dict[tuple[str, str], list[str]] = {}
+
+    def add(self, outcome: str, reason: str, size: int, key: str) -> None:
+        """Count an object."""
+        alike = (outcome, reason)
+        if alike not in self._counts and len(self._counts) >= MAX_REASONS:
+            alike = (outcome, OTHER)
+        count = self._counts.setdefault(alike, [0, 0])
+        count[0] += 1
+        count[1] += size
+        if count[0] <= MAX_EXAMPLES:
+            self._examples.setdefault(alike, []).append(key)
+
+    def most(self) -> tuple[Reason, ...]:
+        """Most frequent first."""
+        ranked = sorted(self._counts.items(), key=lambda item: (-item[1][0], item[0]))
+        return tuple(
+            Reason(outcome, reason, count, size, tuple(self._examples[outcome, reason]))
+            for (outcome, reason), (count, size) in ranked
+        )
