@@ -84,7 +84,7 @@ class TransferRun:
         self._receipt_store = receipt
         self._changed = threading.Condition()
         self._machine = new_machine(spec, routes, pool_bytes)
-        self._chronicle = Chronicle(routes, time.monotonic())
+        self._chronicle = Chronicle(spec, routes, time.monotonic())
         self._state = TransferState.QUEUED
         self._error: SkyplaneError | None = None
         self._admitting = True

@@ -34,8 +34,13 @@ class Reason(msgspec.Struct, frozen=True):
 
 
 class History(msgspec.Struct, frozen=True, omit_defaults=True):
-    """The course of a transfer that has ended. Failures are not among ``reasons``: each has its own words."""
+    """The course of a transfer that has ended, from ``source`` to ``destinations``, which are URIs.
 
+    Failures are not among ``reasons``: each has its own words.
+    """
+
+    source: str = ""
+    destinations: tuple[str, ...] = ()
     samples: tuple[Sample, ...] = ()
     ways: tuple[WayUse, ...] = ()
     reasons: tuple[Reason, ...] = ()

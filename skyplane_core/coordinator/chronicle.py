@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from skyplane_core.coordinator.tally import Tally
 from skyplane_core.coordinator.ways import ways_of
 from skyplane_core.history import History, Reason, Sample, WayUse
-from skyplane_core.spec import Outcome, ReceiptLine, Route
+from skyplane_core.spec import Outcome, ReceiptLine, Route, TransferSpec
 
 MAX_SAMPLES = 200
 FIRST_INTERVAL = 0.2
@@ -22,11 +22,13 @@ class Chronicle:
     """Of one transfer. Not thread-safe.
 
     Args:
-        routes: of the transfer.
+        spec: the transfer.
+        routes: its routes.
         now: when it begins, on the clock of all calls, in seconds.
     """
 
-    def __init__(self, routes: Sequence[Route], now: float) -> None:
+    def __init__(self, spec: TransferSpec, routes: Sequence[Route], now: float) -> None:
+        self._spec = spec
         self._ways = ways_of(routes)
         self._began = now
         self._samples = Samples()
@@ -44,7 +46,10 @@ class Chronicle:
 
     def history(self, now: float, tally: Tally) -> History:
         """All of it, up to now."""
+        ends = [(end.store, end.mapping.destination) for end in self._spec.destinations]
         return History(
+            self._spec.source.object_uri(self._spec.selection.prefix),
+            tuple(store.object_uri(key) for store, key in ends),
             self._samples.until(now - self._began, tally.bytes_acked, tally.settled),
             tuple(WayUse(way.gateways, tally.way_bytes.get(way.number, 0)) for way in self._ways),
             self._reasons.most(),

@@ -28,13 +28,21 @@ _HEAD = Html(
 )
 
 
-def render(report: Report) -> str:
-    """The document. Whatever keys, reasons and URIs hold, it is text in there."""
+def render(*reports: Report) -> str:
+    """The document: one report after the other. Whatever keys, reasons and URIs hold, it is text in there."""
+    title = ", ".join(report.progress.transfer_id for report in reports)
+    head = element("head", _HEAD, element("title", f"Transfer {title}"), element("style", _style()))
+    footer = element("footer", element("p", f"Times are in UTC. Skyplane {__version__}"))
+    body = element("body", *map(_main, reports), footer)
+    return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
+
+
+def _main(report: Report) -> Html:
     progress = report.progress
     history = progress.history or History()
-    main = element(
+    return element(
         "main",
-        _header(report),
+        _header(report, history),
         _tiles(report),
         element("section", element("h2", "Why it failed"), element("p", progress.error), class_="error")
         if progress.error
@@ -44,16 +52,14 @@ def render(report: Report) -> str:
         _reasons(history.reasons),
         _ways(history),
         _cost(report.cost),
-        _footer(progress),
+        _receipt(progress),
     )
-    head = element("head", _HEAD, element("title", f"Transfer {progress.transfer_id}"), element("style", _style()))
-    return "<!doctype html>\n" + element("html", head, element("body", main), lang="en") + "\n"
 
 
-def _header(report: Report) -> Html:
+def _header(report: Report, history: History) -> Html:
     progress = report.progress
     state = progress.state.value
-    ways = [element("p", _code(report.source), " → ", _code(there)) for there in report.destinations]
+    ways = [element("p", _code(history.source), " → ", _code(there)) for there in history.destinations]
     began = _moment(progress.started_at)
     ended = f" to {_moment(progress.ended_at)}" if progress.ended_at is not None else ""
     return element(
@@ -162,11 +168,10 @@ def _quantity(line: CostLine) -> str:
     return f"{line.quantity:,.0f}" if line.unit == "requests" else human(line.quantity)
 
 
-def _footer(progress: Progress) -> Html:
-    receipt = (
-        element("p", "Receipt, with a line for each object: ", _code(progress.receipt)) if progress.receipt else ""
-    )
-    return element("footer", receipt, element("p", f"Times are in UTC. Skyplane {__version__}"))
+def _receipt(progress: Progress) -> Html:
+    if not progress.receipt:
+        return _NOTHING
+    return element("p", "Receipt, with a line for each object: ", _code(progress.receipt), class_="quiet")
 
 
 def _table(titles: Iterable[str], rows: Iterable[Iterable[object]]) -> Html:

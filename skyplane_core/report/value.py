@@ -16,48 +16,47 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
     """One transfer, as far as it got.
 
     Args:
-        source, destinations: URIs.
         progress: with its history, if the transfer has ended.
         cost: by list prices, if it was reckoned.
         run: whose transfer it was, such as a task's name; empty for nobody's.
     """
 
-    source: str
-    destinations: tuple[str, ...]
     progress: Progress
     cost: Cost | None = None
     run: str = ""
 
 
-def report_of(
-    source: str, destinations: tuple[str, ...], progress: Progress, cost: Cost | None = None, run: str = ""
-) -> Report:
-    """A report in which keys and reasons are cut off where they are too long to be read."""
-    failures = tuple((_cut(key), _cut(reason)) for key, reason in progress.failures)
+def brief(progress: Progress) -> Progress:
+    """The same with keys and reasons cut off where they are too long to be read."""
     history = progress.history
     if history is not None:
         reasons = tuple(
             msgspec.structs.replace(reason, reason=_cut(reason.reason), examples=tuple(map(_cut, reason.examples)))
             for reason in history.reasons
         )
-        history = msgspec.structs.replace(history, reasons=reasons)
-    progress = msgspec.structs.replace(progress, failures=failures, error=_cut(progress.error), history=history)
-    return Report(_cut(source), tuple(map(_cut, destinations)), progress, cost, run)
+        history = msgspec.structs.replace(
+            history,
+            source=_cut(history.source),
+            destinations=tuple(map(_cut, history.destinations)),
+            reasons=reasons,
+        )
+    failures = tuple((_cut(key), _cut(reason)) for key, reason in progress.failures)
+    return msgspec.structs.replace(progress, failures=failures, error=_cut(progress.error), history=history)
 
 
-def encode(report: Report) -> str:
+def encode(reports: tuple[Report, ...]) -> str:
     """As JSON."""
-    return msgspec.json.encode(report).decode()
+    return msgspec.json.encode(reports).decode()
 
 
-def decode(content: str) -> Report:
+def decode(content: str) -> tuple[Report, ...]:
     """The inverse of :func:`encode`.
 
     Raises:
-        UsageError: it is none.
+        UsageError: these are none.
     """
     try:
-        return msgspec.json.decode(content, type=Report)
+        return msgspec.json.decode(content, type=tuple[Report, ...])
     except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
         raise UsageError("this is no report of a transfer", why=type(error).__name__) from error
 
