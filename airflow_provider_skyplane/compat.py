@@ -5,6 +5,7 @@ Imports no cloud provider and no SDK: every DAG file that uses our operators pay
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import (
@@ -12,6 +13,7 @@ from airflow.providers.common.compat.sdk import (
     AirflowNotFoundException,
     BaseHook,
     BaseOperator,
+    BaseOperatorLink,
     conf,
     mask_secret,
 )
@@ -24,7 +26,14 @@ __all__ = [
     "AirflowNotFoundException",
     "BaseHook",
     "BaseOperator",
+    "BaseOperatorLink",
     "Context",
     "conf",
     "mask_secret",
+    "web_server_is_flask",
 ]
+
+
+def web_server_is_flask() -> bool:
+    """Whether this is Airflow 2, whose pages are served by Flask; later ones have FastAPI."""
+    return importlib.util.find_spec("airflow.www") is not None

@@ -6,9 +6,9 @@ nothing else in the provider knows :mod:`skyplane_core.client`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import secrets
-import time
 from collections.abc import Callable, Iterator
 
 import msgspec
@@ -19,14 +19,14 @@ from skyplane_core.dry_run import DryRun
 from skyplane_core.filters import Filters
 from skyplane_core.locations import resolve
 from skyplane_core.model import StoreConfig
+from skyplane_core.object_file import ObjectFile
 from skyplane_core.planner.cost import CostMeter
 from skyplane_core.prepare import check
 from skyplane_core.provision.base import DataplaneReference
 from skyplane_core.spec import KeyMapping, Progress, ReceiptLine, Selection, TransferOptions
+from skyplane_core.stores.registry import open_store
 
 __all__ = ["Engine", "Location", "Request", "Run", "resolve"]
-
-LOG_EVERY_SECONDS = 30.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +116,17 @@ class Engine:
         """Delete an ended transfer's receipt and journal from the destination. May be repeated."""
         self.client.dataplane().discard_state(self._at_destination(request, transfer_id))
 
+    def write(self, place: Location, content: bytes, content_type: str) -> None:
+        """Write a small object; once this returns it is there.
+
+        Raises:
+            SkyplaneError: it could not be written.
+        """
+        with contextlib.closing(open_store(place.store)) as store:
+            file = ObjectFile(lambda: store, place.key, content_type)
+            file.write(content)
+            file.commit()
+
     def _at_destination(self, request: Request, transfer_id: str) -> Prepared:
         """The transfer as far as its state at the destination goes; the source's credentials stay unresolved."""
         nowhere = Location(StoreConfig("local", "/"), "")
@@ -139,17 +150,9 @@ class Run:
         """Block until the transfer has ended, well or not, renewing credentials on the way.
 
         Args:
-            on_progress: called every :data:`LOG_EVERY_SECONDS`.
+            on_progress: called at least every second.
         """
-        told = time.monotonic()
-
-        def report(progress: Progress) -> None:
-            nonlocal told
-            if time.monotonic() - told >= LOG_EVERY_SECONDS:
-                told = time.monotonic()
-                on_progress(progress)
-
-        return Finished.of(self._tracker.wait(report).progress)
+        return Finished.of(self._tracker.wait(on_progress).progress)
 
     def renew(self, engine: Engine, request: Request) -> float | None:
         """Give the gateways fresh credentials; returns when those expire (seconds since the epoch), None for never."""

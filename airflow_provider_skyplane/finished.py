@@ -6,6 +6,9 @@ import dataclasses
 import time
 from typing import Any
 
+import msgspec
+
+from skyplane_core.report.value import brief
 from skyplane_core.shrinkage import describe
 from skyplane_core.spec import Progress, TransferState
 
@@ -19,7 +22,8 @@ class Finished:
     """Counts and where the receipt is; ``failures`` holds the first few as ``(key, reason)``.
 
     ``compression`` says what was compressed between gateways and what not, and why; empty where nothing could be.
-    ``stopped_at``: the limit that ended the selection, or empty.
+    ``stopped_at``: the limit that ended the selection, or empty. ``course``: the progress with its history, as JSON, of
+    which a report is made.
     """
 
     transfer_id: str
@@ -34,6 +38,7 @@ class Finished:
     compression: str = ""
     objects_deleted: int = 0
     stopped_at: str = ""
+    course: str = ""
 
     @classmethod
     def of(cls, progress: Progress) -> Finished:
@@ -55,6 +60,7 @@ class Finished:
             compression=describe(progress.shrinkage) if progress.shrinkage is not None else "",
             objects_deleted=progress.objects_deleted,
             stopped_at=progress.stopped_at,
+            course=msgspec.json.encode(brief(progress)).decode(),
         )
 
     def summary(self) -> dict[str, Any]:
@@ -64,7 +70,7 @@ class Finished:
         return {
             name: value
             for name, value in told.items()
-            if name != "compression" and (self.failed or name not in failures)
+            if name not in ("compression", "course") and (self.failed or name not in failures)
         }
 
     @property
@@ -85,7 +91,7 @@ class Finished:
 
 
 def outcome(progress: Progress) -> dict[str, Any]:
-    """An ended transfer as the details of a trigger's event: plain JSON, a few hundred bytes."""
+    """An ended transfer as the details of a trigger's event: plain JSON, some KB."""
     finished = Finished.of(progress)
     return {
         "status": "error" if finished.failed else "success",

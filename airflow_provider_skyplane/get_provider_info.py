@@ -34,6 +34,10 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "airflow_provider_skyplane.transfers.s3_to_gcs",
             }
         ],
+        "extra-links": ["airflow_provider_skyplane.links.report.SkyplaneReportLink"],
+        "plugins": [
+            {"name": "skyplane_report", "plugin-class": "airflow_provider_skyplane.plugins.report.SkyplaneReportPlugin"}
+        ],
         "connection-types": [
             {
                 "connection-type": CONNECTION_TYPE,

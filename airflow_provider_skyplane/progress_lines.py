@@ -12,26 +12,22 @@ class ProgressLines:
     """Says how one transfer stands, at most every :data:`EVERY_SECONDS`; its speed is that since the last line."""
 
     def __init__(self) -> None:
-        self._said_at: float | None = None
-        self._moment = 0.0
-        self._bytes = 0
+        self._said: tuple[float, int] | None = None
 
     def line(self, progress: Progress, now: float) -> str | None:
-        """A line, if one is due.
+        """A line, if one is due; the first look only begins to count.
 
         Args:
             now: seconds on a clock that does not go back.
         """
-        if self._said_at is not None and now - self._said_at < EVERY_SECONDS:
+        if self._said is None:
+            self._said = now, progress.bytes_acked
             return None
-        if self._said_at is None:
-            # What came before the first look has no beginning that this clock knows.
-            self._said_at, self._moment, self._bytes = now, now, progress.bytes_acked
+        since, before = self._said
+        if now - since < EVERY_SECONDS:
             return None
-        passed = now - self._moment
-        speed = max(0.0, (progress.bytes_acked - self._bytes) / passed)
-        self._said_at, self._moment, self._bytes = now, now, progress.bytes_acked
-        return _line(progress, speed)
+        self._said = now, progress.bytes_acked
+        return _line(progress, max(0.0, (progress.bytes_acked - before) / (now - since)))
 
 
 def _line(progress: Progress, speed: float) -> str:

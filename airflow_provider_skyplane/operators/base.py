@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,8 +11,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_skyplane.compat import AirflowException, BaseOperator, conf
+from airflow_provider_skyplane.extras import Extras
 from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.hooks.skyplane import DEFAULT_CONN_ID, SkyplaneHook
+from airflow_provider_skyplane.lineage import Lineage
+from airflow_provider_skyplane.links.report import SkyplaneReportLink, push_link
+from airflow_provider_skyplane.progress_lines import ProgressLines
 from skyplane_core.errors import NothingToTransfer, SkyplaneError
 from skyplane_core.model import Compression
 from skyplane_core.receipt_place import format_of
@@ -42,7 +47,7 @@ def engine_errors() -> Iterator[None]:
         raise AirflowException(str(error)) from error
 
 
-class SkyplaneBaseOperator(BaseOperator):
+class SkyplaneBaseOperator(Lineage, BaseOperator):
     """Runs the request that a subclass builds.
 
     Args:
@@ -56,11 +61,17 @@ class SkyplaneBaseOperator(BaseOperator):
         receipt_path: short for a ``receipt_url`` in the destination's bucket: a key prefix. (templated)
         receipt_conn_id: connection for the receipt's store; default that of the end which is in a store of the same
             kind, else ``aws_default`` or ``google_cloud_default``. (templated)
+        report_url: where the worker writes the page of the report once the transfer has ended, well or not: an object
+            or a file, or a prefix that ends in ``/``, which gets ``<transfer id>.html``. (templated)
+        report_conn_id: connection for the report's store; default ``aws_default``, ``google_cloud_default`` or
+            ``wasb_default``. (templated)
         deferrable: free the worker slot while gateways work.
         poll_interval: seconds between two looks at the transfer while deferred.
         local_gateways_outlive_task: that processes started by a task survive its deferral here, and that the triggerer
             runs on the same host. Default: ``[skyplane] local_gateways_outlive_task``.
     """
+
+    operator_extra_links = (SkyplaneReportLink(),)
 
     _run: Run | None = None
 
@@ -73,6 +84,8 @@ class SkyplaneBaseOperator(BaseOperator):
         receipt_url: str | None = None,
         receipt_path: str | None = None,
         receipt_conn_id: str | None = None,
+        report_url: str | None = None,
+        report_conn_id: str | None = None,
         deferrable: bool = False,
         poll_interval: float = 10,
         local_gateways_outlive_task: bool | None = None,
@@ -93,12 +106,16 @@ class SkyplaneBaseOperator(BaseOperator):
         if receipt_url and is_literal(receipt_url):
             parse(receipt_url)
             format_of(receipt_url)
+        if report_url and is_literal(report_url):
+            parse(report_url)
         self.skyplane_conn_id = skyplane_conn_id
         self.gateways = gateways
         self.compression = compression
         self.receipt_url = receipt_url
         self.receipt_path = receipt_path
         self.receipt_conn_id = receipt_conn_id
+        self.report_url = report_url
+        self.report_conn_id = report_conn_id
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.local_gateways_outlive_task = local_gateways_outlive_task
@@ -144,6 +161,7 @@ class SkyplaneBaseOperator(BaseOperator):
             self._run = run = self.hook.engine.start(request)
         try:
             self.log.info("Transfer %s is running on dataplane %s.", run.transfer_id, run.dataplane_id)
+            push_link(context)
             if defers:
                 self._push_run(context, run)
         except BaseException:
@@ -158,7 +176,7 @@ class SkyplaneBaseOperator(BaseOperator):
     def _wait(self, context: Context, run: Run) -> Any:
         try:
             with engine_errors():
-                finished = run.wait(self._log_progress)
+                finished = run.wait(self._log_progress(ProgressLines()))
         except BaseException:
             self._abandon(run)
             raise
@@ -170,9 +188,12 @@ class SkyplaneBaseOperator(BaseOperator):
                 self.log.info("Compression: %s.", finished.compression)
             if finished.failed:
                 self._push_failed(context, finished)
+                self._leave_extras(context, finished)
                 raise AirflowException(finished.failure_text())
             with engine_errors():
-                return self._result(finished)
+                result = self._result(finished)
+            self._leave_extras(context, dataclasses.replace(finished, receipt=self._kept_receipt(finished)))
+            return result
         finally:
             self._tear_down(run)
 
@@ -244,7 +265,9 @@ class SkyplaneBaseOperator(BaseOperator):
                 raise
             self._defer(run, event.get("deadline"), expire_at)
         if "finished" in event:
-            self._push_failed(context, Finished(**event["finished"]))
+            finished = Finished(**event["finished"])
+            self._push_failed(context, finished)
+            self._leave_extras(context, finished)
         self._abandon(run)
         raise AirflowException(event["message"])
 
@@ -285,13 +308,31 @@ class SkyplaneBaseOperator(BaseOperator):
             self.log.warning("Could not stop dataplane %s, which ends by its expiry: %s", run.dataplane_id, error)
         self._run = None
 
-    def _log_progress(self, progress: Progress) -> None:
-        self.log.info(
-            "%d of %d objects copied, %d bytes.",
-            progress.objects_copied,
-            progress.objects_selected,
-            progress.bytes_copied,
+    def _log_progress(self, lines: ProgressLines) -> Callable[[Progress], None]:
+        def say(progress: Progress) -> None:
+            if line := lines.line(progress, time.monotonic()):
+                self.log.info(line)
+
+        return say
+
+    def _kept_receipt(self, finished: Finished) -> str:
+        """Where the receipt is once the task has succeeded; empty if none is kept."""
+        return finished.receipt
+
+    def _leave_extras(self, context: Context, finished: Finished) -> None:
+        self._finished = finished
+        save = self._save_report if self.report_url else None
+        Extras(context, self.outlets, self.log, save).leave(finished)
+
+    def _save_report(self, transfer_id: str, page: bytes) -> None:
+        uri = str(self.report_url)
+        if uri.endswith("/"):
+            uri += f"{transfer_id}.html"
+        place = self.hook.place(
+            uri, self.report_conn_id, getattr(self, "google_impersonation_chain", None), written=True
         )
+        self.hook.engine.write(place, page, "text/html; charset=utf-8")
+        self.log.info("The report of transfer %s is %s", transfer_id, uri)
 
 
 def is_literal(text: object) -> bool:

@@ -93,6 +93,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         "receipt_url",
         "receipt_path",
         "receipt_conn_id",
+        "report_url",
+        "report_conn_id",
         *NAMES,
         "manifest",
     )
@@ -263,6 +265,9 @@ class SkyplaneOperator(SkyplaneBaseOperator):
             directory=written and self.recursive,
             written=written,
         )
+
+    def _lineage_uris(self) -> tuple[Sequence[str], Sequence[str]]:
+        return (self.source,), (self.destination,)
 
     def _result(self, finished: Finished) -> dict[str, Any]:
         return finished.summary()

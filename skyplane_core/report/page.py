@@ -37,6 +37,13 @@ def render(*reports: Report) -> str:
     return "<!doctype html>\n" + element("html", head, body, lang="en") + "\n"
 
 
+def notice(words: str) -> str:
+    """A page that says why there is no report."""
+    head = element("head", _HEAD, element("title", "Transfer report"), element("style", _style()))
+    main = element("main", element("header", element("h1", "Transfer report")), element("p", words))
+    return "<!doctype html>\n" + element("html", head, element("body", main), lang="en") + "\n"
+
+
 def _main(report: Report) -> Html:
     progress = report.progress
     history = progress.history or History()
