@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowNotFoundException,
+    AirflowSkipException,
     BaseHook,
     BaseOperator,
     BaseOperatorLink,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AirflowException",
     "AirflowNotFoundException",
+    "AirflowSkipException",
     "BaseHook",
     "BaseOperator",
     "BaseOperatorLink",

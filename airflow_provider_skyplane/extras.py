@@ -74,5 +74,5 @@ class Extras:
 
 def reports_of(finished: Finished, run: str) -> tuple[Report, ...]:
     """One for each transfer; none where only counts are known."""
-    each = getattr(finished, "each", None) or [finished]
+    each = finished.each or [finished]
     return tuple(Report(msgspec.json.decode(one.course, type=Progress), run=run) for one in each if one.course)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 from typing import Any
 
 import pytest
@@ -29,7 +30,8 @@ EVENT = {"dataplane": "{}", "transfer_id": "t1"}
 
 
 class FakeRun:
-    transfer_id, dataplane_id, ca_fingerprint, reference = "t1", "dp", "fp", "{}"
+    transfer_id, dataplane_id, ca_fingerprint, reference, fingerprint = "t1", "dp", "fp", "{}", "asked"
+    outlives_task = False
 
     def __init__(self, end: Finished | Exception = DONE, expiry: float | None = None) -> None:
         self.end, self.expiry, self.calls = end, expiry, []
@@ -44,7 +46,10 @@ class FakeRun:
         self.calls.append("renew")
         return self.expiry
 
-    def cancel(self) -> None:
+    def take_over(self, engine: Any, request: Any) -> None:
+        self.calls.append("take over")
+
+    def cancel(self, seconds: float) -> None:
         self.calls.append("cancel")
 
     def leave(self) -> None:
@@ -65,9 +70,10 @@ class FakeEngine:
             raise StoreUnavailable("the store is down")
         self.discarded.append(transfer_id)
 
-    def start(self, request: Any) -> FakeRun:
+    def start(self, request: Any, *, transfer_id: str | None, announce: Any) -> FakeRun:
         if self.refuse:
             raise self.refuse
+        announce(self.run)
         self.requests.append(request)
         return self.run
 
@@ -83,7 +89,7 @@ class FakeEngine:
 
 
 class TaskInstance:
-    map_index = -1
+    dag_id, run_id, task_id, map_index, try_number, max_tries = "d", "r", "t", -1, 1, 0
 
     def __init__(self) -> None:
         self.xcoms: dict[str, Any] = {}
@@ -269,7 +275,7 @@ def test_local_gateways_are_not_deferred_unless_they_outlive_the_task(
 @pytest.fixture
 def deferred(connected: None) -> tuple[Any, FakeRun, TaskInstance, TaskDeferred]:
     run, ti = FakeRun(), TaskInstance()
-    operator = copier(run, deferrable=True, local_gateways_outlive_task=True, poll_interval=3)
+    operator = copier(run, deferrable=True, local_gateways_outlive_task=True, poll_interval=3, durable=False)
     with pytest.raises(TaskDeferred) as caught:
         operator.execute({"ti": ti})
     return operator, run, ti, caught.value
@@ -282,7 +288,7 @@ def test_a_deferred_task_leaves_the_transfer_running_and_holds_no_secret(deferre
     path, kwargs = event.trigger.serialize()
     assert kwargs["transfer_id"] == "t1"
     assert kwargs["poll_interval"] == 3
-    assert ti.xcoms == {RUN_XCOM_KEY: {"dataplane": "{}", "transfer_id": "t1"}}
+    assert ti.xcoms == {RUN_XCOM_KEY: {"dataplane": "{}", "transfer_id": "t1", "host": socket.gethostname()}}
     assert SECRET not in repr((path, kwargs, ti.xcoms, vars(operator)))
 
 
@@ -321,11 +327,13 @@ def test_a_dead_trigger_tears_down_before_the_task_fails(deferred: Any) -> None:
 
 
 def test_on_kill_tears_down_what_was_started() -> None:
-    operator = copier()
+    operator = copier(run := FakeRun())
     operator.on_kill()
-    operator._run = run = FakeRun()
+    assert run.calls == []
+    operator._run = run
     operator.on_kill()
-    assert run.calls == ["cancel", "stop"]
+    # Over connections of its own: the signal may have interrupted a call on those of the run.
+    assert run.calls == ["attach", "cancel", "stop"]
 
 
 @pytest.mark.parametrize(
