@@ -57,15 +57,15 @@ class Chronicle:
 
 
 class Samples:
-    """Keeps at most :data:`MAX_SAMPLES`, evenly over the whole time, however long that is. Not thread-safe."""
+    """Keeps at most :data:`MAX_SAMPLES`, from 0 on and evenly over the whole time. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._taken: list[Sample] = []
+        self._taken = [Sample(0.0, 0, 0)]
         self._interval = FIRST_INTERVAL
 
     def take(self, seconds: float, size: int, objects: int) -> None:
         """Look once more; what comes too soon after the last one is not kept. Times do not decrease."""
-        if self._taken and seconds - self._taken[-1].seconds < self._interval:
+        if seconds - self._taken[-1].seconds < self._interval:
             return
         self._taken.append(Sample(round(seconds, 3), size, objects))
         if len(self._taken) >= MAX_SAMPLES:

@@ -257,10 +257,8 @@ class TransferMachine:
         lost = _lost(result)
         lease = self.table.settle(result.lease_id, now, lost)
         self.tally.sent(result)
-        events: list[Event] = []
         before = self.tally.bytes_acked
-        for ack in result.acks:
-            events += self._on_ack(ack)
+        events = [event for ack in result.acks for event in self._on_ack(ack)]
         way, attempt, parts = (lease.way, lease.attempt, lease.parts) if lease else (-1, 1, ())
         self.tally.carried(way, self.tally.bytes_acked - before)
         by_part = {(part.object, part.part): part for part in parts}
