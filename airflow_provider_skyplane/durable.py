@@ -51,6 +51,7 @@ class Next(enum.Enum):
     ATTACH = "attach to it"
     CONTINUE = "continue what it left, by its id, on new gateways"
     REPLACE = "end it, and start another"
+    LEAVE = "start another; this one ends by itself"
 
 
 def wanted(reference: Reference, fingerprint: str, epoch: int) -> bool:
@@ -63,9 +64,13 @@ def decide(standing: Standing) -> Next:
 
     Two transfers of one id at once would abort each other's uploads: an id is used again only if its gateways are gone.
     """
-    if standing in (Standing.RUNNING, Standing.DONE):
-        return Next.ATTACH
-    return Next.CONTINUE if standing is Standing.ENDED else Next.REPLACE
+    return {
+        Standing.RUNNING: Next.ATTACH,
+        Standing.DONE: Next.ATTACH,
+        Standing.FAILED: Next.REPLACE,
+        Standing.ENDED: Next.CONTINUE,
+        Standing.UNKNOWN: Next.LEAVE,
+    }[standing]
 
 
 class References(Protocol):

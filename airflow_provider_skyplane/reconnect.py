@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_skyplane.durable import Next, Reference, References, Standing, decide, wanted
 from airflow_provider_skyplane.finished import Finished
-from skyplane_core.errors import GatewayRefused, GatewayUnreachable, SkyplaneError, TransferNotFound
+from skyplane_core.errors import GatewayUnreachable, SkyplaneError, TransferNotFound
 from skyplane_core.spec import Progress
 
 if TYPE_CHECKING:
@@ -60,7 +60,11 @@ class Reconnection:
         reference = self._references.load()
         if reference is None or not is_reference(reference.dataplane):
             return Found()
-        run = self._engine.attach(reference.dataplane, reference.transfer_id)
+        try:
+            run = self._engine.attach(reference.dataplane, reference.transfer_id)
+        except SkyplaneError as error:
+            self._log.warning("Transfer %s of an earlier try cannot be asked: %s", reference.transfer_id, error)
+            return Found()
         if not wanted(reference, self._engine.fingerprint(self._request()), self._epoch):
             self._log.info("Transfer %s is of a task that was cleared or changed since.", reference.transfer_id)
             return self._replaced(run)
@@ -73,6 +77,9 @@ class Reconnection:
                 return Found(transfer_id=reference.transfer_id)
             case Next.REPLACE:
                 return self._replaced(run)
+            case Next.LEAVE:
+                run.leave()
+                return Found()
 
     def save(self, run: Run) -> None:
         """Keep what the next try needs to find this run."""
@@ -89,7 +96,7 @@ class Reconnection:
         except TransferNotFound:
             # It was never started there, or has ended and was forgotten since: the receipt knows.
             return self._receipt(reference) or (Standing.FAILED, None)
-        except (GatewayUnreachable, GatewayRefused) as error:
+        except SkyplaneError as error:
             self._log.info("The gateways of transfer %s do not answer: %s", reference.transfer_id, error)
             return self._receipt(reference) or (self._silent(run, reference), None)
         return _standing(progress)
@@ -114,7 +121,6 @@ class Reconnection:
     def _silent(self, run: Run, reference: Reference) -> Standing:
         """Whether gateways that do not answer are gone for certain, which they are once they have been stopped."""
         if not run.outlives_task and reference.host != socket.gethostname():
-            run.leave()
             return Standing.UNKNOWN
         try:
             run.stop()

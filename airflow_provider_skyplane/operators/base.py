@@ -193,6 +193,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
     def _start(self, context: Context, request: Request | FanOut, transfer_id: str | None) -> Run:
         def announce(run: Run) -> None:
             # Before anything is moved: whatever becomes of this process, the next one finds what it has started.
+            self._run = run
             reconnection = self._reconnection(context, lambda: request)
             if reconnection is not None:
                 reconnection.save(run)

@@ -43,6 +43,7 @@ with DAG("ended", schedule=None, start_date=begin):
     copy("cleared", **defers)
     copy("timed_out", execution_timeout=timedelta(seconds=10), **defers)
     copy("renewed", destination_conn_id="expiring", **defers)
+    copy("stopped")
 """
 
 
@@ -51,7 +52,7 @@ def world(airflow: AirflowStack, stack_clouds: Clouds) -> Iterator[Clouds]:
     airflow.add_dag("lives", DAG)
     for task in ("retried", "orphaned", "renewed"):
         stack_clouds.put("src", {f"{task}/{name}": body for name, body in SMALL.items()})
-    for task in ("marked", "cleared", "timed_out"):
+    for task in ("marked", "cleared", "timed_out", "stopped"):
         stack_clouds.put("src", {f"{task}/big": BIG})
     yield stack_clouds
     stack_clouds.source.set_faults(None)
@@ -146,6 +147,7 @@ def test_a_retry_goes_on_with_what_a_killed_try_has_started(airflow: AirflowStac
     assert world.destination.statistics["faults_fired"] == [len(SMALL)]
     assert gone(pids)
     world.destination.set_faults(None)
+    assert "HTTP Request" not in airflow.task_log(run.dag, run.run_id, "retried"), "a line for each look at a gateway"
     # A task that is cleared after its success runs again.
     airflow.clear(run.dag, run.run_id, "retried")
     airflow.until(lambda: airflow.task(run.dag, run.run_id, "retried")["try_number"] == 3, "no third try")
@@ -155,23 +157,26 @@ def test_a_retry_goes_on_with_what_a_killed_try_has_started(airflow: AirflowStac
 
 
 def test_what_ends_a_deferred_task_ends_its_transfer(airflow: AirflowStack, world: Clouds, tokens: TokenServer) -> None:
-    """And one whose credentials are about to expire gets others from a worker that it wakes."""
+    """As does what ends one that runs on a worker. One whose credentials are about to expire wakes a worker."""
     tasks = ("marked", "cleared", "timed_out", "renewed")
-    hold(world, *tasks)
+    hold(world, *tasks, "stopped")
     run = Run(airflow, "ended")
     for task in tasks:
         run.reaches(task, "deferred")
-    pids = {task: run.pids(task) for task in tasks}
+    run.until_said("stopped", "is running on dataplane")
+    pids = {task: run.pids(task) for task in (*tasks, "stopped")}
     earlier, given = run.left("cleared")["transfer_id"], tokens.given
     for task in ("marked", "cleared"):
         run.until_watched(task)
-    world.source.wait_held(14)
-    assert {key for key, _, _ in world.destination.uploads("dst")} >= {"marked/big", "cleared/big"}
+    doomed = {"marked/big", "cleared/big", "stopped/big"}
+    airflow.until(lambda: {key for key, _, _ in world.destination.uploads("dst")} >= doomed, "no uploads")
 
     airflow.mark_failed(run.dag, run.run_id, "marked")
+    airflow.mark_failed(run.dag, run.run_id, "stopped")
     airflow.clear(run.dag, run.run_id, "cleared")
     assert gone(pids["marked"]), run.told("marked")
     assert gone(pids["cleared"]), run.told("cleared")
+    assert gone(pids["stopped"]), run.told("stopped")
     run.reaches("timed_out", "failed")
     assert "ran past its deadline" in airflow.task_log(run.dag, run.run_id, "timed_out")
     assert gone(pids["timed_out"])

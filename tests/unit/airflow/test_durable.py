@@ -26,7 +26,7 @@ from airflow_provider_skyplane.engine import Engine, Request
 from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
 from airflow_provider_skyplane.reconnect import Reconnection
-from skyplane_core.errors import GatewayError, GatewayRefused, GatewayUnreachable, TransferNotFound
+from skyplane_core.errors import GatewayError, GatewayRefused, GatewayUnreachable, TransferNotFound, UsageError
 from skyplane_core.identity import new_dataplane_id
 from skyplane_core.spec import Progress, TransferOptions, TransferState
 
@@ -183,13 +183,8 @@ def test_only_the_same_request_of_a_task_that_nobody_cleared_is_gone_on_with(
 
 
 def test_an_id_is_used_again_only_where_its_gateways_are_gone() -> None:
-    assert {standing: decide(standing) for standing in Standing} == {
-        Standing.RUNNING: Next.ATTACH,
-        Standing.DONE: Next.ATTACH,
-        Standing.FAILED: Next.REPLACE,
-        Standing.ENDED: Next.CONTINUE,
-        Standing.UNKNOWN: Next.REPLACE,
-    }
+    assert [standing for standing in Standing if decide(standing) is Next.CONTINUE] == [Standing.ENDED]
+    assert {standing for standing in Standing if decide(standing) is Next.ATTACH} == {Standing.RUNNING, Standing.DONE}
 
 
 def test_a_fingerprint_tells_requests_apart_and_nothing_else(tmp_path: Path) -> None:
@@ -247,6 +242,7 @@ def test_a_retry_returns_what_has_arrived(
         (FakeRun("t0", GatewayUnreachable("gone")), None, "t0"),
         (FakeRun("t0", GatewayUnreachable("gone")), Progress("t0", TransferState.CANCELLED), "t0"),
         (FakeRun("t0", GatewayRefused("another's port")), None, "t0"),
+        (FakeRun("t0", UsageError("no such host any more"), stop=UsageError("no such host any more")), None, None),
         (FakeRun("t0", GatewayRefused("not you"), stop=GatewayRefused("not you")), None, None),
     ],
 )
@@ -279,6 +275,16 @@ def test_a_reference_that_another_version_of_ours_wrote_is_none(connected: None)
     engine = FakeEngine(FakeRun("t0", RUNNING))
     assert retry(engine, Reference("{}", "t0", "asked", 1, HERE))[0]["transfer_id"] == "t1"
     assert engine.old.calls == []
+
+
+def test_a_dataplane_that_this_version_does_not_know_is_none(connected: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = FakeEngine(FakeRun("t0", RUNNING))
+
+    def attach(_reference: str, _transfer_id: str) -> FakeRun:
+        raise UsageError("no provisioner 'moon'")
+
+    monkeypatch.setattr(engine, "attach", attach)
+    assert retry(engine)[0]["transfer_id"] == "t1"
 
 
 def test_local_gateways_of_another_host_may_still_run_whatever_this_one_sees(connected: None) -> None:

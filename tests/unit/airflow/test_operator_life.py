@@ -273,6 +273,17 @@ def test_local_gateways_are_not_deferred_unless_they_outlive_the_task(
     assert run.calls == ["wait", "stop"]
 
 
+@pytest.mark.parametrize("said", [None, False])
+def test_gateways_on_other_hosts_are_deferred_whatever_is_said_of_local_ones(
+    connected: None, said: bool | None
+) -> None:
+    run = FakeRun()
+    run.outlives_task = True
+    with pytest.raises(TaskDeferred):
+        copier(run, deferrable=True, local_gateways_outlive_task=said).execute({})
+    assert run.calls == ["leave"]
+
+
 @pytest.fixture
 def deferred(connected: None) -> tuple[Any, FakeRun, TaskInstance, TaskDeferred]:
     run, ti = FakeRun(), TaskInstance()
