@@ -15,8 +15,14 @@ from airflow.providers.common.compat.sdk import (
     BaseHook,
     BaseOperator,
     BaseOperatorLink,
+    DecoratedOperator,
+    TaskDecorator,
+    XComArg,
     conf,
+    context_merge,
+    determine_kwargs,
     mask_secret,
+    task_decorator_factory,
 )
 
 if TYPE_CHECKING:
@@ -30,8 +36,14 @@ __all__ = [
     "BaseOperator",
     "BaseOperatorLink",
     "Context",
+    "DecoratedOperator",
+    "TaskDecorator",
+    "XComArg",
     "conf",
+    "context_merge",
+    "determine_kwargs",
     "mask_secret",
+    "task_decorator_factory",
     "web_server_is_flask",
 ]
 

@@ -12,26 +12,27 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import NamedTuple
 
 import msgspec
 
 from airflow_provider_skyplane.finished import Finished
+from airflow_provider_skyplane.outline import Outline, check_budget, outline
 from airflow_provider_skyplane.several import as_one, joined, separate
 from skyplane_core.client import ClientConfig, Dataplane, Location, Prepared, SkyplaneClient, Tracker
 from skyplane_core.coordinator.receipt import read_receipt
-from skyplane_core.dry_run import DryRun
+from skyplane_core.diff import Decision
 from skyplane_core.errors import ObjectNotFound
 from skyplane_core.filters import Filters
 from skyplane_core.keys import listing_prefix
 from skyplane_core.locations import check_distinct, resolve
-from skyplane_core.model import StoreConfig
+from skyplane_core.model import Compression, StoreConfig
 from skyplane_core.object_file import ObjectFile
-from skyplane_core.planner.cost import CostMeter
-from skyplane_core.planner.plan import Plan
 from skyplane_core.prepare import check
 from skyplane_core.provision import local
 from skyplane_core.provision.base import DataplaneReference
+from skyplane_core.provision.bootstrap import DEFAULT_POOL_BYTES
+from skyplane_core.provision.choose import check_shape
+from skyplane_core.provision.hosts import SshHost
 from skyplane_core.spec import (
     KeyMapping,
     MappingKind,
@@ -101,24 +102,42 @@ class FanOut:
     each: tuple[Request, ...]
 
 
-class Planned(NamedTuple):
-    """A dry run: where bytes would go, what would become of each object as a stream, and a meter of its cost."""
-
-    plan: Plan
-    decisions: DryRun
-    meter: CostMeter
-
-
 def _store(place: Location | str, *, directory: bool) -> StoreConfig:
     return place.store if isinstance(place, Location) else resolve(place, directory=directory).store
 
 
 class Engine:
-    """A client with one control secret. Without one, its dataplanes are its own: nobody else can attach to them."""
+    """A client with one control secret. Without one, its dataplanes are its own: nobody else can attach to them.
 
-    def __init__(self, *, gateways: int, control_secret: bytes | None) -> None:
+    Args:
+        gateways, hosts, pool_bytes, expiry_seconds: see :class:`~skyplane_core.client.ClientConfig`.
+        budget_usd: see :func:`~airflow_provider_skyplane.outline.check_budget`; None is no limit.
+        compression: instead of what a request's options say.
+    """
+
+    def __init__(
+        self,
+        *,
+        gateways: int,
+        control_secret: bytes | None,
+        hosts: tuple[SshHost, ...] = (),
+        pool_bytes: int = DEFAULT_POOL_BYTES,
+        expiry_seconds: float = 900.0,
+        budget_usd: float | None = None,
+        compression: Compression | None = None,
+    ) -> None:
+        self._budget_usd = budget_usd
+        self._compression = compression
         secret = secrets.token_bytes(32) if control_secret is None else control_secret
-        self.client = SkyplaneClient(ClientConfig(gateways=gateways, control_secret=secret))
+        self.client = SkyplaneClient(
+            ClientConfig(
+                gateways=gateways,
+                hosts=hosts,
+                pool_bytes=pool_bytes,
+                expiry_seconds=expiry_seconds,
+                control_secret=secret,
+            )
+        )
 
     def start(
         self,
@@ -136,39 +155,111 @@ class Engine:
         Raises:
             SkyplaneError: refused; whatever was provisioned is gone again.
         """
-        ids = separate(transfer_id) if transfer_id else [secrets.token_hex(16) for _ in request.each]
-        prepared = [one.prepare(self.client, own) for one, own in zip(request.each, ids, strict=True)]
-        _check_distinct(prepared)
-        for one in prepared:
-            check(one, create_directory=True)
+        prepared = self._prepared(request, transfer_id)
+        self._check(prepared)
         dataplane = self.client.dataplane()
         dataplane.provision()
         fingerprint = _fingerprint(prepared)
         try:
-            announce(Run(dataplane, [dataplane.tracker(own) for own in ids], fingerprint))
-            return Run(dataplane, [dataplane.submit(one) for one in prepared], fingerprint)
+            trackers = [dataplane.tracker(one.spec.transfer_id) for one in prepared]
+            announce(Run(dataplane, trackers, fingerprint))
+            # A retry that comes back while others still run has to be told how one has ended.
+            several = len(prepared) > 1
+            return Run(dataplane, [dataplane.submit(one, keep=several) for one in prepared], fingerprint)
         except BaseException:
             dataplane.deprovision()
             raise
 
-    def plan(self, request: Request) -> Planned:
-        """What the request would do. Starts nothing and writes nothing.
+    def _prepared(self, request: Request | FanOut, transfer_id: str | None = None) -> list[Prepared]:
+        ids = separate(transfer_id) if transfer_id else [secrets.token_hex(16) for _ in request.each]
+        return [self._own(one).prepare(self.client, own) for one, own in zip(request.each, ids, strict=True)]
+
+    def _own(self, request: Request) -> Request:
+        """The request with this engine's compression."""
+        if self._compression is None:
+            return request
+        options = msgspec.structs.replace(request.options, compression=self._compression)
+        return dataclasses.replace(request, options=options)
+
+    def _check(self, prepared: Sequence[Prepared]) -> None:
+        _check_distinct(prepared)
+        # The price first: it is known without anything being written, and the check makes directories.
+        if self._budget_usd is not None:
+            check_budget(self.client, prepared, self._budget_usd)
+        for one in prepared:
+            check(one, create_directory=True)
+
+    def look(self) -> list[str]:
+        """What gateways there would be, a sentence each. SSH hosts are reached, and nothing is started.
+
+        Raises:
+            SkyplaneError: one of them could not be a gateway, or there is no way between them.
+        """
+        config = self.client.config
+        check_shape(config)
+        if config.hosts:
+            from skyplane_core.provision.ssh import check_hosts
+
+            return check_hosts(config.hosts)
+        count = config.gateways
+        return [f"Gateways would be {count} process(es) of a task's worker; what it has installed is not checked."]
+
+    def provision(self) -> str:
+        """Start gateways that transfers can share; returns a reference as :attr:`Run.reference` is one.
+
+        Raises:
+            SkyplaneError: they did not start; nothing is left behind.
+        """
+        dataplane = self.client.dataplane()
+        dataplane.provision()
+        dataplane.close()
+        return msgspec.json.encode(dataplane.reference).decode()
+
+    def submit(self, request: Request | FanOut, reference: str) -> Run:
+        """Check all ends and start the transfer on gateways that are there already; they stay when it ends.
 
         Raises:
             SkyplaneError: refused.
         """
-        prepared = request.prepare(self.client, secrets.token_hex(16))
-        plan, decisions = self.client.dry_run(prepared)
-        return Planned(plan, decisions, self.client.cost_meter(prepared))
+        prepared = self._prepared(request)
+        self._check(prepared)
+        dataplane = self._dataplane(reference)
+        return Run(dataplane, [dataplane.submit(one) for one in prepared], _fingerprint(prepared))
+
+    def deprovision(self, reference: str) -> None:
+        """End these gateways, and with them whatever still runs there. May be repeated.
+
+        Raises:
+            GatewayError: one could not be ended; the others were.
+        """
+        self._dataplane(reference).deprovision()
+
+    def outlines(
+        self, request: Request | FanOut, on_decision: Callable[[Decision], None] = lambda _decision: None
+    ) -> list[Outline]:
+        """Routes, counts and price of a request, for each destination. Starts nothing and writes nothing.
+
+        Args:
+            on_decision: called with what would become of each object.
+
+        Raises:
+            SkyplaneError: refused.
+        """
+        prepared = self._prepared(request)
+        _check_distinct(prepared)
+        return [outline(self.client, one, on_decision) for one in prepared]
 
     def attach(self, reference: str, transfer_id: str) -> Run:
         """A run that somebody with the same control secret started; ``reference`` is its :attr:`Run.reference`."""
-        dataplane = self.client.attach(msgspec.json.decode(reference, type=DataplaneReference))
+        dataplane = self._dataplane(reference)
         return Run(dataplane, [dataplane.tracker(one) for one in separate(transfer_id)])
 
     def fingerprint(self, request: Request | FanOut) -> str:
         """Of what the request moves, from where to where and how; the same for equal requests."""
-        return _fingerprint([one.prepare(self.client, secrets.token_hex(16)) for one in request.each])
+        return _fingerprint(self._prepared(request))
+
+    def _dataplane(self, reference: str) -> Dataplane:
+        return self.client.attach(msgspec.json.decode(reference, type=DataplaneReference))
 
     def receipt(self, request: Request, transfer_id: str) -> Iterator[ReceiptLine]:
         """The durable receipt of a transfer of this request, read from the destination: no gateway is needed."""
@@ -309,7 +400,7 @@ class Run:
                 continue
             prepared = one.prepare(engine.client, tracker.transfer_id)
             self._dataplane.renew(dataclasses.replace(prepared, refresh=None, refresh_receipt=None))
-            trackers[number] = self._dataplane.tracker(tracker.transfer_id, prepared)
+            trackers[number] = self._dataplane.tracker(tracker.transfer_id, prepared, keep=len(trackers) > 1)
         self._trackers = trackers
 
     def cancel(self, seconds: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +15,7 @@ from airflow_provider_skyplane.compat import AirflowException, conf
 from airflow_provider_skyplane.connections import check_connection
 from airflow_provider_skyplane.ends import End, check_ends, destinations_of, is_listed, is_literal
 from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator, engine_errors
+from airflow_provider_skyplane.planning import together
 from airflow_provider_skyplane.rendered import refuse_nothing
 from skyplane_core.attribute_rules import rules_of
 from skyplane_core.errors import NothingToTransfer
@@ -28,8 +30,11 @@ if TYPE_CHECKING:
     from airflow_provider_skyplane.compat import Context
     from airflow_provider_skyplane.engine import FanOut, Location, Request
     from airflow_provider_skyplane.finished import Finished
+    from skyplane_core.diff import Decision
 
 _MODES = ("copy", "sync")
+_LOGGED = 1000
+"""Decisions of a dry run that are logged one by one."""
 
 E = TypeVar("E", bound=enum.Enum)
 
@@ -243,12 +248,15 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         return result
 
     def _dry_run(self) -> dict[str, Any]:
-        from airflow_provider_skyplane.planning import plan_summary
+        decided = itertools.count()
+
+        def tell(decision: Decision) -> None:
+            if next(decided) < _LOGGED:
+                self.log.info("%s %s (%s)", decision.action.value, decision.destination_key, decision.reason)
 
         with engine_errors():
-            request = self._request()
-            names = self._names() if is_listed(self.destination) else None
-            summary = plan_summary(self.hook.engine, request, names, self.log.info)
+            each = [found.summary() for found in self.hook.engine.outlines(self._request(), tell)]
+        summary = together(each, self._names()) if is_listed(self.destination) else each[0]
         self.log.info("Dry run: %s", summary)
         return summary
 
@@ -284,6 +292,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
             options=StoreOptions.of(end.options),
             directory=end.written and self.recursive,
             written=end.written,
+            copies_from=self.source if end.written else "",
         )
 
     def _names(self) -> list[str]:

@@ -30,7 +30,7 @@ class FakeWatch:
     answers: list[Progress | Exception]
     calls: list[str]
 
-    def __init__(self, reference: str, transfer_id: str, secret: bytes, fingerprint: str) -> None:
+    def __init__(self, reference: str, transfer_id: str, secret: bytes, fingerprint: str, hosts: Any) -> None:
         assert secret == SECRET.encode()
 
     async def progress(self) -> Progress:
