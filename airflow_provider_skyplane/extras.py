@@ -75,4 +75,4 @@ class Extras:
 def reports_of(finished: Finished, run: str) -> tuple[Report, ...]:
     """One for each transfer; none where only counts are known."""
     each = finished.each or [finished]
-    return tuple(Report(msgspec.json.decode(one.course, type=Progress), run=run) for one in each if one.course)
+    return tuple(Report(msgspec.json.decode(one.course, type=Progress), run) for one in each if one.course)

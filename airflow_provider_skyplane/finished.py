@@ -27,6 +27,7 @@ class Finished:
     ``stopped_at``: the limit that ended the selection, or empty. Where a task has several destinations ``destinations``
     holds a Finished of each as plain values, in their order, and the numbers are sums; ``destination`` is then its URI.
     ``course``: the progress with its history, as JSON, of which a report is made; empty where there are several.
+    ``usd``: the cost by list prices; None if one of them is not known.
     """
 
     transfer_id: str
@@ -44,6 +45,7 @@ class Finished:
     destination: str = ""
     destinations: tuple[dict[str, Any], ...] = ()
     course: str = ""
+    usd: float | None = None
 
     @classmethod
     def of(cls, progress: Progress) -> Finished:
@@ -68,6 +70,7 @@ class Finished:
             objects_deleted=progress.objects_deleted,
             stopped_at=progress.stopped_at,
             destinations=tuple(dataclasses.asdict(one) for one in each),
+            usd=_cost(progress) if not each else _sum([one.usd for one in each]),
             course="" if each else msgspec.json.encode(brief(progress)).decode(),
         )
 
@@ -89,7 +92,7 @@ class Finished:
             "failures": [list(pair) for pair in self.failures],
             "destinations": [one.summary() for one in self.each],
         }
-        left_out = {"compression", "course"}
+        left_out = {"compression", "course", "usd"}
         if not self.failed:
             left_out |= {"objects_failed", "failures", "error"}
         left_out |= {name for name in ("destination", "destinations") if not told[name]}
@@ -114,6 +117,16 @@ class Finished:
         if self.receipt:
             text = f"{text.rstrip('.')}. All of them are in {self.receipt}"
         return text
+
+
+def _cost(progress: Progress) -> float | None:
+    cost = progress.history.cost if progress.history is not None else None
+    return None if cost is None else cost.usd
+
+
+def _sum(parts: Sequence[float | None]) -> float | None:
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
 
 
 def outcome(progress: Progress) -> dict[str, Any]:

@@ -199,7 +199,8 @@ class TransferRun:
                 self.spec, self._source, destination, self._machine, self._records, self.do, lambda: self.stopping
             )
             decided = decisions(self.spec, self._counted, self._source, destination, stopped)
-            admission.run(deletion.sifted(decided))
+            metered = self._chronicle.metered(decided, destination.capabilities, self._pool_bytes)
+            admission.run(deletion.sifted(metered))
             self._machine.tally.stopped_at = "".join(stopped)
             if self._error is None:
                 # After an error they stay, for a run that gets further.

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from skyplane_core.cost import Cost
+
 
 class Sample(msgspec.Struct, frozen=True, array_like=True):
     """How far a transfer was, ``seconds`` after it began: bytes that were acknowledged, and objects settled."""
@@ -36,7 +38,8 @@ class Reason(msgspec.Struct, frozen=True):
 class History(msgspec.Struct, frozen=True, omit_defaults=True):
     """The course of a transfer that has ended, from ``source`` to ``destinations``, which are URIs.
 
-    Failures are not among ``reasons``: each has its own words.
+    Failures are not among ``reasons``: each has its own words. ``cost`` is by list prices, of all that was selected;
+    None where nothing is known of the gateways.
     """
 
     source: str = ""
@@ -44,6 +47,7 @@ class History(msgspec.Struct, frozen=True, omit_defaults=True):
     samples: tuple[Sample, ...] = ()
     ways: tuple[WayUse, ...] = ()
     reasons: tuple[Reason, ...] = ()
+    cost: Cost | None = None
 
 
 def rates(samples: Sequence[Sample]) -> Iterable[tuple[float, float, float]]:

@@ -42,4 +42,5 @@ def facet_of(finished: Finished) -> SkyplaneTransferRunFacet:
         bytesCopied=finished.bytes_copied,
         durationSeconds=finished.seconds,
         receipt=finished.receipt,
+        costUsd=finished.usd,
     )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from skyplane_core.coordinator.tally import Tally
 from skyplane_core.coordinator.ways import ways_of
+from skyplane_core.diff import Decision
 from skyplane_core.history import History, Reason, Sample, WayUse
+from skyplane_core.planner.cost import CostMeter
 from skyplane_core.spec import Outcome, ReceiptLine, Route, TransferSpec
+from skyplane_core.stores.base import Capabilities
 
 MAX_SAMPLES = 200
 FIRST_INTERVAL = 0.2
@@ -31,8 +34,24 @@ class Chronicle:
         self._spec = spec
         self._ways = ways_of(routes)
         self._began = now
+        self._meter: CostMeter | None = None
         self._samples = Samples()
         self._reasons = Reasons()
+
+    def metered(self, decided: Iterable[Decision], limits: Capabilities, pool_bytes: int) -> Iterator[Decision]:
+        """The same decisions, counted for the cost as they pass by.
+
+        Args:
+            limits: what the destination can do.
+            pool_bytes: the smallest buffer pool on the way.
+        """
+        if not self._spec.gateways:
+            yield from decided
+            return
+        meter = self._meter = CostMeter(self._spec, self._spec, limits, pool_bytes)
+        for decision in decided:
+            meter.add(decision)
+            yield decision
 
     def look(self, now: float, tally: Tally) -> None:
         """Look at how far it is; may be called as often as one likes."""
@@ -53,6 +72,7 @@ class Chronicle:
             self._samples.until(now - self._began, tally.bytes_acked, tally.settled),
             tuple(WayUse(way.gateways, tally.way_bytes.get(way.number, 0)) for way in self._ways),
             self._reasons.most(),
+            self._meter.cost() if self._meter is not None else None,
         )
 
 

@@ -8,8 +8,8 @@ import importlib.resources
 from collections.abc import Iterable
 
 from skyplane_core import __version__
+from skyplane_core.cost import Cost, CostLine
 from skyplane_core.history import History, Reason
-from skyplane_core.planner.cost import Cost, CostLine
 from skyplane_core.report.chart import throughput
 from skyplane_core.report.markup import Html, element, joined
 from skyplane_core.report.value import Report
@@ -50,7 +50,7 @@ def _main(report: Report) -> Html:
     return element(
         "main",
         _header(report, history),
-        _tiles(report),
+        _tiles(progress, history),
         element("section", element("h2", "Why it failed"), element("p", progress.error), class_="error")
         if progress.error
         else _NOTHING,
@@ -58,7 +58,7 @@ def _main(report: Report) -> Html:
         _failures(progress),
         _reasons(history.reasons),
         _ways(history),
-        _cost(report.cost),
+        _cost(history.cost),
         _receipt(progress),
     )
 
@@ -78,8 +78,7 @@ def _header(report: Report, history: History) -> Html:
     )
 
 
-def _tiles(report: Report) -> Html:
-    progress = report.progress
+def _tiles(progress: Progress, history: History) -> Html:
     tiles = [
         ("Objects copied", f"{progress.objects_copied:,}"),
         ("Bytes copied", human(progress.bytes_copied)),
@@ -91,8 +90,8 @@ def _tiles(report: Report) -> Html:
     seconds = (progress.ended_at or 0.0) - progress.started_at
     if seconds > 0:
         tiles += [("Took", duration(seconds)), ("On average", f"{human(progress.bytes_copied / seconds)}/s")]
-    if report.cost is not None:
-        tiles.append(("Cost by list prices", _total(report.cost)))
+    if history.cost is not None:
+        tiles.append(("Cost", _total(history.cost)))
     return element(
         "dl", *(element("div", element("dt", name), element("dd", value)) for name, value in tiles), class_="tiles"
     )

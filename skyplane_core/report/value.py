@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 
 from skyplane_core.errors import UsageError
-from skyplane_core.planner.cost import Cost
 from skyplane_core.spec import Progress
 
 MAX_TEXT = 400
@@ -17,12 +16,10 @@ class Report(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Args:
         progress: with its history, if the transfer has ended.
-        cost: by list prices, if it was reckoned.
         run: whose transfer it was, such as a task's name; empty for nobody's.
     """
 
     progress: Progress
-    cost: Cost | None = None
     run: str = ""
 
 

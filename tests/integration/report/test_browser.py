@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page
 
 from skyplane_core.client import ClientConfig, SkyplaneClient
 from skyplane_core.report.page import render
 from skyplane_core.report.value import Report, brief
+from tests.servers.chromium import chromium, overheard
 
 HOSTILE = "<img src=x onerror=document.title='owned'>&'\"\u202e.csv"
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    program = shutil.which("chromium")
-    assert program is not None, "chromium is not installed: scripts/setup --lab"
-    with sync_playwright() as playwright:
-        # Tests run as root in containers, where the browser's own sandbox cannot be set up.
-        found = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+    with chromium() as found:
         yield found
-        found.close()
 
 
 @pytest.fixture(scope="module")
@@ -62,10 +57,7 @@ def first_of(client: SkyplaneClient, source: Path, root: Path) -> Any:
 def opened(request: pytest.FixtureRequest, browser: Browser, document: Path) -> Iterator[tuple[Page, list[str]]]:
     """The page and what it has said or asked for, in either colour scheme."""
     context = browser.new_context(color_scheme=request.param, viewport={"width": 1000, "height": 900})
-    page, heard = context.new_page(), list[str]()
-    page.on("console", lambda message: heard.append(f"console: {message.text}"))
-    page.on("pageerror", lambda error: heard.append(f"error: {error}"))
-    page.on("request", lambda asked: heard.append(f"request: {asked.url}"))
+    page, heard = overheard(context)
     page.goto(document.as_uri())
     yield page, heard
     context.close()

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from skyplane_core.cost import Cost, CostLine
 from skyplane_core.errors import UsageError
 from skyplane_core.history import History, Reason, Sample, WayUse
 from skyplane_core.model import Compression, Shrinkage
-from skyplane_core.planner.cost import Cost, CostLine
 from skyplane_core.report.chart import throughput
 from skyplane_core.report.markup import element, text
 from skyplane_core.report.page import notice, render
@@ -57,6 +57,7 @@ def progress(words: str = "a", **more: object) -> Progress:
         (Sample(0.2, 0, 0), Sample(1.0, 2**30, 3), Sample(2.0, 2**31, 5)),
         (WayUse((words, "gateway-1"), 3 * 2**29), WayUse(("gateway-0",), 2**29)),
         (Reason("skipped", words, 1234, 5, (words,)),),
+        COST,
     )
     given = {
         "objects_copied": 5,
@@ -79,7 +80,7 @@ COST = Cost((CostLine("egress", 2**30, "bytes", 0.09, "list"), CostLine("writes"
 
 @given(ANYTHING)
 def test_hostile_words_are_text_and_the_page_can_be_encoded(words: str) -> None:
-    page = render(Report(progress(words), COST, words))
+    page = render(Report(progress(words), words))
     found = read(page)
     assert found.tags <= TAGS
     assert not {name for name in found.attributes if name.startswith("on") or name in ("src", "href")}
@@ -98,7 +99,7 @@ def test_what_turns_the_writing_around_or_cannot_be_seen_is_spelt_out() -> None:
 
 
 def test_a_page_tells_everything_that_is_known() -> None:
-    words = " ".join(read(render(Report(progress(), COST, "dag.task"))).texts)
+    words = " ".join(read(render(Report(progress(), "dag.task"))).texts)
     for said in ("failed", "2.0 GiB", "1.0 GiB/s", "2 s", "and 2 more", "1,234", "75%", "a → gateway-1", "≥ $0.09"):
         assert said in words, said
     for said in ("unknown", "max_objects", "auto: 30 B", "dag.task", "2023-11-14 22:13:20"):
@@ -133,7 +134,7 @@ def test_a_report_survives_as_json_and_stays_short(words: str) -> None:
     assert len(shortened.error) <= MAX_TEXT
     # Lone surrogates are no JSON; what a gateway has sent as JSON holds none.
     if words.isprintable():
-        assert decode(encode((Report(shortened, COST, "x"),))) == (Report(shortened, COST, "x"),)
+        assert decode(encode((Report(shortened, "x"),))) == (Report(shortened, "x"),)
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[1]", '[{"progress": {}}]', "[" * 100_000, '"x"'])
