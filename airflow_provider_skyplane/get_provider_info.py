@@ -103,9 +103,6 @@ def get_provider_info() -> dict[str, Any]:
             }
         ],
         "extra-links": ["airflow_provider_skyplane.links.report.SkyplaneReportLink"],
-        "plugins": [
-            {"name": "skyplane_report", "plugin-class": "airflow_provider_skyplane.plugins.report.SkyplaneReportPlugin"}
-        ],
         "connection-types": [
             {
                 "connection-type": CONNECTION_TYPE,

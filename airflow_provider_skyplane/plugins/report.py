@@ -12,7 +12,7 @@ from airflow_provider_skyplane.links.report import PREFIX
 
 
 class _WhenAsked:
-    """A list that is made when somebody looks at it. Airflow looks at the class of a provider's plugin, not at one."""
+    """A list that is made when somebody looks at it, at a plugin or at its class."""
 
     def __init__(self, make: Callable[[], list[Any]]) -> None:
         self._make = make

@@ -65,9 +65,10 @@ def summary(airflow: AirflowStack, run: str, task: str) -> Any:
 def test_events_of_outlets_carry_counts_in_both_modes_and_none_for_what_failed(airflow: AirflowStack, run: str) -> None:
     answer = airflow.request("GET", "assets/events", params={"source_dag_id": "extras"})
     events = {event["uri"]: event["extra"] for event in answer["asset_events"]}
-    assert events.keys() == {"gs://dst/extras-a/", "gs://dst/extras-b/"}
+    # Airflow drops a slash at the end.
+    assert events.keys() == {"gs://dst/extras-a", "gs://dst/extras-b"}
     moved = summary(airflow, run, "deferred")
-    told = events["gs://dst/extras-a/"]["skyplane"]
+    told = events["gs://dst/extras-a"]["skyplane"]
     assert {name: told[name] for name in ("transfer_id", "objects_copied", "bytes_copied", "receipt")} == {
         "transfer_id": moved["transfer_id"],
         "objects_copied": len(OBJECTS),
@@ -75,8 +76,9 @@ def test_events_of_outlets_carry_counts_in_both_modes_and_none_for_what_failed(a
         "receipt": moved["receipt"],
     }
     # The drop-in keeps no receipt, so that nothing but objects is where they are.
-    assert (events["gs://dst/extras-b/"]["skyplane"]["objects_copied"], told["receipt"] != "") == (4, True)
-    assert events["gs://dst/extras-b/"]["skyplane"]["receipt"] == ""
+    assert told["receipt"] != ""
+    of_drop_in = events["gs://dst/extras-b"]["skyplane"]
+    assert (of_drop_in["objects_copied"], of_drop_in["receipt"]) == (4, "")
 
 
 def sides(event: dict[str, Any]) -> list[list[tuple[str, str]]]:
@@ -96,7 +98,10 @@ def test_openlineage_hears_of_datasets_and_of_what_was_moved(
     facet = deferred["COMPLETE"]["run"]["facets"]["skyplane_transfer"]
     assert (facet["objectsCopied"], facet["bytesCopied"]) == (len(OBJECTS), sum(map(len, OBJECTS.values())))
     assert facet["transferId"] == summary(airflow, run, "deferred")["transfer_id"]
-    assert failing["FAIL"]["run"]["facets"]["skyplane_transfer"]["objectsFailed"] == 1
+    facets = failing["FAIL"]["run"]["facets"]
+    assert facets.get("skyplane_transfer", {}).get("objectsFailed") == 1, airflow.task_log("extras", run, "failing")[
+        -4000:
+    ]
     schema = json.loads((Path(package.__path__[0]) / "SkyplaneTransferRunFacet-1-0-0.json").read_text())
     for event in (deferred["COMPLETE"], failing["FAIL"]):
         jsonschema.validate(event["run"]["facets"]["skyplane_transfer"], schema)
