@@ -26,9 +26,11 @@ from skyplane_core.spec import (
     KeyMapping,
     MappingKind,
     Overwrite,
+    Progress,
     Selection,
     ServerSideCopy,
     TransferOptions,
+    TransferState,
     Verification,
 )
 from tests.unit.cli.fakes import CANCELLED, DONE, FAILED, LINE, NEW, RUNNING, Shell, Step
