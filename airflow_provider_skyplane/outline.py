@@ -67,12 +67,16 @@ def check_budget(client: SkyplaneClient, prepared: Sequence[Prepared], budget_us
     if usd > budget_usd:
         objects, size = sum(one.totals.copy for one in found), sum(one.totals.bytes for one in found)
         raise UsageError(
-            f"the transfer would cost {'at least ' if unknown else ''}${usd:,.2f} by list prices, and the budget is "
-            f"${budget_usd:,.2f}",
+            f"the transfer would cost {'at least ' if unknown else ''}{_dollars(usd)} by list prices, and the budget "
+            f"is {_dollars(budget_usd)}",
             where=f"{found[0].plan.source} -> {', '.join(uri for one in found for uri in one.plan.destinations)}",
             why=f"{objects:,} objects with {size:,} bytes",
             next_step="Select less, use gateways in the source's region, or raise budget_usd in the connection.",
         )
-    log.info("The transfer costs $%.2f by list prices, and the budget is $%.2f.", usd, budget_usd)
+    log.info("The transfer costs %s by list prices, and the budget is %s.", _dollars(usd), _dollars(budget_usd))
     if unknown:
         log.warning("The budget leaves out what has no price: %s.", "; ".join(unknown))
+
+
+def _dollars(usd: float) -> str:
+    return f"${usd:,.2f}" if usd >= 0.01 or not usd else f"${usd:.2g}"
