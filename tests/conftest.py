@@ -121,8 +121,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _group(item: pytest.Item) -> str:
     """What runs in one process when several share the tests: a file, for its servers; of the conformance suite a case.
 
-    Labs are one after another, since they look for what an earlier one has left in the kernel.
+    Labs are one after another, since they look for what an earlier one has left in the kernel; and one whole Airflow is
+    enough.
     """
+    if "airflow" in getattr(item, "fixturenames", ()):
+        return "airflow"
     folder = str(item.path.parent.relative_to(ROOT / "tests"))
     case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
     if folder == "conformance" and case is not None:
