@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import itertools
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from skyplane_core.coordinator.chronicle import MAX_REASONS, MAX_SAMPLES, OTHER, Chronicle, Reasons, Samples
 from skyplane_core.coordinator.tally import Tally
+from skyplane_core.diff import Action, Decision
 from skyplane_core.history import Sample, WayUse, rates
-from skyplane_core.model import StoreConfig
+from skyplane_core.model import Attestation, ObjectInfo, StoreConfig
+from skyplane_core.planner.cost import CostMeter
+from skyplane_core.planner.plan import Site, plan
 from skyplane_core.spec import (
     Destination,
     KeyMapping,
@@ -23,6 +27,7 @@ from skyplane_core.spec import (
     TransferOptions,
     TransferSpec,
 )
+from skyplane_core.stores.base import Capabilities
 
 STEPS = st.lists(st.tuples(st.floats(0, 100), st.integers(0, 10**12)), min_size=1, max_size=600)
 
@@ -69,6 +74,36 @@ def test_reasons_are_few_and_count_everything(objects: list[tuple[str, int, int]
     assert all(1 <= len(reason.examples) <= 3 for reason in most)
     kinds = {(outcome, why) for outcome, why, _ in objects}
     assert any(reason.reason == OTHER for reason in most) is (len(kinds) > MAX_REASONS)
+
+
+def test_the_cost_is_that_of_a_dry_run_with_the_same_decisions() -> None:
+    source, there = StoreConfig("s3", "src", region="us-east-1"), StoreConfig("gcs", "dst")
+    spec = TransferSpec(
+        "t",
+        source,
+        Selection("", tree=True),
+        (Destination(there, KeyMapping(MappingKind.PREFIX, "", "")),),
+        TransferOptions(),
+        ".skyplane/t/",
+        0.0,
+    )
+    found = plan(spec, [Site("g0")])
+    limits = Capabilities(Attestation.WHOLE)
+    decided = [Decision(Action.COPY, ObjectInfo(f"k{number}", 2**30, "v"), f"k{number}", "new") for number in range(9)]
+    meter = CostMeter(spec, found, limits, 2**29)
+    for decision in decided:
+        meter.add(decision)
+    submitted = msgspec.structs.replace(spec, routes=found.routes, gateways=found.gateways)
+    chronicle = Chronicle(submitted, found.routes, 0.0)
+    assert list(chronicle.metered(decided, limits, 2**29)) == decided
+    cost = chronicle.history(1.0, Tally()).cost
+    assert cost == meter.cost()
+    assert cost is not None
+    assert cost.usd_known > 0.5
+    # Nothing is known of gateways that no plan named.
+    unplanned = Chronicle(spec, found.routes, 0.0)
+    assert list(unplanned.metered(decided, limits, 2**29)) == decided
+    assert unplanned.history(1.0, Tally()).cost is None
 
 
 def test_a_history_names_both_ends_its_ways_and_why_but_not_failures() -> None:
