@@ -13,7 +13,7 @@ import msgspec
 from airflow_provider_skyplane.choosing import NAMES, cap_of, keys_of, limits, name_rules
 from airflow_provider_skyplane.compat import AirflowException, conf
 from airflow_provider_skyplane.connections import check_connection
-from airflow_provider_skyplane.ends import End, check_ends, destinations_of, is_listed, is_literal
+from airflow_provider_skyplane.ends import End, check_ends, destinations_of, is_later, is_listed, is_literal
 from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator, engine_errors
 from airflow_provider_skyplane.planning import together
 from airflow_provider_skyplane.rendered import refuse_nothing
@@ -302,7 +302,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         return finished.named(self._names()) if is_listed(self.destination) else finished
 
     def _lineage_uris(self) -> tuple[Sequence[str], Sequence[str]]:
-        return (self.source,), self._names()
+        source = () if is_later(self.source) else (self.source,)
+        return source, () if self.dry_run_only else self._names()
 
     def _result(self, finished: Finished) -> dict[str, Any]:
         return finished.summary()

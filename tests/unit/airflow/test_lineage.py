@@ -8,13 +8,16 @@ from typing import Any
 
 import jsonschema
 import pytest
+from airflow.providers.common.compat.sdk import DAG
 from openlineage.client.naming import dataset as naming
 from openlineage.client.serde import Serde
 
 import airflow_provider_skyplane.openlineage as package
+from airflow_provider_skyplane.decorators.skyplane import skyplane_task
 from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.openlineage.facet import FACET_KEY, SCHEMA_URL, facet_of
 from airflow_provider_skyplane.openlineage.naming import dataset_name
+from airflow_provider_skyplane.operators.plan import SkyplanePlanOperator
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator, SkyplaneSyncOperator
 from airflow_provider_skyplane.transfers.s3_to_gcs import SkyplaneS3ToGCSOperator
 
@@ -82,6 +85,20 @@ def test_several_destinations_are_several_outputs() -> None:
     operator = SkyplaneOperator(task_id="t", source="s3://src/f", destination=["gs://a/f", {"uri": "file:///b/f"}])
     lineage = operator.get_openlineage_facets_on_start()
     assert datasets(lineage) == ([("s3://src", "f")], [("gs://a", "f"), ("file", "/b/f")])
+
+
+def test_what_only_tells_writes_nothing_and_what_only_a_run_knows_is_left_out() -> None:
+    ends: dict[str, Any] = {"source": "s3://src/data/", "destination": "gs://dst/in/", "recursive": True}
+    for told in (SkyplanePlanOperator(task_id="t", **ends), SkyplaneOperator(task_id="t", dry_run_only=True, **ends)):
+        assert datasets(told.get_openlineage_facets_on_start()) == ([("s3://src", "data")], [])
+
+    @skyplane_task(task_id="later")
+    def later() -> dict[str, Any]:
+        return ends
+
+    with DAG("d", schedule=None):
+        operator = later().operator
+    assert datasets(operator.get_openlineage_facets_on_start()) == ([], [])
 
 
 def test_the_facet_satisfies_the_schema_of_its_version() -> None:
