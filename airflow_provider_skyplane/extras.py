@@ -37,22 +37,23 @@ class Extras:
 
     def leave(self, finished: Finished) -> None:
         """Leave all of it."""
-        reports = reports_of(finished, self._run())
         self._try("metrics could not be sent", lambda: metrics.count(finished, self._tags()))
         if "ti" in self.context:
-            self._try("report could not be left", lambda: self._push(reports))
+            self._try("report could not be left", lambda: self._push(finished))
         if self.save is not None:
-            save = self.save
-            self._try(
-                "report could not be written", lambda: save(finished.transfer_id, render(*reports).encode("utf-8"))
-            )
+            self._try("report could not be written", lambda: self._write(finished))
         if not finished.failed:
             self._try(
                 "events of the outlets tell nothing", lambda: asset_events.tell(self.context, self.outlets, finished)
             )
 
-    def _push(self, reports: tuple[Report, ...]) -> None:
+    def _push(self, finished: Finished) -> None:
+        reports = reports_of(finished, self._run())
         self.context["ti"].xcom_push(key=REPORT_XCOM_KEY, value=encode(reports))
+
+    def _write(self, finished: Finished) -> None:
+        if self.save is not None:
+            self.save(finished.transfer_id, render(*reports_of(finished, self._run())).encode("utf-8"))
 
     def _run(self) -> str:
         ti = self.context.get("ti")

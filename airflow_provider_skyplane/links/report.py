@@ -45,8 +45,12 @@ def page_path(dag_id: str, run_id: str, task_id: str, map_index: int | None) -> 
     return f"/report/{names}/{-1 if map_index is None else map_index}"
 
 
-def push_link(context: Context) -> None:
-    """Leave the link, so that it can be followed before the task has ended."""
+def push_link(context: Context, log: Any) -> None:
+    """Leave the link, so that it can be followed before the task has ended; no reason for a task to fail."""
     # Outside of a task run, as in somebody's own test, there is nobody to leave it to.
-    if "ti" in context:
+    if "ti" not in context:
+        return
+    try:
         context["ti"].xcom_push(key=LINK_XCOM_KEY, value=report_url(context["ti"]))
+    except Exception as error:  # noqa: BLE001  # see above; Airflow 3 leaves it once more when the task has ended
+        log.warning("The link to the report could not be left: %s: %s", type(error).__name__, error)

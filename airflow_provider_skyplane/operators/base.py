@@ -170,7 +170,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
             AirflowException: the transfer failed, or could not be started.
             NothingToTransfer: the source holds nothing.
         """
-        push_link(context)
+        push_link(context, self.log)
         with engine_errors():
             request = self._request()
             found = self._earlier(context, request)

@@ -141,8 +141,10 @@ def test_nothing_of_it_fails_a_task(caplog: pytest.LogCaptureFixture) -> None:
 
     events = Events()
     asset = Asset("gs://dst/a")
+    push_link({"ti": Broken()}, LOG)  # type: ignore[typeddict-item]
     Extras({"ti": Broken(), "outlet_events": events}, [asset], LOG, full).leave(DONE)  # type: ignore[typeddict-item]
     assert [message for message in caplog.messages if "could not" in message] == [
+        "The link to the report could not be left: ConnectionError: no database",
         "A transfer's report could not be left: ConnectionError: no database",
         "A transfer's report could not be written: OSError: no space",
     ]
@@ -160,10 +162,10 @@ def test_the_link_leads_to_the_page_of_this_very_task_instance(monkeypatch: pyte
     monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example/team/")
     ti = TaskInstance()
     ti.run_id, ti.map_index = "manual__2025-01-01T00:00:00+00:00", 3
-    push_link({"ti": ti})  # type: ignore[typeddict-item]
+    push_link({"ti": ti}, LOG)  # type: ignore[typeddict-item]
     link = SkyplaneReportLink()
     url = "https://airflow.example/team/skyplane/report/d/manual__2025-01-01T00%3A00%3A00%2B00%3A00/t/3"
     assert ti.xcoms == {LINK_XCOM_KEY: url}
     assert (link.xcom_key, link.get_link(None, ti_key=ti)) == (LINK_XCOM_KEY, url)
     assert page_path("a/b", "r", "g.t", None) == "/report/a%2Fb/r/g.t/-1"
-    push_link({})  # type: ignore[typeddict-item]
+    push_link({}, LOG)  # type: ignore[typeddict-item]

@@ -475,11 +475,11 @@ def test_the_receipt_is_written(shell: Shell) -> None:
     assert json.loads(line)["destination_key"] == "in/a"
 
 
-def test_the_report_is_written_whatever_became_of_the_transfer(shell: Shell) -> None:
-    for state, code in ((TransferState.DONE, 0), (TransferState.FAILED, 1)):
-        shell.client.steps = [Progress("t1", state, objects_copied=1)]
-        assert shell("cp", "-r", "src", "out", "--report", "report.html") == code
-        assert f'<span class="state {state.value}">' in Path("report.html").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("state", "code"), [(TransferState.DONE, 0), (TransferState.FAILED, 1)])
+def test_the_report_is_written_whatever_became_of_the_transfer(shell: Shell, state: TransferState, code: int) -> None:
+    shell.client.steps = [Progress("t1", state, objects_copied=1)]
+    assert shell("cp", "-r", "src", "out", "--report", "report.html") == code
+    assert f'<span class="state {state.value}">' in Path("report.html").read_text(encoding="utf-8")
 
 
 def test_why_a_transfer_failed_matters_more_than_its_missing_receipt(shell: Shell, capsys: Captured) -> None:
