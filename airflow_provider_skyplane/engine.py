@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import hmac
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -300,6 +301,10 @@ class Engine:
             file.write(content)
             file.commit()
 
+    def mac(self, content: bytes) -> str:
+        """By which this client knows again what it has written: 64 hexadecimal digits."""
+        return hmac.new(self.client.config.secret(), content, hashlib.sha256).hexdigest()
+
     def _at_destination(self, request: Request, transfer_id: str) -> Prepared:
         """The transfer as far as its state at the destination goes; the source's credentials stay unresolved."""
         # No bucket's name, so that no destination lies inside it.
@@ -403,8 +408,10 @@ class Run:
             trackers[number] = self._dataplane.tracker(tracker.transfer_id, prepared, keep=len(trackers) > 1)
         self._trackers = trackers
 
-    def cancel(self, seconds: float) -> None:
+    def cancel(self, seconds: float) -> bool:
         """Stop the transfers, and give them so long to abort their uploads. May be repeated.
+
+        Returns whether all have ended.
 
         Raises:
             TransferNotFound, GatewayUnreachable, GatewayRefused: see :meth:`progress`.
@@ -412,8 +419,11 @@ class Run:
         for tracker in self._trackers:
             tracker.cancel()
         deadline = time.monotonic() + seconds
-        while not self.progress().state.ended and time.monotonic() < deadline:
+        while not self.progress().state.ended:
+            if time.monotonic() >= deadline:
+                return False
             time.sleep(_CANCEL_POLL_SECONDS)
+        return True
 
     def leave(self) -> None:
         """Close the connections to the gateways; they and the transfer go on."""

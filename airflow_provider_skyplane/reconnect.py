@@ -6,7 +6,7 @@ import dataclasses
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_skyplane.durable import Next, Reference, References, Standing, decide, wanted
 from airflow_provider_skyplane.finished import Finished
@@ -113,10 +113,7 @@ class Reconnection:
 
     def _receipt(self, reference: Reference) -> tuple[Standing, Finished | None] | None:
         progress = self._engine.ended(self._request(), reference.transfer_id)
-        if progress is None:
-            return None
-        standing, finished = _standing(progress)
-        return (standing, finished) if standing is Standing.DONE else None
+        return None if progress is None else _standing(progress)
 
     def _silent(self, run: Run, reference: Reference) -> Standing:
         """Whether gateways that do not answer are gone for certain, which they are once they have been stopped."""
@@ -141,14 +138,22 @@ def _standing(progress: Progress) -> tuple[Standing, Finished | None]:
     return (Standing.FAILED if finished.failed else Standing.DONE), finished
 
 
-def end(run: Run, seconds: float, log: Any) -> bool:
+class Ending(NamedTuple):
+    """``orderly``: the transfer has ended and left no upload open. ``certain``: its gateways have ended."""
+
+    orderly: bool
+    certain: bool
+
+
+def end(run: Run, seconds: float, log: Any) -> Ending:
     """Cancel a transfer, wait so long for its uploads to be aborted, and end its gateways. May be repeated.
 
-    Returns whether they have ended for certain. Of what went wrong the log tells: whoever calls this has something else
-    to report, and gateways that cannot be reached end by their expiry.
+    Of what went wrong the log tells: whoever calls this has something else to report, and gateways that cannot be
+    reached end by their expiry.
     """
+    orderly, certain = False, True
     try:
-        run.cancel(seconds)
+        orderly = run.cancel(seconds)
     except (TransferNotFound, GatewayUnreachable) as error:
         log.info("Transfer %s is not running any more: %s", run.transfer_id, error)
     except SkyplaneError as error:
@@ -157,5 +162,5 @@ def end(run: Run, seconds: float, log: Any) -> bool:
         run.stop()
     except SkyplaneError as error:
         log.warning("Could not stop dataplane %s, which ends by its expiry: %s", run.dataplane_id, error)
-        return False
-    return True
+        certain = False
+    return Ending(orderly, certain)

@@ -371,9 +371,11 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
 
     def _abandon(self, context: Context, run: Run) -> None:
         """Cancel and tear down on the way out of a failure; that failure stays the one that is reported."""
-        end(run, CANCEL_SECONDS, self.log)
+        ending = end(run, CANCEL_SECONDS, self.log)
         self._run = None
-        self._forget(context)
+        if ending.orderly:
+            self._forget(context)
+        # Else the next try finds what it left open, or that it goes on.
 
     def _tear_down(self, run: Run) -> None:
         try:

@@ -103,7 +103,7 @@ class SkyplaneDeprovisionOperator(BaseOperator):
                 f"Transfer {run.transfer_id} has its gateways on host {left['host']!r}: run this task there, or wait "
                 "for them to end by their expiry."
             )
-        if not end(run, CANCEL_SECONDS, self.log):
+        if not end(run, CANCEL_SECONDS, self.log).certain:
             return f"The gateways of transfer {run.transfer_id} could not be ended; the log says why."
         return ""
 

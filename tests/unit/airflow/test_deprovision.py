@@ -29,7 +29,7 @@ class FakeRun:
         self.fails: SkyplaneError | None = None
         self.calls: list[str] = []
 
-    def cancel(self, seconds: float) -> None:
+    def cancel(self, seconds: float) -> bool:
         self.calls.append("cancel")
         raise GatewayUnreachable("gone")
 

@@ -79,8 +79,9 @@ class FakeRun:
     def take_over(self, engine: Any, request: Any) -> None:
         self.calls.append("take over")
 
-    def cancel(self, seconds: float) -> None:
+    def cancel(self, seconds: float) -> bool:
         self.calls.append("cancel")
+        return True
 
     def leave(self) -> None:
         self.calls.append("leave")
@@ -174,6 +175,29 @@ def test_what_is_kept_at_a_destination_comes_back_to_the_same_task_and_no_other(
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
+def test_a_reference_that_somebody_else_left_at_the_destination_is_none(tmp_path: Path) -> None:
+    (tmp_path / "to").mkdir()
+    request = Request(lambda: f"file://{tmp_path}/from/", lambda: f"file://{tmp_path}/to/")
+    engine = Engine(gateways=1, control_secret=SECRET.encode())
+    others = Engine(gateways=1, control_secret=SECRET[::-1].encode())
+    task = ("dag", "run", "task", -1)
+    mine = DestinationReferences(engine, request, task)
+    mine.save(KEPT)
+    assert DestinationReferences(others, request, task).load() is None
+    (path,) = (path for path in (tmp_path / "to").rglob("*") if path.is_file())
+    genuine = path.read_bytes()
+    assert SECRET.encode() not in genuine
+    for forged in (genuine.replace(b"t0", b"t1"), genuine.partition(b"\n")[2], b"", b"\n", b"\xff" * 100):
+        path.write_bytes(forged)
+        assert mine.load() is None
+    DestinationReferences(engine, request, ("dag", "run", "another", -1)).save(KEPT)
+    (other,) = (found for found in (tmp_path / "to").rglob("*") if found.is_file() and found != path)
+    path.write_bytes(other.read_bytes())
+    assert mine.load() is None
+    path.write_bytes(genuine)
+    assert mine.load() == KEPT
+
+
 @given(references, st.text(max_size=20), st.integers(0, 9))
 def test_only_the_same_request_of_a_task_that_nobody_cleared_is_gone_on_with(
     reference: Reference, fingerprint: str, epoch: int
@@ -240,7 +264,7 @@ def test_a_retry_returns_what_has_arrived(
         (FakeRun("t0", Progress("t0", TransferState.CANCELLED)), None, None),
         (FakeRun("t0", TransferNotFound("never started")), None, None),
         (FakeRun("t0", GatewayUnreachable("gone")), None, "t0"),
-        (FakeRun("t0", GatewayUnreachable("gone")), Progress("t0", TransferState.CANCELLED), "t0"),
+        (FakeRun("t0", GatewayUnreachable("gone")), Progress("t0", TransferState.CANCELLED), None),
         (FakeRun("t0", GatewayRefused("another's port")), None, "t0"),
         (FakeRun("t0", UsageError("no such host any more"), stop=UsageError("no such host any more")), None, None),
         (FakeRun("t0", GatewayRefused("not you"), stop=GatewayRefused("not you")), None, None),
@@ -334,6 +358,34 @@ def test_a_result_that_cannot_be_read_is_come_back_to(connected: None, monkeypat
     with pytest.raises(AirflowException, match="cannot be read"):
         operator.execute({"ti": TaskInstance(), "task_state_store": store})
     assert StateStoreReferences(store).load() == KEPT
+
+
+@pytest.mark.parametrize(
+    ("cancel", "kept"),
+    [(True, False), (False, True), (GatewayUnreachable("gone"), True)],
+    ids=["orderly", "slow", "gone"],
+)
+def test_a_try_that_fails_is_come_back_to_unless_its_transfer_has_ended_in_order(
+    connected: None, monkeypatch: pytest.MonkeyPatch, cancel: bool | Exception, kept: bool
+) -> None:
+    engine = FakeEngine(FakeRun("t0", RUNNING))
+
+    def fails(_report: Any) -> Finished:
+        raise GatewayUnreachable("no answer")
+
+    def cancelled(_seconds: float) -> bool:
+        if isinstance(cancel, Exception):
+            raise cancel
+        return cancel
+
+    engine.new.wait, engine.new.cancel = fails, cancelled
+    operator = SkyplaneOperator(task_id="t", source="s3://src/a/", destination="gs://dst/b/", recursive=True)
+    operator.hook.engine = engine
+    store = StateStore()
+    with pytest.raises(AirflowException, match="no answer"):
+        operator.execute({"ti": TaskInstance(), "task_state_store": store})
+    assert bool(store.values) is kept
+    assert engine.new.calls == ["stop"]
 
 
 def test_a_store_that_cannot_forget_does_not_fail_what_has_arrived(

@@ -7,7 +7,12 @@ import socket
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowNotFoundException,
+    AirflowTaskTimeout,
+    TaskDeferred,
+)
 
 from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.links.report import LINK_XCOM_KEY
@@ -34,12 +39,12 @@ class FakeRun:
     transfer_id, dataplane_id, ca_fingerprint, reference, fingerprint = "t1", "dp", "fp", "{}", "asked"
     outlives_task = False
 
-    def __init__(self, end: Finished | Exception = DONE, expiry: float | None = None) -> None:
+    def __init__(self, end: Finished | BaseException = DONE, expiry: float | None = None) -> None:
         self.end, self.expiry, self.calls = end, expiry, []
 
     def wait(self, on_progress: Any) -> Finished:
         self.calls.append("wait")
-        if isinstance(self.end, Exception):
+        if isinstance(self.end, BaseException):
             raise self.end
         return self.end
 
@@ -50,8 +55,9 @@ class FakeRun:
     def take_over(self, engine: Any, request: Any) -> None:
         self.calls.append("take over")
 
-    def cancel(self, seconds: float) -> None:
+    def cancel(self, seconds: float) -> bool:
         self.calls.append("cancel")
+        return True
 
     def leave(self) -> None:
         self.calls.append("leave")
@@ -174,6 +180,13 @@ def test_a_transfer_with_failures_names_the_first_causes() -> None:
 def test_an_engine_error_while_waiting_cancels_and_tears_down() -> None:
     run = FakeRun(GatewayUnreachable("no answer", where="gateway-0"))
     with pytest.raises(AirflowException, match="no answer"):
+        copier(run).execute({})
+    assert run.calls == ["wait", "cancel", "stop"]
+
+
+def test_a_time_limit_on_the_worker_cancels_and_tears_down() -> None:
+    run = FakeRun(AirflowTaskTimeout("too long"))
+    with pytest.raises(AirflowTaskTimeout):
         copier(run).execute({})
     assert run.calls == ["wait", "cancel", "stop"]
 
