@@ -329,8 +329,8 @@ def _member(kind: type[E], name: str, value: str) -> E:
         raise ValueError(f"Invalid value for {name}: {value!r}. Expected one of {known}") from error
 
 
-def _several(value: str | Sequence[str] | None) -> Sequence[str]:
-    return (value,) if isinstance(value, str) else value or ()
+def _several(value: Any) -> Sequence[Any]:
+    return (value,) if isinstance(value, str) or is_later(value) else value or ()
 
 
 def _receipts(source: End, destination: End) -> tuple[str, dict[str, str | None]]:

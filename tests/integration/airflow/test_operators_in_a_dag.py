@@ -1,4 +1,4 @@
-"""The general operators in one DAG on a real Airflow: a plan first, several destinations, shards, a function, a budget.
+"""The general operators in one DAG on a real Airflow: a plan first, several destinations, a mapped function, a budget.
 
 ``dag.test()`` runs triggers inline.
 """
@@ -36,19 +36,17 @@ with DAG(
 ) as dag:
     plan = SkyplanePlanOperator(task_id="plan", source="s3://src/", destination=to, mode="sync", max_usd=0)
     fan = SkyplaneSyncOperator(task_id="fan", source="s3://src/", destination=to, **deferred)
-    shards = SkyplaneSyncOperator.partial(task_id="shards").expand_kwargs(
-        [{"source": f"s3://src/{table}/", "destination": f"gs://dst/shards/{table}/"} for table in ("users", "events")]
-    )
 
-    @task.skyplane(mode="sync", destination="gs://dst/said/", **deferred)
-    def said(plan, dag_run=None):
-        return {"source": "s3://src/users/", "include": [f"f{number}" for number in range(plan["copy"] // 6)]}
+    @task.skyplane(mode="sync", recursive=True, **deferred)
+    def said(table, plan):
+        chosen = [f"f{number}" for number in range(plan["copy"] // 6)]
+        return {"source": f"s3://src/{table}/", "destination": f"gs://dst/said/{table}/", "include": chosen}
 
     dear = Dear(
         task_id="dear", source="s3://src/", destination="gs://dst/x/", mode="sync", max_usd=5, over_budget="skip"
     )
     after = SkyplaneSyncOperator(task_id="after", source="s3://src/", destination="gs://dst/x/")
-    plan >> fan >> shards >> said(plan.output) >> dear >> after
+    plan >> fan >> said.partial(plan=plan.output).expand(table=["users", "events"]) >> dear >> after
 '''
 
 
@@ -94,9 +92,8 @@ def test_all_of_them(world: Clouds, monkeypatch: pytest.MonkeyPatch) -> None:
     assert states == {
         ("plan", -1): "success",
         ("fan", -1): "success",
-        ("shards", 0): "success",
-        ("shards", 1): "success",
-        ("said", -1): "success",
+        ("said", 0): "success",
+        ("said", 1): "success",
         ("dear", -1): "skipped",
         ("after", -1): "skipped",
     }
@@ -105,16 +102,14 @@ def test_all_of_them(world: Clouds, monkeypatch: pytest.MonkeyPatch) -> None:
     assert (fan["objects_copied"], fan["bytes_copied"]) == (12, 12_000)
     assert [one["destination"] for one in fan["destinations"]] == ["gs://dst/fan/", "s3://src2/fan/"]
     assert [one["receipt"].split("/.skyplane/")[0] for one in fan["destinations"]] == ["gs://dst/fan", "s3://src2/fan"]
-    deferred = {one["transfer_id"] for one in (*fan["destinations"], told["said", -1])}
+    deferred = {one["transfer_id"] for one in (*fan["destinations"], told["said", 0], told["said", 1])}
     assert looked_at == deferred
-    assert [told["shards", number]["objects_copied"] for number in range(2)] == [3, 3]
-    assert told["said", -1]["objects_copied"] == 2
+    assert [told["said", number]["objects_copied"] for number in range(2)] == [2, 2]
     assert (told["dear", -1]["copy"], told["dear", -1]["usd"]) == (6, 9.0)
     moved = {name: body for name, (_, _, body) in world.objects("dst").items() if "/.skyplane/" not in name}
     assert moved == {
         **{f"fan/{key}": body for key, body in OBJECTS.items()},
-        **{f"shards/{key}": body for key, body in OBJECTS.items()},
-        **{f"said/f{number}": OBJECTS[f"users/f{number}"] for number in range(2)},
+        **{f"said/{key}": body for key, body in OBJECTS.items() if not key.endswith("f2")},
     }
     second = world.s3().list_objects_v2(Bucket="src2", Prefix="fan/")["Contents"]
     assert {found["Key"] for found in second if "/.skyplane/" not in found["Key"]} == {f"fan/{key}" for key in OBJECTS}

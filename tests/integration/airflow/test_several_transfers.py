@@ -15,7 +15,7 @@ from airflow_provider_skyplane.several import Several, separate
 from airflow_provider_skyplane.watch import Watch
 from skyplane_core.locations import Location
 from skyplane_core.model import Credentials, StoreConfig
-from skyplane_core.spec import TransferState
+from skyplane_core.spec import ServerSideCopy, TransferOptions, TransferState
 from skyplane_core.testing.objectserver import Fault, Faults, ObjectServer
 
 SECRET = b"s" * 40
@@ -41,7 +41,9 @@ def fan_out(server: ObjectServer) -> FanOut:
         )
         return lambda: Location(store, key)
 
-    return FanOut(tuple(Request(place("src", "data/"), place("dst", key)) for key in ("free/", "held/")))
+    # Through the gateway: what the server copies by itself is never held.
+    how = TransferOptions(server_side_copy=ServerSideCopy.NEVER)
+    return FanOut(tuple(Request(place("src", "data/"), place("dst", key), options=how) for key in ("free/", "held/")))
 
 
 def until(said: Callable[[], bool]) -> None:
@@ -71,6 +73,7 @@ def test_one_that_has_ended_is_known_while_another_runs_and_all_are_ended_togeth
         expiry = found.renew(engine, fan_out(server))
         assert expiry is not None
         assert expiry > time.time()
+        found.leave()
 
         async def watch_and_end() -> Several:
             watch = Watch(run.reference, run.transfer_id, SECRET, run.ca_fingerprint)
@@ -106,6 +109,7 @@ def test_a_retry_takes_over_what_still_runs_and_is_told_of_all(server: ObjectSer
         server.set_faults(None)
         server.release()
         finished = found.wait(lambda _progress: None)
+        found.leave()
         assert (finished.failed, finished.objects_copied) == (False, 10)
         assert [one.objects_copied for one in finished.each] == [5, 5]
         told = again.ended(fan_out(server), run.transfer_id)

@@ -279,6 +279,26 @@ def test_a_templated_budget_that_is_none_fails_before_anything_is_listed() -> No
         operator.execute({})
 
 
+def test_what_another_task_says_is_looked_at_when_it_has_said_it() -> None:
+    begin = datetime.datetime(2025, 1, 1, tzinfo=datetime.timezone.utc)
+    with DAG("d", start_date=begin, schedule=None):
+        earlier = SkyplaneSyncOperator(task_id="earlier", **ENDS)
+        for number, arguments in enumerate(
+            (
+                {"source": earlier.output},
+                {"destination": earlier.output},
+                to(GS, earlier.output),
+                {"include": earlier.output},
+                {"exclude": [earlier.output]},
+                {"manifest": earlier.output},
+                {"source_conn_id": earlier.output},
+                {"receipt_url": earlier.output},
+            )
+        ):
+            later = SkyplaneSyncOperator(**{"task_id": f"t{number}", **ENDS, **arguments})
+            assert later.upstream_task_ids == {"earlier"}
+
+
 def test_default_args_of_a_run_do_not_trouble_a_plan() -> None:
     begin = datetime.datetime(2025, 1, 1, tzinfo=datetime.timezone.utc)
     with DAG("d", start_date=begin, schedule=None, default_args={"deferrable": True, "source_conn_id": "aws_x"}):

@@ -111,8 +111,12 @@ def test_what_cannot_be_right_fails_the_task_by_name(said: Any, told: str) -> No
     assert told in str(refused.value)
 
 
+def said_nothing() -> dict[str, Any]:
+    return {}
+
+
 def test_what_the_decorator_is_given_is_looked_at_when_the_dag_is_parsed() -> None:
     with pytest.raises(UsageError, match="destination cannot be used"):
-        operator(dict, destination="s4://a/b/")
+        operator(said_nothing, destination="s4://a/b/")
     with pytest.raises(ValueError, match="Invalid value for mode"):
-        operator(dict, mode="move")
+        operator(said_nothing, mode="move")

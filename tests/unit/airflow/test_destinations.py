@@ -19,7 +19,7 @@ from airflow_provider_skyplane.several import Several, as_one, joined, separate
 from skyplane_core.errors import UsageError
 from skyplane_core.spec import Progress, TransferState
 
-COUNTS = ("objects_copied", "objects_skipped", "objects_failed", "bytes_copied", "objects_deleted", "bytes_acked")
+COUNTS = [name for name in Progress.__struct_fields__ if name.startswith(("objects_", "bytes_", "wire_"))]
 IDS = st.text("0123456789abcdef", min_size=32, max_size=32)
 FIELDS = dict(
     transfer_id=IDS,
