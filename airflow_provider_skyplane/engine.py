@@ -27,6 +27,7 @@ from skyplane_core.filters import Filters
 from skyplane_core.keys import listing_prefix
 from skyplane_core.locations import check_distinct, resolve
 from skyplane_core.model import Compression, StoreConfig
+from skyplane_core.object_file import ObjectFile
 from skyplane_core.prepare import check
 from skyplane_core.provision import local
 from skyplane_core.provision.base import DataplaneReference
@@ -49,7 +50,6 @@ from skyplane_core.tracker import watch
 
 __all__ = ["Engine", "FanOut", "Location", "Request", "Run", "resolve"]
 
-LOG_EVERY_SECONDS = 30.0
 _CANCEL_POLL_SECONDS = 0.1
 
 
@@ -290,6 +290,17 @@ class Engine:
         prepared = self._at_destination(request.each[0], name)
         return open_store(prepared.destinations[0]), prepared.spec.state
 
+    def write(self, place: Location, content: bytes, content_type: str) -> None:
+        """Write a small object; once this returns it is there.
+
+        Raises:
+            SkyplaneError: it could not be written.
+        """
+        with closing(open_store(place.store)) as store:
+            file = ObjectFile(lambda: store, place.key, content_type)
+            file.write(content)
+            file.commit()
+
     def mac(self, content: bytes) -> str:
         """By which this client knows again what it has written: 64 hexadecimal digits."""
         return hmac.new(self.client.config.secret(), content, hashlib.sha256).hexdigest()
@@ -361,16 +372,13 @@ class Run:
         """Block until all transfers have ended, well or not, renewing credentials on the way.
 
         Args:
-            on_progress: called every :data:`LOG_EVERY_SECONDS`.
+            on_progress: called at least every second.
         """
-        told = time.monotonic()
         known: dict[str, Progress] = {}
 
         def report(progress: Progress) -> None:
-            nonlocal told
             known[progress.transfer_id] = progress
-            if len(known) == len(self._trackers) and time.monotonic() - told >= LOG_EVERY_SECONDS:
-                told = time.monotonic()
+            if len(known) == len(self._trackers):
                 on_progress(as_one([known[tracker.transfer_id] for tracker in self._trackers]))
 
         return Finished.of(as_one([result.progress for result in watch(self._trackers, report)]))

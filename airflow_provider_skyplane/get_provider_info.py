@@ -102,6 +102,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "airflow_provider_skyplane.transfers.s3_to_gcs",
             }
         ],
+        "extra-links": ["airflow_provider_skyplane.links.report.SkyplaneReportLink"],
         "connection-types": [
             {
                 "connection-type": CONNECTION_TYPE,

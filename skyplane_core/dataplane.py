@@ -164,7 +164,8 @@ class Dataplane:
         Raises:
             GatewayUnreachable, GatewayRefused: a gateway did not take it.
         """
-        spec = msgspec.structs.replace(prepared.spec, routes=self.plan(prepared).routes)
+        planned = self.plan(prepared)
+        spec = msgspec.structs.replace(prepared.spec, routes=planned.routes, gateways=planned.gateways)
         self._keys.setdefault(spec.transfer_id, TransferKeys(secrets.token_bytes(32)))
         self._hand_out(prepared, spec.routes)
         self.head.start(spec)

@@ -46,6 +46,8 @@ class SkyplanePlanOperator(SkyplaneOperator):
 
     template_fields: Sequence[str] = (*SkyplaneOperator.template_fields, "max_usd")
 
+    operator_extra_links = ()
+
     def __init__(
         self,
         *,
@@ -69,6 +71,9 @@ class SkyplanePlanOperator(SkyplaneOperator):
         self.max_usd = max_usd
         self.over_budget = over_budget
         self.allow_unknown_prices = allow_unknown_prices
+
+    def _lineage_uris(self) -> tuple[Sequence[str], Sequence[str]]:
+        return super()._lineage_uris()[0], ()
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Plan, and hold the price against ``max_usd``."""

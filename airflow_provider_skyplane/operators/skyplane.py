@@ -104,6 +104,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         "receipt_url",
         "receipt_path",
         "receipt_conn_id",
+        "report_url",
+        "report_conn_id",
         *NAMES,
         "manifest",
     )
@@ -298,6 +300,10 @@ class SkyplaneOperator(SkyplaneBaseOperator):
 
     def _named(self, finished: Finished) -> Finished:
         return finished.named(self._names()) if is_listed(self.destination) else finished
+
+    def _lineage_uris(self) -> tuple[Sequence[str], Sequence[str]]:
+        source = () if is_later(self.source) else (self.source,)
+        return source, () if self.dry_run_only else self._names()
 
     def _result(self, finished: Finished) -> dict[str, Any]:
         return finished.summary()

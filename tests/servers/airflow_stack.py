@@ -120,13 +120,18 @@ class AirflowStack:
         answer = httpx.request(
             method,
             f"{self.url}/api/v2/{path}",
-            headers={"Authorization": f"Bearer {self._token}"},
+            headers=self.headers,
             trust_env=False,
             timeout=30,
             **how,
         )
         answer.raise_for_status()
         return answer.json() if answer.content else None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """By which a request is a user's who has logged in."""
+        return {"Authorization": f"Bearer {self._token}"}
 
     def run_dag(self, dag_id: str, conf: Mapping[str, Any] | None = None, seconds: float = 60) -> str:
         """Unpause a DAG, as soon as it has been parsed, and start a run; returns the run's id."""
