@@ -12,7 +12,7 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULT = ROOT / "docs" / "airflow-matrix.json"
-PAGE = ROOT / "docs" / "airflow.md"
+PAGE = ROOT / "docs" / "compatibility.md"
 BEGIN, END = "<!-- matrix -->\n", "<!-- /matrix -->\n"
 DEVELOPED_ON = "3.3"
 """The minor of .venv, whose lock file is requirements/dev.in's."""
@@ -142,10 +142,11 @@ def table(results: list[dict[str, Any]]) -> str:
     for result in results:
         version, tested = result["versions"], result["tests"]
         providers = ", ".join(version[name] for name in SHOWN[1:4])
+        shown = "misses something" if result["discovery_complaints"] else "shows all"
         lines.append(
             f"| {version['apache-airflow']} | {providers} | {tested['passed']} | {tested['failed']} "
             f"| {tested['skipped']} | {result['modules_imported']}, {len(result['import_warnings'])} warnings "
-            f"| {'misses something' if result['discovery_complaints'] else 'shows all'} | {result['commit']}, {result['date']} |"
+            f"| {shown} | {result['commit']}, {result['date']} |"
         )
     return "\n".join(lines) + "\n"
 
