@@ -30,8 +30,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Copies are asked of stores that copy. (A ``case`` of their own would be another fixture beside ours, and what
     hangs on the one would outlive the other.)
     """
-    copies = Path(__file__).parent / "test_copies.py"
-    items[:] = [item for item in items if item.path != copies or item.callspec.params["case"].copies]
+    path = Path(__file__).parent / "test_copies.py"
+    items[:] = [item for item in items if item.path != path or (case := case_of(item)) is None or case.copies]
+
+
+def case_of(item: pytest.Item) -> StoreCase | None:
+    """What a test runs on, if on a case."""
+    found: StoreCase | None = item.callspec.params.get("case") if hasattr(item, "callspec") else None
+    return found
 
 
 @pytest.fixture(scope="session", params=cases(), ids=lambda case: case.name)
