@@ -6,6 +6,7 @@ Free ports and an AIRFLOW_HOME of its own; every process is ended by the pid tha
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import secrets
@@ -19,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+AIRFLOW_3 = not importlib.metadata.version("apache-airflow").startswith("2.")
 HEALTHY_SECONDS = 150.0
 STOP_SECONDS = 40.0
 COMPONENTS = {
@@ -231,7 +234,12 @@ class AirflowStack:
 
 @contextlib.contextmanager
 def airflow_stack(home: Path, dags: Path, environment: Mapping[str, str]) -> Iterator[AirflowStack]:
-    """Run Airflow with ``dags`` as its DAGs folder and ``environment`` (connections, settings) on top of this one's."""
+    """Run Airflow with ``dags`` as its DAGs folder and ``environment`` (connections, settings) on top of this one's.
+
+    On Airflow 2, whose processes and API are others, it skips the test; there ``dag.test()`` defers in this process.
+    """
+    if not AIRFLOW_3:
+        pytest.skip("this stack is Airflow 3's")
     stack = AirflowStack(home, dags, environment)
     try:
         stack.start()
