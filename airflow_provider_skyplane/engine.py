@@ -31,7 +31,10 @@ LOG_EVERY_SECONDS = 30.0
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is to be moved. Each call of ``source`` or ``destination`` resolves credentials afresh."""
+    """What is to be moved. Each call of ``source`` or ``destination`` resolves credentials afresh.
+
+    ``create_container``: make a destination in Azure that is not there, once it is known that there is something to move.
+    """
 
     source: Callable[[], Location | str]
     destination: Callable[[], Location | str]
@@ -42,6 +45,7 @@ class Request:
     receipt: Callable[[], Location | str] | None = None
     filters: Filters | None = None
     mode: str = "copy"
+    create_container: bool = False
 
     def prepare(self, client: SkyplaneClient, transfer_id: str) -> Prepared:
         """The request as a transfer of this id; the same request and id give the same places for state and receipt."""
@@ -85,7 +89,7 @@ class Engine:
             SkyplaneError: refused; whatever was provisioned is gone again.
         """
         prepared = request.prepare(self.client, secrets.token_hex(16))
-        check(prepared, create_directory=True)
+        check(prepared, create_directory=True, create_container=request.create_container)
         dataplane = self.client.dataplane()
         dataplane.provision()
         try:
