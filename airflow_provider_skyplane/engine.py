@@ -6,6 +6,7 @@ nothing else in the provider knows :mod:`skyplane_core.client`.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import secrets
 import time
@@ -18,13 +19,14 @@ from skyplane_core.client import ClientConfig, Dataplane, Location, Prepared, Sk
 from skyplane_core.dry_run import DryRun
 from skyplane_core.filters import Filters
 from skyplane_core.locations import resolve
-from skyplane_core.model import StoreConfig
+from skyplane_core.model import ObjectInfo, StoreConfig
 from skyplane_core.planner.cost import CostMeter
 from skyplane_core.prepare import check
 from skyplane_core.provision.base import DataplaneReference
 from skyplane_core.spec import KeyMapping, Progress, ReceiptLine, Selection, TransferOptions
+from skyplane_core.stores.registry import open_store
 
-__all__ = ["Engine", "Location", "Request", "Run", "resolve"]
+__all__ = ["Engine", "Location", "Request", "Run", "listing", "resolve"]
 
 LOG_EVERY_SECONDS = 30.0
 
@@ -33,7 +35,7 @@ LOG_EVERY_SECONDS = 30.0
 class Request:
     """What is to be moved. Each call of ``source`` or ``destination`` resolves credentials afresh.
 
-    ``create_container``: make a destination in Azure that is not there, once it is known that there is something to move.
+    ``create_container``: make a destination in Azure that is not there, if there is something to move.
     """
 
     source: Callable[[], Location | str]
@@ -69,6 +71,16 @@ class Request:
 
     def _fresh_stores(self) -> tuple[StoreConfig, StoreConfig]:
         return _store(self.source(), directory=self.recursive), _store(self.destination(), directory=self.recursive)
+
+
+def listing(store: StoreConfig, prefix: str) -> Iterator[ObjectInfo]:
+    """The objects under ``prefix``, in key order.
+
+    Raises:
+        StoreError: the store says no.
+    """
+    with contextlib.closing(open_store(store)) as opened:
+        yield from opened.list(prefix)
 
 
 def _store(place: Location | str, *, directory: bool) -> StoreConfig:
