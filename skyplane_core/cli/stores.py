@@ -37,6 +37,7 @@ _OF_DESTINATION: dict[str, dict[str, Any]] = {
         "help": "How S3 encrypts what is written: AES256, aws:kms or aws:kms:dsse.",
     },
     "kms_key": {"metavar": "KEY", "default": "", "help": "The key that what is written is encrypted with."},
+    "acl": {"metavar": "NAME", "default": "", "help": "The canned access control list of what is written to S3."},
 }
 _OF_SOURCE: dict[str, dict[str, Any]] = {
     "symlinks": {

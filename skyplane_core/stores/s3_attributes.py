@@ -41,13 +41,13 @@ def to_headers(attributes: ObjectAttributes) -> dict[str, str]:
 
 
 def encryption_headers(config: StoreConfig) -> dict[str, str]:
-    """The request headers that say how a write is encrypted at rest."""
-    if not config.encryption:
-        return {}
-    headers = {"x-amz-server-side-encryption": config.encryption}
-    if config.kms_key:
-        headers["x-amz-server-side-encryption-aws-kms-key-id"] = config.kms_key
-    return headers
+    """The request headers that say how a write is protected: its encryption at rest, and who may read it."""
+    headers = {
+        "x-amz-server-side-encryption": config.encryption,
+        "x-amz-server-side-encryption-aws-kms-key-id": config.kms_key if config.encryption else "",
+        "x-amz-acl": config.acl,
+    }
+    return {name: value for name, value in headers.items() if value}
 
 
 def from_headers(headers: Iterable[tuple[str, str]]) -> ObjectAttributes:

@@ -37,6 +37,9 @@ COS = "https://s3.eu-de.cloud-object-storage.appdomain.cloud"
         ("s3", False, {"kms_key": "k"}, "kms_key is for a destination"),
         ("s3", False, {"encryption": "AES256"}, "encryption is for a destination"),
         ("s3", True, {"encryption": "AES256", "kms_key": "k"}, "AES256 takes no kms_key"),
+        ("s3", True, {"acl": "everybody"}, "no access control list 'everybody'"),
+        ("s3", False, {"acl": "private"}, "acl is for a destination"),
+        ("gcs", True, {"acl": "private"}, "acl means nothing there"),
         ("s3", True, {"endpoint_url": "http://10.0.0.1:9000", "addressing": "virtual"}, "in front of an IP address"),
     ],
 )
