@@ -1,0 +1,143 @@
+"""The installed stock S3ToAzureBlobStorageOperator and ours, over one grid of arguments, against the same servers."""
+
+# ruff: noqa: TID253  # this compares with the installed stock operator
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+from airflow.providers.microsoft.azure.transfers.s3_to_wasb import S3ToAzureBlobStorageOperator
+
+from airflow_provider_skyplane.transfers.s3_to_wasb import SkyplaneS3ToAzureBlobStorageOperator
+from tests.servers.airflow_azure import Three, three
+from tests.servers.differential import Case, Pair, case, comparable
+from tests.servers.kept_dataplane import kept_dataplane
+
+PAIR = Pair(S3ToAzureBlobStorageOperator, SkyplaneS3ToAzureBlobStorageOperator, "s3", "azure")
+TREE = {"in/a": b"a" * 100, "in/b.csv": b"b" * 200, "in/sub/c": b"c" * 300, "in/sub/deep/d": b"", "other": b"x"}
+ENDS = {"s3_bucket": "{src}", "container_name": "{dst}", "s3_verify": True}
+ALL = {**ENDS, "s3_prefix": "in", "blob_prefix": "out"}
+ONE = {**ENDS, "s3_key": "in/b.csv", "blob_name": "x/y.csv"}
+
+GRID: dict[str, Case] = {
+    "directory": case(TREE, ALL, unordered=True),
+    "directory-replace": case(TREE, {**ALL, "replace": True}),
+    "blob-prefix-slash": case(TREE, {**ALL, "blob_prefix": "out/"}, unordered=True),
+    "nested-markers": case({**TREE, "in/sub/": b""}, {**ALL, "replace": True}),
+    "nothing": case(TREE, {**ALL, "s3_prefix": "none"}, {**ALL, "s3_prefix": "none", "replace": True}),
+    "key": case(TREE, ONE),
+    "key-replace": case(TREE, {**ONE, "replace": True}),
+    "key-wins": case(TREE, {**ONE, "s3_prefix": "none", "blob_prefix": "none"}),
+    "key-to-prefix": case(TREE, {**ENDS, "s3_key": "in/sub/c", "blob_prefix": "out"}),
+    "key-there": case(TREE, {"there": {"x/b.csv": b"old"}}, {**ONE, "blob_name": "x/b.csv"}),
+    "one-key-under-prefix": case(TREE, {**ALL, "s3_prefix": "in/sub/deep", "blob_name": "x/y"}),
+    "no-key-under-prefix": case(TREE, {**ALL, "s3_prefix": "none", "blob_name": "x/y"}),
+    "too-many": case(TREE, {**ALL, "blob_name": "x"}, {**ALL, "blob_name": "x", "replace": True}),
+    "no-destination": case(TREE, {**ENDS, "s3_prefix": "in"}, {**ENDS, "s3_key": "in/a"}),
+    "no-destination-replace": case(TREE, {**ENDS, "s3_prefix": "in", "replace": True}),
+    "no-source": case(TREE, {**ENDS, "blob_prefix": "out"}, {**ENDS, "blob_prefix": "out", "replace": True}),
+    "create": case(TREE, {**ONE, "blob_name": "b.csv", "create_container": True}),
+    "create-twice": case(TREE, *[{**ONE, "blob_name": "b.csv", "create_container": True}] * 2),
+    "create-not-for-nothing": case(TREE, {**ALL, "s3_prefix": "no", "create_container": True, "replace": True}),
+    "hook-arguments": case(
+        TREE,
+        {**ALL, "s3_extra_args": {"region_name": "us-east-1", "transfer_config_args": {"use_threads": False}}},
+        unordered=True,
+    ),
+    "odd-names": case(
+        {f"in/{name}": name.encode() for name in ("a b", "a+b", "%2F", "ü", "a?b", "a#b", "q'\"&<>", "x//y", "~")},
+        ALL,
+        unordered=True,
+    ),
+    "no-connection": case(TREE, {**ONE, "wasb_conn_id": "nowhere"}),
+    "unknown-hook-argument": case(TREE, {**ONE, "no_such": 1}),
+}
+TO_CREATE = ("create", "create-twice", "create-not-for-nothing", "d-create")
+
+
+@pytest.fixture(scope="module")
+def world() -> Iterator[Three]:
+    names = [*GRID, *(f"d-{name}" for name in DIFFERENCES)]
+    containers = [f"{who}-{name}" for name in names if name not in TO_CREATE for who in ("stock", "ours")]
+    with three([f"src-{name}" for name in names], containers) as found, kept_dataplane():
+        yield found
+
+
+@pytest.mark.parametrize("name", GRID)
+def test_ours_does_what_the_stock_operator_does(world: Three, name: str) -> None:
+    source, stock, ours = f"src-{name}", f"stock-{name}", f"ours-{name}"
+    expected = PAIR.run_all(world, PAIR.stock, GRID[name], source, stock)
+    found = PAIR.run_all(world, PAIR.ours, GRID[name], source, ours)
+    assert comparable(found, GRID[name]) == comparable(expected, GRID[name])
+    assert world.objects("azure", ours) == world.objects("azure", stock)
+
+
+class Differs(NamedTuple):
+    """What the stock operator raises or returns in the last step, and what ours returns and leaves at the destination.
+
+    ``ours`` as a string is what its AirflowException says.
+    """
+
+    case: Case
+    stock: str | list[str]
+    ours: str | list[str]
+    left: dict[str, bytes]
+
+
+COPIED = {"out/a": b"a" * 100, "out/b.csv": b"b" * 200, "out/sub/c": b"c" * 300, "out/sub/deep/d": b""}
+NAMES = sorted(name.removeprefix("out/") for name in COPIED)
+# docs/migrating-azure.md has each of them.
+DIFFERENCES: dict[str, Differs] = {
+    "prefix-slash": Differs(case(TREE, {**ALL, "s3_prefix": "in/"}), "ClientError", NAMES, COPIED),
+    "again": Differs(case(TREE, ALL, ALL), "ResourceExistsError", [], COPIED),
+    "changed": Differs(case(TREE, ALL, {"put": {"in/a": b"new"}}, ALL), "ResourceExistsError", [], COPIED),
+    "replace-there": Differs(
+        case(TREE, {"there": {"out/a": b"old"}}, {**ALL, "replace": True}), "ResourceExistsError", NAMES, COPIED
+    ),
+    "key-there-by-another-name": Differs(
+        case(TREE, {"there": {"x/y.csv": b"old"}}, ONE), "ResourceExistsError", [], {"x/y.csv": b"old"}
+    ),
+    "key-there-under-prefix": Differs(
+        case(TREE, {"there": {"out/c": b"old"}}, {**ENDS, "s3_key": "in/sub/c", "blob_prefix": "out"}),
+        "ResourceExistsError",
+        [],
+        {"out/c": b"old"},
+    ),
+    "name-of-another-blob": Differs(
+        case({"in/out/x": b"1"}, {"there": {"out/x": b"2"}}, ALL), [], ["out/x"], {"out/x": b"2", "out/out/x": b"1"}
+    ),
+    "own-marker": Differs(case({"in/": b"", "in/a": b"1"}, ALL), "InvalidKeyComponents", ["a"], {"out/a": b"1"}),
+    "own-marker-slash": Differs(
+        case({"in/": b"", "in/a": b"1"}, {**ALL, "s3_prefix": "in/"}), "ClientError", ["a"], {"out/a": b"1"}
+    ),
+    "create": Differs(case(TREE, {**ALL, "create_container": True}), "ResourceNotFoundError", NAMES, COPIED),
+    "prefix-in-a-name": Differs(
+        case({"in2/a": b"1"}, {**ALL, "replace": True}), "ClientError", "the key 'in2/a' is not under 'in/'", {}
+    ),
+    "prefix-is-an-object": Differs(
+        case({"in": b"1"}, {**ALL, "replace": True}), "ClientError", "the key 'in' is not under 'in/'", {}
+    ),
+    "no-such-key": Differs(case(TREE, {**ONE, "s3_key": "none"}), "ClientError", "s3://{src}/none", {}),
+    "no-such-container": Differs(
+        case(TREE, {**ALL, "container_name": "nowhere"}), "ResourceNotFoundError", "create the container", {}
+    ),
+    "empty-container-name": Differs(case(TREE, {**ALL, "container_name": ""}), "ValueError", "container_name is", {}),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENCES)
+def test_differences_on_purpose(world: Three, name: str) -> None:
+    differs = DIFFERENCES[name]
+    source, stock, ours = f"src-d-{name}", f"stock-d-{name}", f"ours-d-{name}"
+    expected = PAIR.run_all(world, PAIR.stock, differs.case, source, stock)[-1]
+    assert (expected.raised[0] if expected.raised else expected.returned) == differs.stock
+    found = PAIR.run_all(world, PAIR.ours, differs.case, source, ours)[-1]
+    if isinstance(differs.ours, str):
+        assert found.raised is not None
+        assert found.raised[0] == "AirflowException"
+        assert differs.ours in found.raised[1]
+    else:
+        assert (found.returned, found.raised) == (differs.ours, None)
+    left = world.objects("azure", ours)
+    assert {name: body for name, (*_, body) in (left or {}).items()} == differs.left
