@@ -27,7 +27,7 @@ Object = tuple[str | None, str | None, dict[str, str], bytes]
 
 @dataclasses.dataclass
 class Three:
-    """S3, GCS and Azure; each bucket's name exists in all three."""
+    """Servers of S3, GCS and Azure."""
 
     s3_and_gcs: Clouds
     azure_url: str
@@ -99,19 +99,14 @@ def _blobs(client: Any) -> Iterator[tuple[str, Object]]:
 
 
 @contextlib.contextmanager
-def three(buckets: Sequence[str], containers: Sequence[str]) -> Iterator[Three]:
-    """The servers, and the environment of a worker that reaches them.
-
-    Args:
-        buckets: in S3 and GCS.
-        containers: in Azure.
-    """
+def three(*, s3: Sequence[str] = (), gcs: Sequence[str] = (), azure: Sequence[str] = ()) -> Iterator[Three]:
+    """The servers with these buckets, and the environment of a worker that reaches them."""
     with (
-        clouds(list(buckets), list(buckets)) as s3_and_gcs,
-        ObjectServer("azure", buckets=containers, credentials={ACCOUNT: KEY}) as azure,
+        clouds(list(s3), list(gcs)) as s3_and_gcs,
+        ObjectServer("azure", buckets=azure, credentials={ACCOUNT: KEY}) as server,
         pytest.MonkeyPatch.context() as patch,
     ):
-        found = Three(s3_and_gcs, azure.endpoint_url)
+        found = Three(s3_and_gcs, server.endpoint_url)
         for name, value in found.environment().items():
             patch.setenv(name, value)
         yield found

@@ -1,16 +1,25 @@
 """A stock operator and ours over one grid of arguments: how a case is written down, run, and compared.
 
-Each case has a source bucket and two destination buckets of its own. In arguments, ``{src}`` and ``{dst}`` are their
-names, and so in what was returned or raised.
+In a case each of the two operators has a source and a destination bucket of its own. In arguments, ``{src}`` and
+``{dst}`` are their names, and so in what was returned or raised.
 """
 
+# ruff: noqa: TID253  # test code is never parsed as a DAG
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from tests.servers.airflow_azure import Three
+import pytest
+from botocore.loaders import JSONFileLoader
+
+from skyplane_core.spec import STATE_SEGMENT
+from tests.servers.airflow_azure import Three, three
+from tests.servers.kept_dataplane import kept_dataplane
 
 Step = dict[str, Any]
 """An operator's arguments; or under ``put``, objects to write to the source, under ``there`` to the destination."""
@@ -31,6 +40,20 @@ class Case:
 def case(objects: dict[str, bytes], *steps: Step, unordered: bool = False) -> Case:
     """A case in one line."""
     return Case(objects, steps, unordered)
+
+
+@dataclasses.dataclass(frozen=True)
+class Differs:
+    """A difference on purpose in the last step of a case.
+
+    ``stock``: what the stock operator raises (the type's name) or returns. ``ours``: what ours returns, or as a string
+    what its AirflowException says. ``left``: what ours leaves at the destination.
+    """
+
+    case: Case
+    stock: Any
+    ours: Any
+    left: dict[str, bytes]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,8 +103,55 @@ class Pair:
                 found.append(self.run(cls, step, source, destination))
         return found
 
+    def check_same(self, world: Three, name: str, case: Case) -> None:
+        """Both operators have the same outcome in each step, and leave the same at their destinations."""
+        stock, ours = names_of("stock", name), names_of("ours", name)
+        expected = _comparable(self.run_all(world, self.stock, case, *stock), case)
+        assert _comparable(self.run_all(world, self.ours, case, *ours), case) == expected
+        assert world.objects(self.destination, ours[1]) == world.objects(self.destination, stock[1])
 
-def comparable(outcomes: list[Outcome], case: Case) -> list[Outcome]:
+    def check_difference(self, world: Three, name: str, differs: Differs) -> None:
+        """Each operator does what is written down of it."""
+        stock, ours = names_of("stock", name), names_of("ours", name)
+        expected = self.run_all(world, self.stock, differs.case, *stock)[-1]
+        assert (expected.raised[0] if expected.raised else _sorted(expected.returned)) == differs.stock
+        found = self.run_all(world, self.ours, differs.case, *ours)[-1]
+        if isinstance(differs.ours, str) and found.raised is not None:
+            assert found.raised[0] == "AirflowException"
+            assert differs.ours in found.raised[1]
+        else:
+            assert (found.returned, found.raised) == (differs.ours, None)
+        left = world.objects(self.destination, ours[1]) or {}
+        # What fails leaves its receipt and its journal.
+        kept = {key: body for key, (*_, body) in left.items() if STATE_SEGMENT not in key.split("/")}
+        assert kept == differs.left
+
+
+def names_of(who: str, case: str) -> tuple[str, str]:
+    """The source and the destination bucket of one of the two operators in a case."""
+    return f"{who}-{case}-src", f"{who}-{case}-dst"
+
+
+@contextlib.contextmanager
+def world_of(pair: Pair, names: Iterable[str], absent: Iterable[str] = ()) -> Iterator[Three]:
+    """The servers with the buckets of all cases, and one gateway for all transfers.
+
+    Args:
+        absent: cases whose destinations are not there.
+    """
+    buckets: dict[str, list[str]] = {"s3": [], "gcs": [], "azure": []}
+    for name in names:
+        for source, destination in (names_of("stock", name), names_of("ours", name)):
+            buckets[pair.source].append(source)
+            if name not in absent:
+                buckets[pair.destination].append(destination)
+    with three(**buckets) as found, kept_dataplane(), pytest.MonkeyPatch.context() as patch:
+        # A stock operator makes clients anew, and half of its time is botocore's reading the same files.
+        patch.setattr(JSONFileLoader, "load_file", functools.cache(JSONFileLoader.load_file))
+        yield found
+
+
+def _comparable(outcomes: list[Outcome], case: Case) -> list[Outcome]:
     """The outcomes with what may differ taken out."""
     if not case.unordered:
         return outcomes

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.servers.airflow_threads import no_idle_thread
 
 __all__ = ["no_idle_thread"]
+
+pytest.register_assert_rewrite("tests.servers.differential")

@@ -1,18 +1,16 @@
 """The installed stock S3ToAzureBlobStorageOperator and ours, over one grid of arguments, against the same servers."""
 
-# ruff: noqa: TID253  # this compares with the installed stock operator
+# this compares with the installed stock operator
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import pytest
 from airflow.providers.microsoft.azure.transfers.s3_to_wasb import S3ToAzureBlobStorageOperator
 
 from airflow_provider_skyplane.transfers.s3_to_wasb import SkyplaneS3ToAzureBlobStorageOperator
-from tests.servers.airflow_azure import Three, three
-from tests.servers.differential import Case, Pair, case, comparable
-from tests.servers.kept_dataplane import kept_dataplane
+from tests.servers.airflow_azure import Three
+from tests.servers.differential import Case, Differs, Pair, case, world_of
 
 PAIR = Pair(S3ToAzureBlobStorageOperator, SkyplaneS3ToAzureBlobStorageOperator, "s3", "azure")
 TREE = {"in/a": b"a" * 100, "in/b.csv": b"b" * 200, "in/sub/c": b"c" * 300, "in/sub/deep/d": b"", "other": b"x"}
@@ -53,36 +51,7 @@ GRID: dict[str, Case] = {
     "no-connection": case(TREE, {**ONE, "wasb_conn_id": "nowhere"}),
     "unknown-hook-argument": case(TREE, {**ONE, "no_such": 1}),
 }
-TO_CREATE = ("create", "create-twice", "create-not-for-nothing", "d-create")
-
-
-@pytest.fixture(scope="module")
-def world() -> Iterator[Three]:
-    names = [*GRID, *(f"d-{name}" for name in DIFFERENCES)]
-    containers = [f"{who}-{name}" for name in names if name not in TO_CREATE for who in ("stock", "ours")]
-    with three([f"src-{name}" for name in names], containers) as found, kept_dataplane():
-        yield found
-
-
-@pytest.mark.parametrize("name", GRID)
-def test_ours_does_what_the_stock_operator_does(world: Three, name: str) -> None:
-    source, stock, ours = f"src-{name}", f"stock-{name}", f"ours-{name}"
-    expected = PAIR.run_all(world, PAIR.stock, GRID[name], source, stock)
-    found = PAIR.run_all(world, PAIR.ours, GRID[name], source, ours)
-    assert comparable(found, GRID[name]) == comparable(expected, GRID[name])
-    assert world.objects("azure", ours) == world.objects("azure", stock)
-
-
-class Differs(NamedTuple):
-    """What the stock operator raises or returns in the last step, and what ours returns and leaves at the destination.
-
-    ``ours`` as a string is what its AirflowException says.
-    """
-
-    case: Case
-    stock: str | list[str]
-    ours: str | list[str]
-    left: dict[str, bytes]
+TO_CREATE = ("create", "create-twice", "create-not-for-nothing", "create-to-prefix")
 
 
 COPIED = {"out/a": b"a" * 100, "out/b.csv": b"b" * 200, "out/sub/c": b"c" * 300, "out/sub/deep/d": b""}
@@ -111,9 +80,9 @@ DIFFERENCES: dict[str, Differs] = {
     "own-marker-slash": Differs(
         case({"in/": b"", "in/a": b"1"}, {**ALL, "s3_prefix": "in/"}), "ClientError", ["a"], {"out/a": b"1"}
     ),
-    "create": Differs(case(TREE, {**ALL, "create_container": True}), "ResourceNotFoundError", NAMES, COPIED),
+    "create-to-prefix": Differs(case(TREE, {**ALL, "create_container": True}), "ResourceNotFoundError", NAMES, COPIED),
     "prefix-in-a-name": Differs(
-        case({"in2/a": b"1"}, {**ALL, "replace": True}), "ClientError", "the key 'in2/a' is not under 'in/'", {}
+        case({"in2/a": b"1"}, {**ALL, "replace": True}), "ClientError", "let the source's prefix end in a slash", {}
     ),
     "prefix-is-an-object": Differs(
         case({"in": b"1"}, {**ALL, "replace": True}), "ClientError", "the key 'in' is not under 'in/'", {}
@@ -126,18 +95,17 @@ DIFFERENCES: dict[str, Differs] = {
 }
 
 
+@pytest.fixture(scope="module")
+def world() -> Iterator[Three]:
+    with world_of(PAIR, [*GRID, *DIFFERENCES], TO_CREATE) as found:
+        yield found
+
+
+@pytest.mark.parametrize("name", GRID)
+def test_ours_does_what_the_stock_operator_does(world: Three, name: str) -> None:
+    PAIR.check_same(world, name, GRID[name])
+
+
 @pytest.mark.parametrize("name", DIFFERENCES)
 def test_differences_on_purpose(world: Three, name: str) -> None:
-    differs = DIFFERENCES[name]
-    source, stock, ours = f"src-d-{name}", f"stock-d-{name}", f"ours-d-{name}"
-    expected = PAIR.run_all(world, PAIR.stock, differs.case, source, stock)[-1]
-    assert (expected.raised[0] if expected.raised else expected.returned) == differs.stock
-    found = PAIR.run_all(world, PAIR.ours, differs.case, source, ours)[-1]
-    if isinstance(differs.ours, str):
-        assert found.raised is not None
-        assert found.raised[0] == "AirflowException"
-        assert differs.ours in found.raised[1]
-    else:
-        assert (found.returned, found.raised) == (differs.ours, None)
-    left = world.objects("azure", ours)
-    assert {name: body for name, (*_, body) in (left or {}).items()} == differs.left
+    PAIR.check_difference(world, name, DIFFERENCES[name])
