@@ -36,7 +36,7 @@ from skyplane_core.stores.s3_auth import resolve
 from skyplane_core.stores.s3_calls import S3Calls
 from skyplane_core.stores.s3_complete import Completion
 from skyplane_core.stores.s3_data import S3Data
-from skyplane_core.stores.s3_head import head
+from skyplane_core.stores.s3_head import head, pin
 from skyplane_core.stores.s3_listing import list_pages, list_parts, list_uploads
 
 __all__ = ["S3Store", "open_store", "resolve"]
@@ -110,7 +110,7 @@ class S3Store:
 
     def tags(self, key: str) -> dict[str, str]:
         try:
-            answer = self._calls.send("GET", key, query={"tagging": ""})
+            answer = self._calls.send("GET", key, query={"tagging": ""} | pin(self._calls))
         except PermissionDenied as refused:
             raise PermissionDenied(
                 "the object's tags cannot be read",
