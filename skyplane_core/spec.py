@@ -190,11 +190,8 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     overwrite: Overwrite = Overwrite.IF_CHANGED
     delete: bool = False
     max_delete: DeleteCap = DEFAULT_DELETE_CAP
-<<<<<<< HEAD
     move: bool = False
-=======
     server_side_copy: ServerSideCopy = ServerSideCopy.AUTO
->>>>>>> main
 
 
 class Route(msgspec.Struct, frozen=True):
