@@ -131,6 +131,29 @@ class StoredPart(msgspec.Struct, frozen=True, omit_defaults=True):
     crc32c: int | None = None
 
 
+class Copied(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A store's word that it copied an object by itself. ``crc64nvme`` is the store's own over the copy."""
+
+    stored: Stored
+    crc64nvme: int | None = None
+
+
+class CopyStep(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far a copy is after one call. ``copied`` None: the next call continues it by ``token``."""
+
+    copied: Copied | None = None
+    token: str = ""
+    moved: int = 0
+
+
+class CopySource(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An object in a bucket of the same service. ``info`` pins its version, and its checksums say which to compute."""
+
+    bucket: str
+    info: ObjectInfo
+    requester_pays: bool = False
+
+
 class Precondition(msgspec.Struct, frozen=True, omit_defaults=True):
     """What must be true of the destination key at the moment of the write.
 
@@ -194,6 +217,8 @@ class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     bucket is named to an S3 endpoint; neither: see :func:`skyplane_core.stores.s3_sign.use_path_style`. ``encryption``
     and ``kms_key`` are what every object that is written is to be encrypted with at rest; empty: the bucket's default.
     ``acl`` is the canned access control list of every object that is written to S3; empty: S3's default, ``private``.
+    ``match_glob``: a GCS source lists only what matches this pattern, by GCS's own rules.
+    ``object_version`` pins the one object that a source is asked for: an S3 version id, or a GCS generation.
     ``symlinks``: ``follow`` or ``skip``, for the links in a local directory.
     """
 
@@ -211,6 +236,8 @@ class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     encryption: str = ""
     kms_key: str = ""
     acl: str = ""
+    match_glob: str = ""
+    object_version: str = ""
     symlinks: str = "follow"
     hadoop: Hadoop = Hadoop()
 

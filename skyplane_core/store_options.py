@@ -25,10 +25,13 @@ _KINDS = {
     "encryption": ("s3",),
     "kms_key": ("s3", "gcs"),
     "acl": ("s3",),
+    "match_glob": ("gcs",),
+    "object_version": ("s3", "gcs"),
     "symlinks": ("local",),
 }
 """Which kinds of stores take which option. Of a kind that is nowhere here nothing is known, and nothing refused."""
 _KNOWN = frozenset({"hdfs", *(kind for kinds in _KINDS.values() for kind in kinds)})
+_FOR_SOURCES = ("match_glob", "object_version")
 _FOR_DESTINATIONS = ("encryption", "kms_key", "acl")
 _ACLS = (
     "private",
@@ -71,6 +74,9 @@ class StoreOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
         encryption: how S3 encrypts what is written: ``AES256``, ``aws:kms`` or ``aws:kms:dsse``.
         kms_key: the key that what is written is encrypted with; on S3 it implies ``aws:kms``.
         acl: the canned access control list of what is written; empty for S3's own default, ``private``.
+        match_glob: of a GCS source only what matches this pattern of whole names is listed, by the rules of GCS: ``*``
+            stops at ``/``, ``**`` does not.
+        object_version: of a source that is one object, this version of it: an S3 version id, or a GCS generation.
         symlinks: see :class:`Symlinks`.
     """
 
@@ -84,6 +90,8 @@ class StoreOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     encryption: str = ""
     kms_key: str = ""
     acl: str = ""
+    match_glob: str = ""
+    object_version: str = ""
     symlinks: Symlinks = Symlinks.FOLLOW
 
     @classmethod
@@ -120,6 +128,8 @@ class StoreOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
                 )
             if name in _FOR_DESTINATIONS and not written:
                 raise UsageError(f"{name} is for a destination", where=where, why="a source is not written")
+            if name in _FOR_SOURCES and written:
+                raise UsageError(f"{name} is for a source", where=where, why="it says what is copied")
         if kind == "gcs" and self.requester_pays and not self.project:
             raise UsageError(
                 "requester_pays needs a project to bill", where=where, next_step="Name it with the option project."
@@ -166,5 +176,7 @@ class StoreOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
             encryption=encryption,
             kms_key=self.kms_key,
             acl=self.acl,
+            match_glob=self.match_glob,
+            object_version=self.object_version,
             symlinks=self.symlinks.value,
         )

@@ -18,7 +18,7 @@ from skyplane_core.keys import map_key, rule
 from skyplane_core.locations import Location, check_apart
 from skyplane_core.model import Compression, StoreConfig
 from skyplane_core.settings import check_sync, checked_filters
-from skyplane_core.spec import Compare, Overwrite, TransferOptions
+from skyplane_core.spec import Compare, Overwrite, ServerSideCopy, TransferOptions
 from skyplane_core.store_options import StoreOptions
 from skyplane_core.uri import Endpoint, locate, parse
 
@@ -58,6 +58,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         compare: when an object is unchanged: ``exact``, ``checksum``, ``size+mtime``, ``size``, ``name`` or ``always``.
             Default: ``exact`` for a sync, ``always`` for a copy.
         overwrite: ``if-changed``, ``always``, ``never`` or ``if-newer``.
+        server_side_copy: ``auto`` (a store that holds both ends copies what it can by itself, which costs no egress) or
+            ``never`` (see docs/server-side-copy.md).
         delete: in the end, delete what the source does not have, if all else succeeded; only for a sync.
         max_delete: delete nothing if it were more than this: a number of objects, or a share such as ``"10%"``.
             Default: 1000 objects, and half of what is there.
@@ -114,6 +116,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         destination_options: Mapping[str, Any] | None = None,
         compare: str | None = None,
         overwrite: str = "if-changed",
+        server_side_copy: str = "auto",
         delete: bool = False,
         max_delete: int | str | None = None,
         include: str | Sequence[str] | None = None,
@@ -166,6 +169,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         self.dry_run_only = dry_run_only
         self._compare = _member(Compare, "compare", compare or ("exact" if mode == "sync" else "always"))
         self._overwrite = _member(Overwrite, "overwrite", overwrite)
+        self._server_side_copy = _member(ServerSideCopy, "server_side_copy", server_side_copy)
         self._limits = limits(
             {
                 "min_size": min_size,
@@ -201,6 +205,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
             compression=Compression(self.compression),
             keep_attributes=self.preserve_metadata,
             overwrite=self._overwrite,
+            server_side_copy=self._server_side_copy,
             delete=self.delete,
             max_delete=self._max_delete,
             attributes=rules_of(self.attribute_rules),

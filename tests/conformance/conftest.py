@@ -16,7 +16,8 @@ from skyplane_core.stores.registry import open_store
 from tests.conformance.store_case import Running, StoreCase, started
 
 
-def _cases() -> list[StoreCase]:
+def cases() -> list[StoreCase]:
+    """All there are."""
     names = sorted(path.stem for path in Path(__file__).parent.glob("cases_*.py"))
     modules = [importlib.import_module(f"tests.conformance.{name}") for name in names]
     return [case for module in modules for case in module.CASES]
@@ -25,7 +26,7 @@ def _cases() -> list[StoreCase]:
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session", params=_cases(), ids=lambda case: case.name)
+@pytest.fixture(scope="session", params=cases(), ids=lambda case: case.name)
 def case(request: pytest.FixtureRequest) -> StoreCase:
     found: StoreCase = request.param
     return found

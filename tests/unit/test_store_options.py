@@ -40,6 +40,10 @@ COS = "https://s3.eu-de.cloud-object-storage.appdomain.cloud"
         ("s3", True, {"acl": "everybody"}, "no access control list 'everybody'"),
         ("s3", False, {"acl": "private"}, "acl is for a destination"),
         ("gcs", True, {"acl": "private"}, "acl means nothing there"),
+        ("s3", False, {"match_glob": "*"}, "match_glob means nothing there"),
+        ("s3", True, {"object_version": "1"}, "object_version is for a source"),
+        ("azure", False, {"object_version": "1"}, "object_version means nothing there"),
+        ("gcs", True, {"match_glob": "*"}, "match_glob is for a source"),
         ("s3", True, {"endpoint_url": "http://10.0.0.1:9000", "addressing": "virtual"}, "in front of an IP address"),
     ],
 )
