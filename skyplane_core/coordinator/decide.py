@@ -83,7 +83,7 @@ def _picked(
     if _asks_nobody(rule) and in_order:
         yield from copy_all(objects, check=check)
     elif selection.single or named or not in_order:
-        yield from look_up_each(objects, lookups, rule, check=check)
+        yield from look_up_each(objects, lookups, rule, check=check, first_wins=mapping.first_wins)
     else:
         yield from merge(
             objects,

@@ -1,6 +1,5 @@
 """The installed stock S3ToAzureBlobStorageOperator and ours, over one grid of arguments, against the same servers."""
 
-# this compares with the installed stock operator
 from __future__ import annotations
 
 from collections.abc import Iterator
