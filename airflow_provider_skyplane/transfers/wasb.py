@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_skyplane.compat import AirflowException
-from airflow_provider_skyplane.hooks.azure import account_of, azure_config
-from skyplane_core.model import StoreConfig
+
+if TYPE_CHECKING:
+    from skyplane_core.model import StoreConfig
 
 _PUBLIC_READ = "public_read"
 
@@ -21,6 +22,8 @@ def container(container_name: str, wasb_conn_id: str, *, public_read: bool = Fal
     Raises:
         AirflowException: the connection names no account.
     """
+    from airflow_provider_skyplane.hooks.azure import azure_config
+
     return azure_config(_bucket(container_name, wasb_conn_id), wasb_conn_id, anonymous=public_read)
 
 
@@ -46,7 +49,8 @@ def dataset(container_name: str, wasb_conn_id: str, name: str) -> Any:
     """The OpenLineage dataset that the stock operators name."""
     from airflow.providers.common.compat.openlineage.facet import Dataset
 
-    return Dataset(namespace=f"wasbs://{container_name}@{account_of(wasb_conn_id)}", name=name)
+    account, _, _ = _bucket(container_name, wasb_conn_id).partition("/")
+    return Dataset(namespace=f"wasbs://{container_name}@{account}", name=name)
 
 
 def refuse_empty(operator: object, *names: str) -> None:
@@ -61,4 +65,6 @@ def refuse_empty(operator: object, *names: str) -> None:
 
 
 def _bucket(container_name: str, wasb_conn_id: str) -> str:
+    from airflow_provider_skyplane.hooks.azure import account_of
+
     return f"{account_of(wasb_conn_id)}/{container_name}"

@@ -56,14 +56,14 @@ def test_refusals_name_the_container(server: ObjectServer) -> None:
     stranger = msgspec.structs.replace(
         config(server, "made"), credentials=Credentials("account", base64.b64encode(b"w" * 32).decode())
     )
-    with pytest.raises(Unauthenticated, match="cannot create the container.*az://account/made"):
+    with pytest.raises(Unauthenticated, match=r"cannot create the container.*az://account/made"):
         make_container(stranger)
 
 
 def test_no_answer_names_the_container(server: ObjectServer) -> None:
     gone = config(server, "made")
     server.stop()
-    with pytest.raises(StoreUnavailable, match="cannot create the container.*az://account/made"):
+    with pytest.raises(StoreUnavailable, match=r"cannot create the container.*az://account/made"):
         make_container(gone)
 
 
