@@ -31,16 +31,19 @@ class Three:
 
     s3_and_gcs: Clouds
     azure_url: str
+    account: str = ACCOUNT
+    key: str = KEY
 
     def environment(self) -> dict[str, str]:
         """What a worker needs to reach them."""
-        wasb = {"conn_type": "wasb", "login": ACCOUNT, "password": KEY, "host": f"{self.azure_url}/{ACCOUNT}"}
+        host = f"{self.azure_url}/{self.account}"
+        wasb = {"conn_type": "wasb", "login": self.account, "password": self.key, "host": host}
         return {**self.s3_and_gcs.environment(), "AIRFLOW_CONN_WASB_DEFAULT": json.dumps(wasb)}
 
     @contextlib.contextmanager
     def azure(self) -> Iterator[BlobServiceClient]:
-        credential = {"account_name": ACCOUNT, "account_key": KEY}
-        with BlobServiceClient(f"{self.azure_url}/{ACCOUNT}", credential=credential) as service:
+        credential = {"account_name": self.account, "account_key": self.key}
+        with BlobServiceClient(f"{self.azure_url}/{self.account}", credential=credential) as service:
             yield service
 
     def put(self, kind: str, bucket: str, objects: dict[str, bytes]) -> None:
