@@ -110,6 +110,8 @@ class SkyplaneS3ToAzureBlobStorageOperator(IncrementalDropIn):
             raise InvalidKeyComponents if self.replace else InvalidAzureBlobParameters
         if not (self.s3_key or self.s3_prefix):
             raise InvalidKeyComponents
+        if self.s3_verify is False:
+            self.log.warning("s3_verify is False, its default: S3's certificates are not checked. Set s3_verify=True.")
 
     def _transfer(self, context: Context) -> Any:
         if self.blob_name and not self.s3_key:

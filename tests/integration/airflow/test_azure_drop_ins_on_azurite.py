@@ -19,6 +19,7 @@ from airflow_provider_skyplane.transfers.azure_blob_to_gcs import SkyplaneAzureB
 from airflow_provider_skyplane.transfers.azure_blob_to_s3 import SkyplaneAzureBlobStorageToS3Operator
 from airflow_provider_skyplane.transfers.gcs_to_wasb import SkyplaneGCSToAzureBlobStorageOperator
 from airflow_provider_skyplane.transfers.s3_to_wasb import SkyplaneS3ToAzureBlobStorageOperator
+from airflow_provider_skyplane.triggers import skyplane as triggers
 from tests.servers import azurite
 from tests.servers.airflow_azure import Three
 from tests.servers.airflow_clouds import SECRET_KEY, clouds
@@ -123,6 +124,8 @@ def test_the_same_is_returned_after_a_deferral_by_another_process(
 ) -> None:
     """A worker that resumes a task has a new operator, which does not know the key that the first one found."""
     monkeypatch.setenv("AIRFLOW_CONN_SKYPLANE_DEFAULT", json.dumps({"conn_type": "skyplane", "password": "s" * 40}))
+    # Only a triggerer's own queue needs the pause.
+    monkeypatch.setattr(triggers, "RESUME_NOT_BEFORE_SECONDS", 0.0)
     world.put("s3", "ours-s3-azure-src", {"one/key": b"k"})
 
     def operator() -> SkyplaneS3ToAzureBlobStorageOperator:
