@@ -149,7 +149,9 @@ def test_the_same_is_returned_after_a_deferral_by_another_process(
     assert {name: body for name, (*_, body) in found.items()} == {"to/blob": b"k"}
 
 
-def test_no_secret_is_left_anywhere(world: Three, caplog: pytest.LogCaptureFixture) -> None:
+def test_no_secret_is_left_anywhere(
+    world: Three, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
     pair, given = FROM_AZURE[1]
     source, destination = _bucket(pair, "ours", "src"), _bucket(pair, "ours", "dst")
     world.put("azure", source, TREE)
@@ -161,7 +163,9 @@ def test_no_secret_is_left_anywhere(world: Three, caplog: pytest.LogCaptureFixtu
     assert refused.raised is not None
     kept = [body for name, (*_, body) in (world.objects("gcs", destination) or {}).items() if "kept" in name]
     assert kept
-    for text in (caplog.text, refused.raised[1], *map(bytes.decode, kept)):
+    printed = capfd.readouterr()
+    assert "Transfer" in caplog.text + printed.out
+    for text in (caplog.text, printed.out, printed.err, refused.raised[1], *map(bytes.decode, kept)):
         assert world.key not in text
         assert SECRET_KEY not in text
 

@@ -86,6 +86,15 @@ DIFFERENCES: dict[str, Differs] = {
     "prefix-is-an-object": Differs(
         case({"in": b"1"}, {**ALL, "replace": True}), "ClientError", "the key 'in' is not under 'in/'", {}
     ),
+    "no-source-but-a-name": Differs(
+        case(TREE, {**ENDS, "blob_name": "x"}), "TooManyFilesToMoveException", "InvalidKeyComponents", {}
+    ),
+    "names-that-azure-changes": Differs(
+        case({"in/a.": b"1", "in/b": b"2"}, {**ALL, "replace": True}), ["a.", "b"], "in/a.: ", {"out/b": b"2"}
+    ),
+    "wasb-arguments": Differs(
+        case(TREE, {**ONE, "wasb_extra_args": {"public_read": False}}), "TypeError", ["b.csv"], {"x/y.csv": b"b" * 200}
+    ),
     "no-such-key": Differs(case(TREE, {**ONE, "s3_key": "none"}), "ClientError", "s3://{src}/none", {}),
     "no-such-container": Differs(
         case(TREE, {**ALL, "container_name": "nowhere"}), "ResourceNotFoundError", "create the container", {}
