@@ -93,6 +93,7 @@ def test_duplicates_are_told_in_the_same_words(
     # Airflow's own logger goes where its configuration says.
     log = logging.getLogger("a-task")
     monkeypatch.setattr(log, "handlers", [caplog.handler])
+    monkeypatch.setattr(log, "propagate", False)
     duplicates = case(TREE, {**FLAT, "replace": replace})
     told = []
     for who, cls in (("stock", PAIR.stock), ("ours", PAIR.ours)):
