@@ -22,7 +22,7 @@ from skyplane_core.model import StoreConfig
 from skyplane_core.planner.cost import CostMeter
 from skyplane_core.prepare import check
 from skyplane_core.provision.base import DataplaneReference
-from skyplane_core.spec import KeyMapping, Progress, ReceiptLine, Selection, TransferOptions
+from skyplane_core.spec import STATE_SEGMENT, KeyMapping, Pick, Progress, ReceiptLine, Selection, TransferOptions
 
 __all__ = ["Engine", "Location", "Request", "Run", "resolve"]
 
@@ -31,7 +31,12 @@ LOG_EVERY_SECONDS = 30.0
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is to be moved. Each call of ``source`` or ``destination`` resolves credentials afresh."""
+    """What is to be moved. Each call of ``source`` or ``destination`` resolves credentials afresh.
+
+    ``also``: what is taken along besides ``selection``. ``state``: the prefix at the destination below which
+    ``.skyplane/`` is; None leaves it to the mapping. ``settle`` looks at the stores for what depends on them, once,
+    before the transfer starts, and returns the request that is run; ``state`` must not depend on it.
+    """
 
     source: Callable[[], Location | str]
     destination: Callable[[], Location | str]
@@ -39,9 +44,16 @@ class Request:
     options: TransferOptions = TransferOptions()
     selection: Selection | None = None
     mapping: KeyMapping | None = None
+    also: tuple[Pick, ...] = ()
+    state: str | None = None
+    settle: Callable[[Request], Request] | None = None
     receipt: Callable[[], Location | str] | None = None
     filters: Filters | None = None
     mode: str = "copy"
+
+    def settled(self) -> Request:
+        """The request that is run. Raises NothingToTransfer, or what else the stores say against it."""
+        return self if self.settle is None else self.settle(self)
 
     def prepare(self, client: SkyplaneClient, transfer_id: str) -> Prepared:
         """The request as a transfer of this id; the same request and id give the same places for state and receipt."""
@@ -55,6 +67,8 @@ class Request:
             options=msgspec.structs.replace(self.options, keep_uploads=False),
             selection=self.selection,
             mapping=self.mapping,
+            also=self.also,
+            state=None if self.state is None else f"{self.state}{STATE_SEGMENT}/{transfer_id}/",
             filters=self.filters,
             mode=self.mode,
             transfer_id=transfer_id,
@@ -84,7 +98,7 @@ class Engine:
         Raises:
             SkyplaneError: refused; whatever was provisioned is gone again.
         """
-        prepared = request.prepare(self.client, secrets.token_hex(16))
+        prepared = request.settled().prepare(self.client, secrets.token_hex(16))
         check(prepared, create_directory=True)
         dataplane = self.client.dataplane()
         dataplane.provision()
@@ -100,7 +114,7 @@ class Engine:
         Raises:
             SkyplaneError: refused.
         """
-        prepared = request.prepare(self.client, secrets.token_hex(16))
+        prepared = request.settled().prepare(self.client, secrets.token_hex(16))
         return self.client.dry_run(prepared)[1], self.client.cost_meter(prepared)
 
     def attach(self, reference: str, transfer_id: str) -> Run:

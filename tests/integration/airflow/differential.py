@@ -1,0 +1,75 @@
+"""What a stock operator and ours did, made comparable."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import warnings
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import pytest
+from botocore.loaders import JSONFileLoader
+
+from tests.servers.airflow_clouds import Clouds, clouds
+from tests.servers.kept_dataplane import kept_dataplane
+
+
+@contextlib.contextmanager
+def world_of(s3_buckets: list[str], gcs_buckets: list[str]) -> Iterator[Clouds]:
+    """Servers with these buckets, the environment of a worker that reaches them, and one gateway for all transfers."""
+    with (
+        clouds(s3_buckets, gcs_buckets) as found,
+        kept_dataplane(),
+        pytest.MonkeyPatch.context() as patch,
+    ):
+        for name, value in found.environment().items():
+            patch.setenv(name, value)
+        # A stock operator makes clients anew, and half of its time is botocore's reading the same files.
+        patch.setattr(JSONFileLoader, "load_file", functools.cache(JSONFileLoader.load_file))
+        yield found
+
+
+class Did(NamedTuple):
+    """What came of one run: what it returned, raised (type and text) and warned of (category and text)."""
+
+    returned: Any
+    raised: tuple[type, str] | None
+    warned: list[tuple[type, str]]
+
+
+def run(cls: type, arguments: Mapping[str, Any], destination: str = "") -> Did:
+    """Construct and execute an operator.
+
+    Args:
+        destination: a name that takes the place of ``{dst}`` in all texts of the arguments, and makes room for it again
+            in what is told.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        returned = raised = None
+        try:
+            given = {name: _filled(value, destination) for name, value in arguments.items()}
+            returned = _emptied(cls(task_id="copy", **given).execute({}), destination)
+        except Exception as error:  # noqa: BLE001  # whatever the stock operator raises is what is compared
+            name = cls.__name__.removeprefix("Skyplane")
+            raised = type(error), _emptied(str(error).replace(cls.__name__, name), destination)
+    # What others warn of is their own affair.
+    warned = {
+        (w.category, str(w.message))
+        for w in caught
+        if "providers" in (w.category.__module__ or "") or w.category is FutureWarning
+    }
+    return Did(returned, raised, sorted(warned, key=str))
+
+
+def _filled(value: Any, destination: str) -> Any:
+    if isinstance(value, str):
+        return value.replace("{dst}", destination)
+    return [_filled(item, destination) for item in value] if isinstance(value, list) else value
+
+
+def _emptied(value: Any, destination: str) -> Any:
+    if isinstance(value, str) and destination:
+        return value.replace(destination, "{dst}")
+    return [_emptied(item, destination) for item in value] if isinstance(value, list) else value
