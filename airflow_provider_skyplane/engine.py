@@ -133,7 +133,7 @@ class Engine:
     def _at_destination(self, request: Request, transfer_id: str) -> Prepared:
         """The transfer as far as its state at the destination goes; the source's credentials stay unresolved."""
         nowhere = Location(StoreConfig("local", "/"), "")
-        elsewhere = dataclasses.replace(request, source=lambda: nowhere, receipt=None)
+        elsewhere = dataclasses.replace(request, source=lambda: nowhere, receipt=None, options=TransferOptions())
         return elsewhere.prepare(self.client, transfer_id)
 
 

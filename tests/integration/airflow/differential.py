@@ -16,12 +16,24 @@ from botocore.loaders import JSONFileLoader
 from tests.servers.airflow_clouds import Clouds, clouds
 from tests.servers.kept_dataplane import kept_dataplane
 
+_SEEN = (
+    "ContentType",
+    "CacheControl",
+    "ContentDisposition",
+    "ContentLanguage",
+    "ContentEncoding",
+    "Metadata",
+    "StorageClass",
+    "ServerSideEncryption",
+    "SSEKMSKeyId",
+)
+
 
 @contextlib.contextmanager
-def world_of(s3_buckets: list[str], gcs_buckets: list[str]) -> Iterator[Clouds]:
+def world_of(s3_buckets: list[str], gcs_buckets: list[str], *, versioning: bool = False) -> Iterator[Clouds]:
     """Servers with these buckets, the environment of a worker that reaches them, and one gateway for all transfers."""
     with (
-        clouds(s3_buckets, gcs_buckets) as found,
+        clouds(s3_buckets, gcs_buckets, versioning=versioning) as found,
         kept_dataplane(),
         pytest.MonkeyPatch.context() as patch,
     ):
@@ -30,6 +42,18 @@ def world_of(s3_buckets: list[str], gcs_buckets: list[str]) -> Iterator[Clouds]:
         # A stock operator makes clients anew, and half of its time is botocore's reading the same files.
         patch.setattr(JSONFileLoader, "load_file", functools.cache(JSONFileLoader.load_file))
         yield found
+
+
+def seen_in_s3(world: Clouds, bucket: str) -> dict[str, Any]:
+    """All that can be seen of every object of an S3 bucket."""
+    client = world.s3()
+    found = {}
+    for item in client.list_objects_v2(Bucket=bucket).get("Contents", []):
+        told = client.get_object(Bucket=bucket, Key=item["Key"])
+        tags = client.get_object_tagging(Bucket=bucket, Key=item["Key"])["TagSet"]
+        acl = world.source.head(bucket, item["Key"])["attributes"].get("x-amz-acl", "private")
+        found[item["Key"]] = ({name: told.get(name) for name in _SEEN}, tags, acl, told["Body"].read())
+    return found
 
 
 class Did(NamedTuple):

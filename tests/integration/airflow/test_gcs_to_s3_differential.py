@@ -15,7 +15,7 @@ import pytest
 from airflow.providers.amazon.aws.transfers.gcs_to_s3 import GCSToS3Operator
 
 from airflow_provider_skyplane.transfers.gcs_to_s3 import SkyplaneGCSToS3Operator
-from tests.integration.airflow.differential import Did, run, world_of
+from tests.integration.airflow.differential import Did, run, seen_in_s3, world_of
 from tests.servers.airflow_clouds import Clouds
 
 TREE = {
@@ -97,20 +97,6 @@ def put(world: Clouds, bucket: str, objects: dict[str, bytes]) -> None:
         blob.upload_from_string(body, content_type="text/x-source")
 
 
-def stored(world: Clouds, bucket: str) -> dict[str, Any]:
-    """All that can be seen of every object."""
-    client = world.s3()
-    found = {}
-    for item in client.list_objects_v2(Bucket=bucket).get("Contents", []):
-        told = client.get_object(Bucket=bucket, Key=item["Key"])
-        names = ("ContentType", "CacheControl", "ContentDisposition", "ContentLanguage", "ContentEncoding")
-        names += ("Metadata", "StorageClass", "ServerSideEncryption")
-        tags = client.get_object_tagging(Bucket=bucket, Key=item["Key"])["TagSet"]
-        acl = world.source.head(bucket, item["Key"])["attributes"].get("x-amz-acl", "private")
-        found[item["Key"]] = ([told.get(name) for name in names], tags, acl, told["Body"].read())
-    return found
-
-
 def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
     return sorted(
         record.getMessage()
@@ -133,4 +119,4 @@ def test_ours_does_what_the_stock_operator_does(world: Clouds, case: str, caplog
             caplog.clear()
             did.append((run(cls, {"gcs_bucket": source, **step}, destination), warned(caplog)))
         assert did[1] == did[0], number
-    assert stored(world, f"ours-{case}") == stored(world, f"stock-{case}")
+    assert seen_in_s3(world, f"ours-{case}") == seen_in_s3(world, f"stock-{case}")
