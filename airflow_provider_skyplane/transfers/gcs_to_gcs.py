@@ -124,7 +124,7 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
             said.append(_DEPRECATED.format("source_objects"))
         if self.delimiter:
             said.append(_DELIMITER)
-        ends = [name.split(WILDCARD, 1)[1] for name in self._named() if WILDCARD in name]
+        ends = [name.split(WILDCARD, 1)[1] for name in self._named() if name.count(WILDCARD) == 1]
         if any(end not in ("", "/") for end in (*ends, self.delimiter or "")):
             said.append(_DELIMITER_OF_A_LISTING)
         for text in said:

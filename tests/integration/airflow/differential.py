@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pytest
+from airflow.exceptions import AirflowProviderDeprecationWarning
 from botocore.loaders import JSONFileLoader
 
 from tests.servers.airflow_clouds import Clouds, clouds
@@ -64,38 +65,43 @@ class Did(NamedTuple):
     warned: list[tuple[type, str]]
 
 
-def run(cls: type, arguments: Mapping[str, Any], destination: str = "") -> Did:
+def run(cls: type, arguments: Mapping[str, Any], destination: str = "", **names: str) -> Did:
     """Construct and execute an operator.
 
     Args:
         destination: a name that takes the place of ``{dst}`` in all texts of the arguments, and makes room for it again
             in what is told.
+        names: the same for others.
     """
+    names = {name: value for name, value in {**names, "dst": destination}.items() if value}
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         returned = raised = None
         try:
-            given = {name: _filled(value, destination) for name, value in arguments.items()}
-            returned = _emptied(cls(task_id="copy", **given).execute({}), destination)
+            given = {name: _filled(value, names) for name, value in arguments.items()}
+            returned = _emptied(cls(task_id="copy", **given).execute({}), names)
         except Exception as error:  # noqa: BLE001  # whatever the stock operator raises is what is compared
-            name = cls.__name__.removeprefix("Skyplane")
-            raised = type(error), _emptied(str(error).replace(cls.__name__, name), destination)
-    # What others warn of is their own affair.
-    warned = {
-        (w.category, str(w.message))
-        for w in caught
-        if "providers" in (w.category.__module__ or "") or w.category is FutureWarning
-    }
+            said = str(error).replace(cls.__name__, cls.__name__.removeprefix("Skyplane"))
+            raised = type(error), _emptied(said, names)
+    # What libraries warn of is their own affair.
+    of_airflow = (AirflowProviderDeprecationWarning, FutureWarning)
+    warned = {(w.category, str(w.message)) for w in caught if issubclass(w.category, of_airflow)}
     return Did(returned, raised, sorted(warned, key=str))
 
 
-def _filled(value: Any, destination: str) -> Any:
+def _filled(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, list):
+        return [_filled(item, names) for item in value]
     if isinstance(value, str):
-        return value.replace("{dst}", destination)
-    return [_filled(item, destination) for item in value] if isinstance(value, list) else value
+        for name, real in names.items():
+            value = value.replace(f"{{{name}}}", real)
+    return value
 
 
-def _emptied(value: Any, destination: str) -> Any:
-    if isinstance(value, str) and destination:
-        return value.replace(destination, "{dst}")
-    return [_emptied(item, destination) for item in value] if isinstance(value, list) else value
+def _emptied(value: Any, names: Mapping[str, str]) -> Any:
+    if isinstance(value, list):
+        return [_emptied(item, names) for item in value]
+    if isinstance(value, str):
+        for name, real in names.items():
+            value = value.replace(real, f"{{{name}}}")
+    return value

@@ -61,7 +61,7 @@ def versions(world: Clouds) -> dict[str, str]:
     old = client.put_object(Bucket="src", Key="a/x y+ü", Body=b"old", ContentType="text/old", Tagging="old=1")
     new = client.put_object(Bucket="src", Key="a/x y+ü", Body=b"new one", **KEPT)
     client.put_object(Bucket="src", Key="empty", Body=b"", **KEPT)
-    client.put_object(Bucket="src", Key="large", Body=bytes(20 * 1024 * 1024), **KEPT)
+    client.put_object(Bucket="src", Key="large", Body=bytes(20 * 1024 * 1024), ChecksumAlgorithm="CRC32C", **KEPT)
     return {"{version}": old["VersionId"], "{current}": new["VersionId"]}
 
 
@@ -95,12 +95,12 @@ def test_an_object_gets_other_metadata_in_place(world: Clouds) -> None:
 
 
 def test_the_store_copies_by_itself(world: Clouds, versions: dict[str, str]) -> None:
-    before = world.source.requests["CopyObject"], world.source.requests["PutObject"]
+    before = world.source.requests["CopyObject"]
     summary = run(
         SkyplaneS3CopyObjectOperator,
         {"source_bucket_key": "s3://src/large", "dest_bucket_key": "s3://ours-missing/l", "return_summary": True},
     ).returned
     assert summary["objects_copied"] == 1
     assert summary["bytes_copied"] == 20 * 1024 * 1024
-    assert world.source.requests["CopyObject"] == before[0] + 1
-    assert [key for key in seen_in_s3(world, "ours-missing")] == ["l"]
+    assert world.source.requests["CopyObject"] == before + 1
+    assert list(seen_in_s3(world, "ours-missing")) == ["l"]
