@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from airflow.exceptions import AirflowProviderDeprecationWarning
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowNotFoundException,
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AirflowException",
     "AirflowNotFoundException",
+    "AirflowProviderDeprecationWarning",
     "BaseHook",
     "BaseOperator",
     "Context",

@@ -23,7 +23,7 @@ from skyplane_core.model import ObjectInfo, StoreConfig
 from skyplane_core.planner.cost import CostMeter
 from skyplane_core.prepare import check
 from skyplane_core.provision.base import DataplaneReference
-from skyplane_core.spec import KeyMapping, Progress, ReceiptLine, Selection, TransferOptions
+from skyplane_core.spec import STATE_SEGMENT, KeyMapping, Pick, Progress, ReceiptLine, Selection, TransferOptions
 from skyplane_core.stores.registry import open_store
 
 __all__ = ["Engine", "Location", "Request", "Run", "listing", "resolve"]
@@ -35,6 +35,9 @@ LOG_EVERY_SECONDS = 30.0
 class Request:
     """What is to be moved. Each call of ``source`` or ``destination`` resolves credentials afresh.
 
+    ``also``: what is taken along besides ``selection``. ``state``: the prefix at the destination below which
+    ``.skyplane/`` is; None leaves it to the mapping. ``settle`` looks at the stores for what depends on them, once,
+    before the transfer starts, and returns the request that is run; ``state`` must not depend on it.
     ``create_container``: make a destination in Azure that is not there, if there is something to move.
     """
 
@@ -44,10 +47,17 @@ class Request:
     options: TransferOptions = TransferOptions()
     selection: Selection | None = None
     mapping: KeyMapping | None = None
+    also: tuple[Pick, ...] = ()
+    state: str | None = None
+    settle: Callable[[Request], Request] | None = None
     receipt: Callable[[], Location | str] | None = None
     filters: Filters | None = None
     mode: str = "copy"
     create_container: bool = False
+
+    def settled(self) -> Request:
+        """The request that is run. Raises NothingToTransfer, or what else the stores say against it."""
+        return self if self.settle is None else self.settle(self)
 
     def prepare(self, client: SkyplaneClient, transfer_id: str) -> Prepared:
         """The request as a transfer of this id; the same request and id give the same places for state and receipt."""
@@ -61,6 +71,8 @@ class Request:
             options=msgspec.structs.replace(self.options, keep_uploads=False),
             selection=self.selection,
             mapping=self.mapping,
+            also=self.also,
+            state=None if self.state is None else f"{self.state}{STATE_SEGMENT}/{transfer_id}/",
             filters=self.filters,
             mode=self.mode,
             transfer_id=transfer_id,
@@ -100,7 +112,7 @@ class Engine:
         Raises:
             SkyplaneError: refused; whatever was provisioned is gone again.
         """
-        prepared = request.prepare(self.client, secrets.token_hex(16))
+        prepared = request.settled().prepare(self.client, secrets.token_hex(16))
         check(prepared, create_directory=True, create_container=request.create_container)
         dataplane = self.client.dataplane()
         dataplane.provision()
@@ -116,7 +128,7 @@ class Engine:
         Raises:
             SkyplaneError: refused.
         """
-        prepared = request.prepare(self.client, secrets.token_hex(16))
+        prepared = request.settled().prepare(self.client, secrets.token_hex(16))
         return self.client.dry_run(prepared)[1], self.client.cost_meter(prepared)
 
     def attach(self, reference: str, transfer_id: str) -> Run:
@@ -135,7 +147,7 @@ class Engine:
     def _at_destination(self, request: Request, transfer_id: str) -> Prepared:
         """The transfer as far as its state at the destination goes; the source's credentials stay unresolved."""
         nowhere = Location(StoreConfig("local", "/"), "")
-        elsewhere = dataclasses.replace(request, source=lambda: nowhere, receipt=None)
+        elsewhere = dataclasses.replace(request, source=lambda: nowhere, receipt=None, options=TransferOptions())
         return elsewhere.prepare(self.client, transfer_id)
 
 

@@ -27,7 +27,7 @@ _RULES = {
 _OPTIONS = {"ACL": "acl", "ServerSideEncryption": "encryption", "SSEKMSKeyId": "kms_key"}
 _OTHERS = ("Tagging", "RequestPayer", "ChecksumAlgorithm")
 _CRC32C = "CRC32C"
-NO_ACL = "no-acl"
+_NO_ACL = "no-acl"
 """The amazon provider's word for sending no access control list at all."""
 
 
@@ -70,7 +70,7 @@ def written(extra_args: Mapping[str, Any] | None, acl_policy: str | None, *, pla
     options: dict[str, Any] = {option: given[name] for name, option in _OPTIONS.items() if name in given}
     if acl_policy:
         options["acl"] = acl_policy
-    if options.get("acl") == NO_ACL:
+    if options.get("acl") == _NO_ACL:
         del options["acl"]
     if given.get("RequestPayer"):
         options["requester_pays"] = True

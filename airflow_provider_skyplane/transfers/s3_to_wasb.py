@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_skyplane.operators.base import engine_errors
 from airflow_provider_skyplane.transfers.drop_in import OWN_TEMPLATE_FIELDS, IncrementalDropIn
 from airflow_provider_skyplane.transfers.s3_hook_args import S3HookArgs
 from airflow_provider_skyplane.transfers.wasb import container, public_read, refuse_empty, uri
@@ -15,7 +15,6 @@ from skyplane_core.filters import Filters, NameRule
 from skyplane_core.spec import KeyMapping, MappingKind, ReceiptLine, Selection
 
 if TYPE_CHECKING:
-    from airflow_provider_skyplane.compat import Context
     from airflow_provider_skyplane.engine import Request
     from skyplane_core.model import StoreConfig
 
@@ -66,9 +65,6 @@ class SkyplaneS3ToAzureBlobStorageOperator(IncrementalDropIn):
     )
     destination_service = "Azure Blob Storage"
 
-    _only_key = ""
-    """The one key under ``s3_prefix`` where it is to become ``blob_name``, once the task has looked."""
-
     def __init__(
         self,
         *,
@@ -108,29 +104,25 @@ class SkyplaneS3ToAzureBlobStorageOperator(IncrementalDropIn):
         refuse_empty(self, "s3_bucket", "container_name")
         if not (self.blob_name or self.blob_prefix):
             raise InvalidKeyComponents if self.replace else InvalidAzureBlobParameters
-        if not (self.s3_key or self.s3_prefix):
+        nameless = str(self.s3_key).endswith("/") and not self.blob_name
+        if nameless or not (self.s3_key or self.s3_prefix):
             raise InvalidKeyComponents
         if self.s3_verify is False:
             self.log.warning("s3_verify is False, its default: S3's certificates are not checked. Set s3_verify=True.")
 
-    def _transfer(self, context: Context) -> Any:
-        if self.blob_name and not self.s3_key:
-            with engine_errors():
-                self._only_key = self._find_only_key()
-        return super()._transfer(context)
-
-    def _find_only_key(self) -> str:
+    def _settled(self, request: Request) -> Request:
+        """With the one key under ``s3_prefix`` that ``blob_name`` is for."""
         from airflow_provider_skyplane.engine import listing
 
-        under = listing(self._bucket(), str(self.s3_prefix))
+        prefix, blob = str(self.s3_prefix), str(self.blob_name)
+        under = listing(self._bucket(), prefix)
         keys = [info.key for info in itertools.islice(under, 2)]
         if len(keys) > 1:
             raise TooManyFilesToMoveException(len(keys) + sum(1 for _ in under))
         if not keys:
-            raise NothingToTransfer(
-                "there is nothing under the prefix", where=f"s3://{self.s3_bucket}/{self.s3_prefix}"
-            )
-        return keys[0]
+            raise NothingToTransfer("there is nothing under the prefix", where=f"s3://{self.s3_bucket}/{prefix}")
+        selection, mapping = _one(keys[0], blob)
+        return dataclasses.replace(request, selection=selection, mapping=mapping)
 
     def _bucket(self) -> StoreConfig:
         return self._s3_hook_args.store(self.hook, self.s3_bucket, self.aws_conn_id, verify=self.s3_verify)
@@ -151,6 +143,7 @@ class SkyplaneS3ToAzureBlobStorageOperator(IncrementalDropIn):
             options=self._options(),
             selection=selection,
             mapping=mapping,
+            settle=self._settled if self.blob_name and not self.s3_key else None,
             create_container=self.create_container,
             receipt=self._receipt(
                 uri(self.container_name, self.wasb_conn_id),
@@ -160,10 +153,8 @@ class SkyplaneS3ToAzureBlobStorageOperator(IncrementalDropIn):
 
     def _rule(self) -> tuple[Selection, KeyMapping]:
         if self.s3_key or self.blob_name:
-            # Once started, a transfer is found by its destination alone.
-            key = self.s3_key or self._only_key or str(self.s3_prefix)
-            blob = self.blob_name or f"{self.blob_prefix}/{key.rsplit('/', 1)[-1]}"
-            return Selection(key, single=True), KeyMapping(MappingKind.REPLACE, key, blob)
+            key = self.s3_key or str(self.s3_prefix)
+            return _one(key, self.blob_name or f"{self.blob_prefix}/{key.rsplit('/', 1)[-1]}")
         prefix = str(self.s3_prefix)
         # The directory's own marker: there is no name that a copy of it could have.
         marker = NameRule(include=False, pattern=rf"\A{self._directory[len(prefix) :]}\Z", regex=True)
@@ -176,6 +167,11 @@ class SkyplaneS3ToAzureBlobStorageOperator(IncrementalDropIn):
         if self.s3_key:
             return [self.s3_key.rsplit("/", 1)[-1] for _ in copied]
         return [line.key.removeprefix(self._directory) for line in copied]
+
+
+def _one(key: str, blob: str) -> tuple[Selection, KeyMapping]:
+    """One object, under exactly this name."""
+    return Selection(key, single=True), KeyMapping(MappingKind.REPLACE, key, blob)
 
 
 S3ToAzureBlobStorageOperator = SkyplaneS3ToAzureBlobStorageOperator

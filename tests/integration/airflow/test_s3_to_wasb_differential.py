@@ -27,6 +27,8 @@ GRID: dict[str, Case] = {
     "key-replace": case(TREE, {**ONE, "replace": True}),
     "key-wins": case(TREE, {**ONE, "s3_prefix": "none", "blob_prefix": "none"}),
     "key-to-prefix": case(TREE, {**ENDS, "s3_key": "in/sub/c", "blob_prefix": "out"}),
+    "key-of-a-marker": case({"in/": b""}, {**ENDS, "s3_key": "in/", "blob_prefix": "out"}),
+    "marker-by-name": case({"in/": b""}, {**ENDS, "s3_key": "in/", "blob_name": "x/"}),
     "key-there": case(TREE, {"there": {"x/b.csv": b"old"}}, {**ONE, "blob_name": "x/b.csv"}),
     "one-key-under-prefix": case(TREE, {**ALL, "s3_prefix": "in/sub/deep", "blob_name": "x/y"}),
     "no-key-under-prefix": case(TREE, {**ALL, "s3_prefix": "none", "blob_name": "x/y"}),
