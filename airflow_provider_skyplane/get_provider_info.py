@@ -32,7 +32,22 @@ def get_provider_info() -> dict[str, Any]:
                 "source-integration-name": "Amazon Simple Storage Service (S3)",
                 "target-integration-name": "Google Cloud Storage (GCS)",
                 "python-module": "airflow_provider_skyplane.transfers.s3_to_gcs",
-            }
+            },
+            {
+                "source-integration-name": "Google Cloud Storage (GCS)",
+                "target-integration-name": "Amazon Simple Storage Service (S3)",
+                "python-module": "airflow_provider_skyplane.transfers.gcs_to_s3",
+            },
+            {
+                "source-integration-name": "Google Cloud Storage (GCS)",
+                "target-integration-name": "Google Cloud Storage (GCS)",
+                "python-module": "airflow_provider_skyplane.transfers.gcs_to_gcs",
+            },
+            {
+                "source-integration-name": "Amazon Simple Storage Service (S3)",
+                "target-integration-name": "Amazon Simple Storage Service (S3)",
+                "python-module": "airflow_provider_skyplane.transfers.s3_copy_object",
+            },
         ],
         "connection-types": [
             {

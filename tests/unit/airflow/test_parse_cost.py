@@ -34,6 +34,9 @@ print(json.dumps(sorted(set(sys.modules) - before)))
     "module",
     [
         "airflow_provider_skyplane.transfers.s3_to_gcs",
+        "airflow_provider_skyplane.transfers.gcs_to_s3",
+        "airflow_provider_skyplane.transfers.gcs_to_gcs",
+        "airflow_provider_skyplane.transfers.s3_copy_object",
         "airflow_provider_skyplane.operators.skyplane",
         "airflow_provider_skyplane.hooks.skyplane",
     ],
