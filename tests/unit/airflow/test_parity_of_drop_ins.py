@@ -46,8 +46,8 @@ def on_start(operator: Any) -> Any:
 
 def on_complete(operator: Any) -> Any:
     # Ours asks its arguments, the stock operator what its run has made of them.
-    if operator.source_objects is None and not type(operator).__name__.startswith("Skyplane"):
-        operator.source_objects = [operator.source_object]
+    if not type(operator).__name__.startswith("Skyplane"):
+        operator.source_objects = operator.source_objects or [operator.source_object]
         operator.destination_bucket = operator.destination_bucket or operator.source_bucket
     return operator.get_openlineage_facets_on_complete(None)
 
