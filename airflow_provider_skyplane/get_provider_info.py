@@ -46,6 +46,9 @@ def get_provider_info() -> dict[str, Any]:
             _transfer(_AZURE, _S3, "azure_blob_to_s3"),
             _transfer(_S3, _AZURE, "s3_to_wasb"),
             _transfer(_GCS, _AZURE, "gcs_to_wasb"),
+            _transfer(_GCS, _S3, "gcs_to_s3"),
+            _transfer(_GCS, _GCS, "gcs_to_gcs"),
+            _transfer(_S3, _S3, "s3_copy_object"),
         ],
         "connection-types": [
             {

@@ -31,6 +31,7 @@ from skyplane_core.spec import Compare, KeyMapping, MappingKind, ReceiptLine, Se
 if TYPE_CHECKING:
     from airflow_provider_skyplane.compat import Context
     from airflow_provider_skyplane.engine import Location, Request
+    from airflow_provider_skyplane.finished import Finished
     from skyplane_core.stores.base import ObjectStore
 
 # The stock operator's own words, so that a filter on these warnings goes on working.
@@ -231,6 +232,19 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
         return dataclasses.replace(
             request, selection=picks[0].selection, mapping=picks[0].mapping, also=tuple(picks[1:])
         )
+
+    def _result(self, finished: Finished) -> Any:
+        if self.retain_until_time is not None:
+            self._retain(self._copied(self._request(), finished.transfer_id), self.retain_until_time)
+        return super()._result(finished)
+
+    def _retain(self, copied: Sequence[ReceiptLine], until: datetime.datetime) -> None:
+        from skyplane_core.stores.gcs_retention import retain
+
+        store = self.hook.gcs(self._bucket, self.gcp_conn_id, self.impersonation_chain)
+        versions = [(line.destination_key, line.destination_version) for line in copied]
+        retain(store, versions, until, locked=self.retention_mode == "Locked")
+        self.log.info("Retained %d objects until %s", len(versions), until)
 
     def _names(self, copied: Sequence[ReceiptLine]) -> list[str]:
         named = self._named()

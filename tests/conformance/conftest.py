@@ -26,6 +26,20 @@ def cases() -> list[StoreCase]:
 _numbers = itertools.count(1)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Copies are asked of stores that copy. (A ``case`` of their own would be another fixture beside ours, and what
+    hangs on the one would outlive the other.)
+    """
+    path = Path(__file__).parent / "test_copies.py"
+    items[:] = [item for item in items if item.path != path or (case := case_of(item)) is None or case.copies]
+
+
+def case_of(item: pytest.Item) -> StoreCase | None:
+    """What a test runs on, if on a case."""
+    found: StoreCase | None = item.callspec.params.get("case") if hasattr(item, "callspec") else None
+    return found
+
+
 @pytest.fixture(scope="session", params=cases(), ids=lambda case: case.name)
 def case(request: pytest.FixtureRequest) -> StoreCase:
     found: StoreCase = request.param

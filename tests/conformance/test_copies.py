@@ -23,19 +23,12 @@ from skyplane_core.model import (
 )
 from skyplane_core.stores.base import CopyingStore, ObjectStore, copying, tags_of
 from skyplane_core.stores.registry import open_store
-from tests.conformance.conftest import cases
 from tests.conformance.store_case import Feature, Running, StoreCase
 
 MIB = 1024 * 1024
 BODY = os.urandom(3 * MIB + 17)
 KEY = "p/a + b%ü"
 Get = Callable[[str], bytes]
-
-
-@pytest.fixture(scope="session", params=[case for case in cases() if case.copies], ids=lambda case: case.name)
-def case(request: pytest.FixtureRequest) -> StoreCase:
-    found: StoreCase = request.param
-    return found
 
 
 @pytest.fixture

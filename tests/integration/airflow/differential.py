@@ -40,6 +40,8 @@ def world_of(s3_buckets: list[str], gcs_buckets: list[str], *, versioning: bool 
     ):
         for name, value in found.environment().items():
             patch.setenv(name, value)
+        # With a file, though empty, ours would ask the amazon provider what a connection means.
+        patch.setenv("AWS_CONFIG_FILE", "/nowhere")
         # A stock operator makes clients anew, and half of its time is botocore's reading the same files.
         patch.setattr(JSONFileLoader, "load_file", functools.cache(JSONFileLoader.load_file))
         yield found

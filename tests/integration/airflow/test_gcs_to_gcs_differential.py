@@ -34,6 +34,7 @@ MARKERS = {"m/": b"", "m/a": b"a", "m/s/": b"", "m/s/b": b"b"}
 ODD_NAMES = {f"odd/{name}": name.encode() for name in ("a b", "a+b", "%2F", "ü", "a#b", "a?b", "q'\"&<>", "x//y", "~")}
 OTHER = {"destination_bucket": "{dst}"}
 NAIVE = datetime.datetime(2020, 1, 1)  # noqa: DTZ001  # a naive time is what is meant
+UTC = datetime.datetime(2040, 1, 1, 12, tzinfo=datetime.timezone.utc)
 ZONED = datetime.datetime(2020, 1, 1, tzinfo=datetime.timezone(datetime.timedelta(hours=5)))
 MICROSECOND = datetime.timedelta(microseconds=1)
 
@@ -148,6 +149,9 @@ GRID: dict[str, Case] = {
     "empty-list": case(TREE, {"source_objects": []}),
     "no-connection": case(TREE, {**ALL, "gcp_conn_id": "nowhere"}),
     "unknown": case(TREE, {**ALL, "no_such_argument": 1}),
+    "retained": case(TREE, {**ALL, **to("out/"), "retain_until_time": UTC}),
+    "retained-locked": case(TREE, {**WILD, "retain_until_time": NAIVE, "retention_mode": "Locked"}),
+    "mode-without-retention": case(TREE, {**ALL, "retention_mode": "Locked"}),
     "wrong-retention": case(TREE, {**ALL, "retain_until_time": ZONED, "retention_mode": "Maybe"}),
 }
 
@@ -254,6 +258,7 @@ def stored(world: Clouds, bucket: str) -> dict[str, Any]:
             blob.cache_control,
             blob.storage_class,
             blob.metadata,
+            (blob.retention.mode, blob.retention.retain_until_time),
             blob.download_as_bytes(raw_download=True),
         )
         for blob in world.gcs().list_blobs(bucket)
@@ -309,6 +314,14 @@ def test_what_differs_on_purpose(world: Clouds, name: str) -> None:
             assert sorted(last.returned) == sorted(expected)
         # What fails leaves its receipt.
         assert [key for key in stored(world, f"{who}-{name}-dst") if ".skyplane" not in key] == left
+
+
+def test_retention_is_until_the_moment_that_was_meant(world: Clouds) -> None:
+    put(world, "ours-own-src", {"zoned": b"z"})
+    arguments = {"source_object": "zoned", "retain_until_time": ZONED, "destination_bucket": "ours-own-dst"}
+    assert run(SkyplaneGCSToGCSOperator, {"source_bucket": "ours-own-src", **arguments}).raised is None
+    found = world.gcs().bucket("ours-own-dst").get_blob("zoned").retention.retain_until_time
+    assert found == ZONED
 
 
 def test_gcs_copies_by_itself_and_no_byte_passes_the_gateway(world: Clouds) -> None:

@@ -24,7 +24,15 @@ HEAVY = (
 )
 DROP_INS = ", ".join(
     f"airflow_provider_skyplane.transfers.{name}"
-    for name in ("azure_blob_to_gcs", "azure_blob_to_s3", "gcs_to_wasb", "s3_to_wasb")
+    for name in (
+        "azure_blob_to_gcs",
+        "azure_blob_to_s3",
+        "gcs_to_gcs",
+        "gcs_to_s3",
+        "gcs_to_wasb",
+        "s3_copy_object",
+        "s3_to_wasb",
+    )
 )
 PROBE = """
 import json, sys
