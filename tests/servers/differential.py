@@ -147,7 +147,8 @@ def world_of(pair: Pair, names: Iterable[str], absent: Iterable[str] = ()) -> It
                 buckets[pair.destination].append(destination)
     with three(**buckets) as found, kept_dataplane(), pytest.MonkeyPatch.context() as patch:
         # A stock operator makes clients anew, and half of its time is botocore's reading the same files.
-        patch.setattr(JSONFileLoader, "load_file", functools.cache(JSONFileLoader.load_file))
+        read = functools.cache(JSONFileLoader().load_file)
+        patch.setattr(JSONFileLoader, "load_file", lambda _loader, path: read(path))
         yield found
 
 
