@@ -216,7 +216,7 @@ class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     speaks another one's protocol, as its URIs do (``r2``, ``cos``). ``path_style`` and ``virtual_host`` say how a
     bucket is named to an S3 endpoint; neither: see :func:`skyplane_core.stores.s3_sign.use_path_style`. ``encryption``
     and ``kms_key`` are what every object that is written is to be encrypted with at rest; empty: the bucket's default.
-    ``acl`` is the canned access control list of every object that is written to S3; empty: S3's default, ``private``.
+    ``acl`` is the canned access control list of every copy that is written to S3; empty: S3's default, ``private``.
     ``match_glob``: a GCS source lists only what matches this pattern, by GCS's own rules.
     ``object_version`` pins the one object that a source is asked for: an S3 version id, or a GCS generation.
     ``symlinks``: ``follow`` or ``skip``, for the links in a local directory.

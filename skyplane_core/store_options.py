@@ -73,7 +73,7 @@ class StoreOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
         anonymous: use no credentials, whatever the surroundings hold.
         encryption: how S3 encrypts what is written: ``AES256``, ``aws:kms`` or ``aws:kms:dsse``.
         kms_key: the key that what is written is encrypted with; on S3 it implies ``aws:kms``.
-        acl: the canned access control list of what is written; empty for S3's own default, ``private``.
+        acl: the canned access control list of every copy; empty for S3's own default, ``private``.
         match_glob: of a GCS source only what matches this pattern of whole names is listed, by the rules of GCS: ``*``
             stops at ``/``, ``**`` does not.
         object_version: of a source that is one object, this version of it: an S3 version id, or a GCS generation.

@@ -135,7 +135,7 @@ class S3Store:
                 why="S3 answers with the key in XML, which cannot hold one of its characters",
                 next_step="Write it as a whole (multipart_threshold above its size), or rename it.",
             )
-        headers = s3_attributes.to_headers(attributes) | s3_attributes.encryption_headers(self._config)
+        headers = s3_attributes.to_headers(attributes) | s3_attributes.protection_headers(self._config, key)
         weaker = iter(_CHECKS)
         answer = self._initiate(key, headers | next(weaker))
         while s3_errors.is_refusal(answer) and s3_errors.refuses_checksums(answer) and not self._calls.aws:

@@ -243,12 +243,17 @@ def world() -> Iterator[Clouds]:
 
 
 def put(world: Clouds, bucket: str, objects: Objects) -> None:
+    """Each in a millisecond of its own, which is what the server tells."""
     target = world.gcs().bucket(bucket)
+    last = datetime.datetime.min.replace(tzinfo=datetime.timezone.utc)
     for key, body in objects.items():
         blob = target.blob(key)
         blob.metadata = {"owner": "me"}
         blob.cache_control = "no-store"
         blob.upload_from_string(body, content_type="text/x-source")
+        while blob.updated <= last:
+            blob.upload_from_string(body, content_type="text/x-source")
+        last = blob.updated
 
 
 def stored(world: Clouds, bucket: str) -> dict[str, Any]:
