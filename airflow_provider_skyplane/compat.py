@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 from typing import TYPE_CHECKING
 
+from airflow.exceptions import AirflowProviderDeprecationWarning
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowNotFoundException,
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AirflowException",
     "AirflowNotFoundException",
+    "AirflowProviderDeprecationWarning",
     "AirflowSkipException",
     "BaseHook",
     "BaseOperator",

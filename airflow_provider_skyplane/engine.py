@@ -26,7 +26,7 @@ from skyplane_core.errors import ObjectNotFound
 from skyplane_core.filters import Filters
 from skyplane_core.keys import listing_prefix
 from skyplane_core.locations import check_distinct, resolve
-from skyplane_core.model import Compression, StoreConfig
+from skyplane_core.model import Compression, ObjectInfo, StoreConfig
 from skyplane_core.object_file import ObjectFile
 from skyplane_core.prepare import check
 from skyplane_core.provision import local
@@ -35,8 +35,10 @@ from skyplane_core.provision.bootstrap import DEFAULT_POOL_BYTES
 from skyplane_core.provision.choose import check_shape
 from skyplane_core.provision.hosts import SshHost
 from skyplane_core.spec import (
+    STATE_SEGMENT,
     KeyMapping,
     MappingKind,
+    Pick,
     Progress,
     ReceiptLine,
     Selection,
@@ -48,14 +50,20 @@ from skyplane_core.stores.registry import open_store
 from skyplane_core.stores.whole import get_bytes
 from skyplane_core.tracker import watch
 
-__all__ = ["Engine", "FanOut", "Location", "Request", "Run", "resolve"]
+__all__ = ["Engine", "FanOut", "Location", "Request", "Run", "listing", "resolve"]
 
 _CANCEL_POLL_SECONDS = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
 class Request:
-    """What is to be moved. Each call of ``source`` or ``destination`` resolves credentials afresh."""
+    """What is to be moved. Each call of ``source`` or ``destination`` resolves credentials afresh.
+
+    ``also``: what is taken along besides ``selection``. ``state``: the prefix at the destination below which
+    ``.skyplane/`` is; None leaves it to the mapping. ``settle`` looks at the stores for what depends on them, once,
+    before the transfer starts, and returns the request that is run; ``state`` must not depend on it.
+    ``create_container``: make a destination in Azure that is not there, if there is something to move.
+    """
 
     source: Callable[[], Location | str]
     destination: Callable[[], Location | str]
@@ -63,9 +71,17 @@ class Request:
     options: TransferOptions = TransferOptions()
     selection: Selection | None = None
     mapping: KeyMapping | None = None
+    also: tuple[Pick, ...] = ()
+    state: str | None = None
+    settle: Callable[[Request], Request] | None = None
     receipt: Callable[[], Location | str] | None = None
     filters: Filters | None = None
     mode: str = "copy"
+    create_container: bool = False
+
+    def settled(self) -> Request:
+        """The request that is run. Raises NothingToTransfer, or what else the stores say against it."""
+        return self if self.settle is None else self.settle(self)
 
     @property
     def each(self) -> tuple[Request, ...]:
@@ -84,6 +100,8 @@ class Request:
             options=msgspec.structs.replace(self.options, keep_uploads=False),
             selection=self.selection,
             mapping=self.mapping,
+            also=self.also,
+            state=None if self.state is None else f"{self.state}{STATE_SEGMENT}/{transfer_id}/",
             filters=self.filters,
             mode=self.mode,
             transfer_id=transfer_id,
@@ -101,6 +119,20 @@ class FanOut:
     """What is to be moved to several destinations: ``each`` is a request for one of them, all of the same source."""
 
     each: tuple[Request, ...]
+
+    def settled(self) -> FanOut:
+        """The requests that are run."""
+        return FanOut(tuple(one.settled() for one in self.each))
+
+
+def listing(store: StoreConfig, prefix: str) -> Iterator[ObjectInfo]:
+    """The objects under ``prefix``, in key order.
+
+    Raises:
+        StoreError: the store says no.
+    """
+    with closing(open_store(store)) as opened:
+        yield from opened.list(prefix)
 
 
 def _store(place: Location | str, *, directory: bool) -> StoreConfig:
@@ -156,11 +188,13 @@ class Engine:
         Raises:
             SkyplaneError: refused; whatever was provisioned is gone again.
         """
-        prepared = self._prepared(request, transfer_id)
-        self._check(prepared)
+        settled = request.settled()
+        prepared = self._prepared(settled, transfer_id)
+        self._check(settled, prepared)
         dataplane = self.client.dataplane()
         dataplane.provision()
-        fingerprint = _fingerprint(prepared)
+        # By what was asked for: what stores say to it may be something else when a retry asks.
+        fingerprint = _fingerprint(prepared) if settled == request else self.fingerprint(request)
         try:
             trackers = [dataplane.tracker(one.spec.transfer_id) for one in prepared]
             announce(Run(dataplane, trackers, fingerprint))
@@ -182,13 +216,13 @@ class Engine:
         options = msgspec.structs.replace(request.options, compression=self._compression)
         return dataclasses.replace(request, options=options)
 
-    def _check(self, prepared: Sequence[Prepared]) -> None:
+    def _check(self, request: Request | FanOut, prepared: Sequence[Prepared]) -> None:
         _check_distinct(prepared)
         # The price first: it is known without anything being written, and the check makes directories.
         if self._budget_usd is not None:
             check_budget(self.client, prepared, self._budget_usd)
-        for one in prepared:
-            check(one, create_directory=True)
+        for asked, one in zip(request.each, prepared, strict=True):
+            check(one, create_directory=True, create_container=asked.create_container)
 
     def look(self) -> list[str]:
         """What gateways there would be, a sentence each. SSH hosts are reached, and nothing is started.
@@ -222,8 +256,9 @@ class Engine:
         Raises:
             SkyplaneError: refused.
         """
-        prepared = self._prepared(request)
-        self._check(prepared)
+        settled = request.settled()
+        prepared = self._prepared(settled)
+        self._check(settled, prepared)
         dataplane = self._dataplane(reference)
         return Run(dataplane, [dataplane.submit(one) for one in prepared], _fingerprint(prepared))
 
@@ -246,7 +281,7 @@ class Engine:
         Raises:
             SkyplaneError: refused.
         """
-        prepared = self._prepared(request)
+        prepared = self._prepared(request.settled())
         _check_distinct(prepared)
         return [outline(self.client, one, on_decision) for one in prepared]
 
@@ -309,7 +344,7 @@ class Engine:
         """The transfer as far as its state at the destination goes; the source's credentials stay unresolved."""
         # No bucket's name, so that no destination lies inside it.
         nowhere = Location(StoreConfig("s3", "-"), "")
-        elsewhere = dataclasses.replace(request, source=lambda: nowhere, receipt=None)
+        elsewhere = dataclasses.replace(request, source=lambda: nowhere, receipt=None, options=TransferOptions())
         return elsewhere.prepare(self.client, transfer_id)
 
 

@@ -22,6 +22,7 @@ from gateway.deletion import Deletion
 from gateway.limits import new_machine
 from gateway.liveness import REPORT_SECONDS, Liveness, stalled, stranded
 from gateway.records import Records
+from gateway.removal import Removal
 from gateway.uploads import Uploads
 from skyplane_core.coordinator.chronicle import Chronicle
 from skyplane_core.coordinator.decide import decisions
@@ -208,6 +209,10 @@ class TransferRun:
                 self.do(lambda: [Abort(0, upload.destination_key, upload.upload_id) for upload in uploads])
             if (self.spec.options.delete or self._records.deleting) and self._all_arrived():
                 deletion.run()
+            if self.spec.options.move and self._all_arrived():
+                Removal(
+                    self.spec, self._source, destination, self._machine, self._records, self.do, lambda: self.stopping
+                ).run()
         except SkyplaneError as error:
             self._fail(error)
         except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name

@@ -109,7 +109,7 @@ STORES: list[tuple[dict[str, Any], str]] = [
     ({"source_options": {"bucket": "b"}}, "unknown field"),
     ({"destination_options": {"anonymous": "yes"}}, "Expected bool"),
     ({"attribute_rules": {"unfit": "ignore"}}, "Invalid enum value"),
-    ({"attribute_rules": {"tags": True}}, "unknown field"),
+    ({"attribute_rules": {"labels": True}}, "unknown field"),
     ({"attribute_rules": {"metadata": {"a": 1}}}, "Expected str"),
 ]
 
