@@ -5,16 +5,25 @@ Imports no cloud provider and no SDK: every DAG file that uses our operators pay
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING
 
 from airflow.exceptions import AirflowProviderDeprecationWarning
 from airflow.providers.common.compat.sdk import (
     AirflowException,
     AirflowNotFoundException,
+    AirflowSkipException,
     BaseHook,
     BaseOperator,
+    BaseOperatorLink,
+    DecoratedOperator,
+    TaskDecorator,
+    XComArg,
     conf,
+    context_merge,
+    determine_kwargs,
     mask_secret,
+    task_decorator_factory,
 )
 
 if TYPE_CHECKING:
@@ -24,9 +33,23 @@ __all__ = [
     "AirflowException",
     "AirflowNotFoundException",
     "AirflowProviderDeprecationWarning",
+    "AirflowSkipException",
     "BaseHook",
     "BaseOperator",
+    "BaseOperatorLink",
     "Context",
+    "DecoratedOperator",
+    "TaskDecorator",
+    "XComArg",
     "conf",
+    "context_merge",
+    "determine_kwargs",
     "mask_secret",
+    "task_decorator_factory",
+    "web_server_is_flask",
 ]
+
+
+def web_server_is_flask() -> bool:
+    """Whether this is Airflow 2, whose pages are served by Flask; later ones have FastAPI."""
+    return importlib.util.find_spec("airflow.www") is not None

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from airflow_provider_skyplane.compat import Context
     from airflow_provider_skyplane.engine import Request
 
-OWN_TEMPLATE_FIELDS = ("skyplane_conn_id", "receipt_url", "receipt_path", "receipt_conn_id")
+OWN_TEMPLATE_FIELDS = (
+    "skyplane_conn_id",
+    "receipt_url",
+    "receipt_path",
+    "receipt_conn_id",
+    "report_url",
+    "report_conn_id",
+)
 """Come after the stock operator's own in each drop-in."""
 COMPARE = ("name", "exact", "size")
 _NOTHING = Finished("", 0, 0, 0, 0, 0.0, "")
@@ -72,6 +79,9 @@ class SkyplaneDropIn(SkyplaneBaseOperator):
         self._discard_state(request, finished.transfer_id)
         self._log_copied(finished.objects_copied)
         return {**finished.summary(), "receipt": kept} if self.return_summary else names
+
+    def _kept_receipt(self, finished: Finished) -> str:
+        return finished.receipt if self.receipt_url or self.receipt_path else ""
 
     def _copied(self, request: Request, transfer_id: str) -> list[ReceiptLine]:
         lines = list(self.hook.engine.receipt(request, transfer_id))

@@ -38,6 +38,8 @@ print(json.dumps(sorted(set(sys.modules) - before)))
         "airflow_provider_skyplane.transfers.gcs_to_gcs",
         "airflow_provider_skyplane.transfers.s3_copy_object",
         "airflow_provider_skyplane.operators.skyplane",
+        "airflow_provider_skyplane.operators.plan",
+        "airflow_provider_skyplane.decorators.skyplane",
         "airflow_provider_skyplane.hooks.skyplane",
     ],
 )
