@@ -188,13 +188,12 @@ class Engine:
         Raises:
             SkyplaneError: refused; whatever was provisioned is gone again.
         """
-        settled = request.settled()
-        prepared = self._prepared(settled, transfer_id)
-        self._check(settled, prepared)
+        prepared = self._prepared(request, transfer_id)
+        fingerprint = _fingerprint(prepared)
+        prepared = self._settled(request, prepared)
+        self._check(request, prepared)
         dataplane = self.client.dataplane()
         dataplane.provision()
-        # By what was asked for: what stores say to it may be something else when a retry asks.
-        fingerprint = _fingerprint(prepared) if settled == request else self.fingerprint(request)
         try:
             trackers = [dataplane.tracker(one.spec.transfer_id) for one in prepared]
             announce(Run(dataplane, trackers, fingerprint))
@@ -208,6 +207,13 @@ class Engine:
     def _prepared(self, request: Request | FanOut, transfer_id: str | None = None) -> list[Prepared]:
         ids = separate(transfer_id) if transfer_id else [secrets.token_hex(16) for _ in request.each]
         return [self._own(one).prepare(self.client, own) for one, own in zip(request.each, ids, strict=True)]
+
+    def _settled(self, request: Request | FanOut, prepared: list[Prepared]) -> list[Prepared]:
+        """What is run, once the stores have said what depends on them. Its fingerprint is that of ``prepared``."""
+        return [
+            ready if one.settle is None else self._own(one.settled()).prepare(self.client, ready.spec.transfer_id)
+            for one, ready in zip(request.each, prepared, strict=True)
+        ]
 
     def _own(self, request: Request) -> Request:
         """The request with this engine's compression."""
@@ -256,11 +262,12 @@ class Engine:
         Raises:
             SkyplaneError: refused.
         """
-        settled = request.settled()
-        prepared = self._prepared(settled)
-        self._check(settled, prepared)
+        prepared = self._prepared(request)
+        fingerprint = _fingerprint(prepared)
+        prepared = self._settled(request, prepared)
+        self._check(request, prepared)
         dataplane = self._dataplane(reference)
-        return Run(dataplane, [dataplane.submit(one) for one in prepared], _fingerprint(prepared))
+        return Run(dataplane, [dataplane.submit(one) for one in prepared], fingerprint)
 
     def deprovision(self, reference: str) -> None:
         """End these gateways, and with them whatever still runs there. May be repeated.
@@ -281,7 +288,7 @@ class Engine:
         Raises:
             SkyplaneError: refused.
         """
-        prepared = self._prepared(request.settled())
+        prepared = self._settled(request, self._prepared(request))
         _check_distinct(prepared)
         return [outline(self.client, one, on_decision) for one in prepared]
 

@@ -82,6 +82,9 @@ class SkyplaneDropIn(SkyplaneBaseOperator):
     def _kept_receipt(self, finished: Finished) -> str:
         return finished.receipt if self.receipt_url or self.receipt_path else ""
 
+    def _kept_receipt(self, finished: Finished) -> str:
+        return finished.receipt if self.receipt_url or self.receipt_path else ""
+
     def _copied(self, request: Request, transfer_id: str) -> list[ReceiptLine]:
         lines = list(self.hook.engine.receipt(request, transfer_id))
         self._told(lines)
