@@ -87,8 +87,13 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": _modules("airflow_provider_skyplane.hooks.skyplane"),
         "operators": _modules(
-            "airflow_provider_skyplane.operators.skyplane", "airflow_provider_skyplane.operators.deprovision"
+            "airflow_provider_skyplane.operators.skyplane",
+            "airflow_provider_skyplane.operators.plan",
+            "airflow_provider_skyplane.operators.deprovision",
         ),
+        "task-decorators": [
+            {"name": "skyplane", "class-name": "airflow_provider_skyplane.decorators.skyplane.skyplane_task"}
+        ],
         "triggers": _modules("airflow_provider_skyplane.triggers.skyplane"),
         "transfers": [
             {
@@ -97,6 +102,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "airflow_provider_skyplane.transfers.s3_to_gcs",
             }
         ],
+        "extra-links": ["airflow_provider_skyplane.links.report.SkyplaneReportLink"],
         "connection-types": [
             {
                 "connection-type": CONNECTION_TYPE,

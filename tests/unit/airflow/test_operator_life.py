@@ -7,9 +7,15 @@ import socket
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowNotFoundException,
+    AirflowTaskTimeout,
+    TaskDeferred,
+)
 
 from airflow_provider_skyplane.finished import Finished
+from airflow_provider_skyplane.links.report import LINK_XCOM_KEY
 from airflow_provider_skyplane.operators.base import FAILED_XCOM_KEY, RUN_XCOM_KEY
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
 from airflow_provider_skyplane.transfers.s3_to_gcs import SkyplaneS3ToGCSOperator
@@ -33,12 +39,12 @@ class FakeRun:
     transfer_id, dataplane_id, ca_fingerprint, reference, fingerprint = "t1", "dp", "fp", "{}", "asked"
     outlives_task = False
 
-    def __init__(self, end: Finished | Exception = DONE, expiry: float | None = None) -> None:
+    def __init__(self, end: Finished | BaseException = DONE, expiry: float | None = None) -> None:
         self.end, self.expiry, self.calls = end, expiry, []
 
     def wait(self, on_progress: Any) -> Finished:
         self.calls.append("wait")
-        if isinstance(self.end, Exception):
+        if isinstance(self.end, BaseException):
             raise self.end
         return self.end
 
@@ -178,6 +184,13 @@ def test_an_engine_error_while_waiting_cancels_and_tears_down() -> None:
     assert run.calls == ["wait", "cancel", "stop"]
 
 
+def test_a_time_limit_on_the_worker_cancels_and_tears_down() -> None:
+    run = FakeRun(AirflowTaskTimeout("too long"))
+    with pytest.raises(AirflowTaskTimeout):
+        copier(run).execute({})
+    assert run.calls == ["wait", "cancel", "stop"]
+
+
 def test_what_cannot_be_started_is_an_airflow_exception() -> None:
     with pytest.raises(AirflowException, match="could not start"):
         copier(refuse=ProvisionFailed("could not start")).execute({})
@@ -300,6 +313,7 @@ def test_a_deferred_task_leaves_the_transfer_running_and_holds_no_secret(deferre
     path, kwargs = event.trigger.serialize()
     assert kwargs["transfer_id"] == "t1"
     assert kwargs["poll_interval"] == 3
+    assert ti.xcoms.pop(LINK_XCOM_KEY) == "/skyplane/report/d/r/t/-1"
     assert ti.xcoms == {RUN_XCOM_KEY: {"dataplane": "{}", "transfer_id": "t1", "host": socket.gethostname()}}
     assert SECRET not in repr((path, kwargs, ti.xcoms, vars(operator)))
 
