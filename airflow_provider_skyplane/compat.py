@@ -9,22 +9,38 @@ from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import (
     AirflowException,
+    AirflowFailException,
     AirflowNotFoundException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
     BaseHook,
     BaseOperator,
+    BaseSensorOperator,
+    PokeReturnValue,
     conf,
     mask_secret,
 )
+
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException
+except ImportError:  # Airflow 2
+    from airflow.exceptions import AirflowRescheduleException
 
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context  # noqa: TC004  # a name for annotations only
 
 __all__ = [
     "AirflowException",
+    "AirflowFailException",
     "AirflowNotFoundException",
+    "AirflowRescheduleException",
+    "AirflowSensorTimeout",
+    "AirflowSkipException",
     "BaseHook",
     "BaseOperator",
+    "BaseSensorOperator",
     "Context",
+    "PokeReturnValue",
     "conf",
     "mask_secret",
 ]

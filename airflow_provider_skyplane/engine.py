@@ -15,6 +15,8 @@ import msgspec
 
 from airflow_provider_skyplane.finished import Finished
 from skyplane_core.client import ClientConfig, Dataplane, Location, Prepared, SkyplaneClient, Tracker
+from skyplane_core.diff import Decision
+from skyplane_core.difference import first_difference
 from skyplane_core.dry_run import DryRun
 from skyplane_core.filters import Filters
 from skyplane_core.locations import resolve
@@ -103,6 +105,13 @@ class Engine:
         prepared = request.prepare(self.client, secrets.token_hex(16))
         return self.client.dry_run(prepared)[1], self.client.cost_meter(prepared)
 
+    def first_difference(
+        self, request: Request, *, gently: bool = False, stopped: Callable[[], bool] = lambda: False
+    ) -> Decision | None:
+        """The first thing that the request would do, None if there is nothing; see :mod:`skyplane_core.difference`."""
+        prepared = request.prepare(self.client, secrets.token_hex(16))
+        return first_difference(prepared, gently=gently, stopped=stopped)
+
     def attach(self, reference: str, transfer_id: str) -> Run:
         """A run that somebody with the same control secret started; ``reference`` is its :attr:`Run.reference`."""
         dataplane = self.client.attach(msgspec.json.decode(reference, type=DataplaneReference))
@@ -134,6 +143,15 @@ class Run:
         self.ca_fingerprint = dataplane.reference.ca_fingerprint
         self.reference = msgspec.json.encode(dataplane.reference).decode()
         """By which a holder of the control secret finds the dataplane again: JSON without a secret."""
+
+    def progress(self) -> Progress:
+        """How the transfer stands.
+
+        Raises:
+            TransferNotFound: the gateways know no such transfer.
+            GatewayUnreachable, GatewayRefused: they do not answer, or not to this client.
+        """
+        return self._tracker.progress()
 
     def wait(self, on_progress: Callable[[Progress], None]) -> Finished:
         """Block until the transfer has ended, well or not, renewing credentials on the way.

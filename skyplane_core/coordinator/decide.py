@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from skyplane_core.compare import rule_of
@@ -28,7 +28,7 @@ def decisions(
     source: ListedStore,
     destination: ListedStore,
     stopped: list[str] | None = None,
-) -> Iterator[Decision]:
+) -> Generator[Decision]:
     """What to do with each object, in key order, as a stream: memory does not grow with their number.
 
     Args:
