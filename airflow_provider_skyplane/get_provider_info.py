@@ -26,7 +26,12 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": _modules("airflow_provider_skyplane.hooks.skyplane"),
         "operators": _modules("airflow_provider_skyplane.operators.skyplane"),
-        "triggers": _modules("airflow_provider_skyplane.triggers.skyplane"),
+        "sensors": _modules("airflow_provider_skyplane.sensors.skyplane"),
+        "triggers": _modules(
+            "airflow_provider_skyplane.triggers.skyplane",
+            "airflow_provider_skyplane.triggers.sync_sensor",
+            "airflow_provider_skyplane.triggers.transfer_sensor",
+        ),
         "transfers": [
             {
                 "source-integration-name": "Amazon Simple Storage Service (S3)",

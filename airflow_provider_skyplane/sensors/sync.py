@@ -16,6 +16,7 @@ from airflow_provider_skyplane.question import IN_SYNC, WORK, Question
 from airflow_provider_skyplane.sensors.base import SkyplaneBaseSensor
 from skyplane_core.spec import Compare, Overwrite
 from skyplane_core.store_options import StoreOptions
+from skyplane_core.uri import parse
 
 if TYPE_CHECKING:
     from airflow.triggers.base import BaseTrigger
@@ -113,9 +114,10 @@ class SkyplaneSyncSensor(SkyplaneBaseSensor):
         """Refuse what cannot be right, as far as it is known before templates are rendered."""
         StoreOptions.of(self.source_options)
         StoreOptions.of(self.destination_options)
-        question = self._question()
-        if all(is_literal(text) for text in (self.source, self.destination, *self._patterns())):
-            question.check()
+        for uri in filter(is_literal, (self.source, self.destination)):
+            parse(uri)
+        if all(map(is_literal, (self.source, self.destination, *self._patterns()))):
+            self._question().check()
 
     def _patterns(self) -> list[str]:
         given = [getattr(self, name) for name in NAMES]

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from skyplane_core.spec import Progress
 
 SILENCE_SECONDS = 60.0
-"""How long nobody may know of a transfer before it counts as lost: a network may be away, and a transfer about to begin."""
+"""How long nobody may know of a transfer before it counts as lost: it may be about to begin, or a network away."""
 ASK_AGAIN_SECONDS = 2.0
 
 

@@ -19,7 +19,9 @@ from airflow_provider_skyplane.triggers.looking import LookingTrigger
 SECONDS = st.floats(0.01, 1e6)
 
 
-@given(interval=SECONDS, waited=st.floats(0, 1e6), timeout=SECONDS, max_wait=st.none() | SECONDS, doubling=st.booleans())
+@given(
+    interval=SECONDS, waited=st.floats(0, 1e6), timeout=SECONDS, max_wait=st.none() | SECONDS, doubling=st.booleans()
+)
 def test_a_pause_is_within_its_limits(
     interval: float, waited: float, timeout: float, max_wait: float | None, doubling: bool
 ) -> None:

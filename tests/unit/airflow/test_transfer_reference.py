@@ -56,7 +56,9 @@ def test_anything_else_is_refused_with_what_to_write(said: Any, told: str) -> No
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
-        lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(["transfer_id", "dataplane", "receipt"]), inner),
+        lambda inner: (
+            st.lists(inner) | st.dictionaries(st.sampled_from(["transfer_id", "dataplane", "receipt"]), inner)
+        ),
     )
 )
 def test_whatever_is_said_it_is_an_id_or_refused(said: Any) -> None:
