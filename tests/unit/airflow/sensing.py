@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import functools
 import importlib
 import json
 from collections.abc import Callable
 from typing import Any
+
+from airflow.providers.common.compat.sdk import TaskDeferred
 
 from airflow_provider_skyplane.compat import AirflowRescheduleException
 from airflow_provider_skyplane.sensors.base import SkyplaneBaseSensor
@@ -44,23 +47,20 @@ def run(sensor: SkyplaneBaseSensor, between: Callable[[], None] = lambda: None) 
     Args:
         between: called after each look that ended nothing.
     """
-    from airflow.sdk.exceptions import TaskDeferred
-
     instance = Instance()
     context: Any = {"ti": instance}
-    begin: Callable[[], Any] = lambda: sensor.execute(context)  # noqa: E731
+    begin: Callable[[], Any] = functools.partial(sensor.execute, context)
     while True:
         try:
             return begin()
-        except AirflowRescheduleException as again:
+        except AirflowRescheduleException:
             instance.first = instance.first or datetime.datetime.now(datetime.timezone.utc)
-            assert again.reschedule_date
             between()
         except TaskDeferred as deferred:
             between()
-            method, kwargs = deferred.method_name, dict(deferred.kwargs or {})
             event = fire(*deferred.trigger.serialize())
-            begin = lambda: sensor.resume_execution(method, {**kwargs, "event": event}, context)  # noqa: E731
+            kwargs = {**(deferred.kwargs or {}), "event": event}
+            begin = functools.partial(sensor.resume_execution, deferred.method_name, kwargs, context)
 
 
 def settings(mode: str) -> dict[str, Any]:

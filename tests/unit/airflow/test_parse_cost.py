@@ -36,6 +36,7 @@ print(json.dumps(sorted(set(sys.modules) - before)))
         "airflow_provider_skyplane.transfers.s3_to_gcs",
         "airflow_provider_skyplane.operators.skyplane",
         "airflow_provider_skyplane.hooks.skyplane",
+        "airflow_provider_skyplane.sensors.skyplane",
     ],
 )
 def test_importing_an_operator_loads_nothing_heavy(module: str) -> None:
