@@ -7,28 +7,50 @@ nothing else in the provider knows :mod:`skyplane_core.client`.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import secrets
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from typing import NamedTuple
 
 import msgspec
 
 from airflow_provider_skyplane.finished import Finished
+from airflow_provider_skyplane.several import as_one, joined, separate
 from skyplane_core.client import ClientConfig, Dataplane, Location, Prepared, SkyplaneClient, Tracker
+from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.diff import Decision
 from skyplane_core.difference import first_difference
 from skyplane_core.dry_run import DryRun
+from skyplane_core.errors import ObjectNotFound
 from skyplane_core.filters import Filters
-from skyplane_core.locations import resolve
+from skyplane_core.keys import listing_prefix
+from skyplane_core.locations import check_distinct, resolve
 from skyplane_core.model import StoreConfig
 from skyplane_core.planner.cost import CostMeter
+from skyplane_core.planner.plan import Plan
 from skyplane_core.prepare import check
+from skyplane_core.provision import local
 from skyplane_core.provision.base import DataplaneReference
-from skyplane_core.spec import KeyMapping, Progress, ReceiptLine, Selection, TransferOptions
+from skyplane_core.spec import (
+    KeyMapping,
+    MappingKind,
+    Progress,
+    ReceiptLine,
+    Selection,
+    TransferOptions,
+    TransferSpec,
+)
+from skyplane_core.stores.base import ObjectStore
+from skyplane_core.stores.registry import open_store
+from skyplane_core.stores.whole import get_bytes
+from skyplane_core.tracker import watch
 
-__all__ = ["Engine", "Location", "Request", "Run", "resolve"]
+__all__ = ["Engine", "FanOut", "Location", "Request", "Run", "resolve"]
 
 LOG_EVERY_SECONDS = 30.0
+_CANCEL_POLL_SECONDS = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +66,11 @@ class Request:
     receipt: Callable[[], Location | str] | None = None
     filters: Filters | None = None
     mode: str = "copy"
+
+    @property
+    def each(self) -> tuple[Request, ...]:
+        """The requests, one for each destination: this one alone."""
+        return (self,)
 
     def prepare(self, client: SkyplaneClient, transfer_id: str) -> Prepared:
         """The request as a transfer of this id; the same request and id give the same places for state and receipt."""
@@ -69,6 +96,21 @@ class Request:
         return _store(self.source(), directory=self.recursive), _store(self.destination(), directory=self.recursive)
 
 
+@dataclasses.dataclass(frozen=True)
+class FanOut:
+    """What is to be moved to several destinations: ``each`` is a request for one of them, all of the same source."""
+
+    each: tuple[Request, ...]
+
+
+class Planned(NamedTuple):
+    """A dry run: where bytes would go, what would become of each object as a stream, and a meter of its cost."""
+
+    plan: Plan
+    decisions: DryRun
+    meter: CostMeter
+
+
 def _store(place: Location | str, *, directory: bool) -> StoreConfig:
     return place.store if isinstance(place, Location) else resolve(place, directory=directory).store
 
@@ -80,30 +122,46 @@ class Engine:
         secret = secrets.token_bytes(32) if control_secret is None else control_secret
         self.client = SkyplaneClient(ClientConfig(gateways=gateways, control_secret=secret))
 
-    def start(self, request: Request) -> Run:
-        """Check both ends, provision gateways and start the transfer.
+    def start(
+        self,
+        request: Request | FanOut,
+        *,
+        transfer_id: str | None = None,
+        announce: Callable[[Run], None] = lambda _run: None,
+    ) -> Run:
+        """Check all ends, provision gateways and start the transfer, or one for each destination at once.
+
+        Args:
+            transfer_id: that of an earlier run of this request whose gateways are gone: what it left is continued.
+            announce: called with the run before anything is moved; what it raises ends the gateways again.
 
         Raises:
             SkyplaneError: refused; whatever was provisioned is gone again.
         """
-        prepared = request.prepare(self.client, secrets.token_hex(16))
-        check(prepared, create_directory=True)
+        ids = separate(transfer_id) if transfer_id else [secrets.token_hex(16) for _ in request.each]
+        prepared = [one.prepare(self.client, own) for one, own in zip(request.each, ids, strict=True)]
+        _check_distinct(prepared)
+        for one in prepared:
+            check(one, create_directory=True)
         dataplane = self.client.dataplane()
         dataplane.provision()
+        fingerprint = _fingerprint(prepared)
         try:
-            return Run(dataplane, dataplane.submit(prepared))
+            announce(Run(dataplane, [dataplane.tracker(own) for own in ids], fingerprint))
+            return Run(dataplane, [dataplane.submit(one) for one in prepared], fingerprint)
         except BaseException:
             dataplane.deprovision()
             raise
 
-    def dry_run(self, request: Request) -> tuple[DryRun, CostMeter]:
-        """What would become of each object, as a stream, and a meter of its cost. Starts nothing and writes nothing.
+    def plan(self, request: Request) -> Planned:
+        """What the request would do. Starts nothing and writes nothing.
 
         Raises:
             SkyplaneError: refused.
         """
         prepared = request.prepare(self.client, secrets.token_hex(16))
-        return self.client.dry_run(prepared)[1], self.client.cost_meter(prepared)
+        plan, decisions = self.client.dry_run(prepared)
+        return Planned(plan, decisions, self.client.cost_meter(prepared))
 
     def first_difference(
         self, request: Request, *, gently: bool = False, stopped: Callable[[], bool] = lambda: False
@@ -115,15 +173,39 @@ class Engine:
     def attach(self, reference: str, transfer_id: str) -> Run:
         """A run that somebody with the same control secret started; ``reference`` is its :attr:`Run.reference`."""
         dataplane = self.client.attach(msgspec.json.decode(reference, type=DataplaneReference))
-        return Run(dataplane, dataplane.tracker(transfer_id))
+        return Run(dataplane, [dataplane.tracker(one) for one in separate(transfer_id)])
+
+    def fingerprint(self, request: Request | FanOut) -> str:
+        """Of what the request moves, from where to where and how; the same for equal requests."""
+        return _fingerprint([one.prepare(self.client, secrets.token_hex(16)) for one in request.each])
 
     def receipt(self, request: Request, transfer_id: str) -> Iterator[ReceiptLine]:
         """The durable receipt of a transfer of this request, read from the destination: no gateway is needed."""
         return self.client.dataplane().receipt_lines(self._at_destination(request, transfer_id))
 
-    def discard_receipt(self, request: Request, transfer_id: str) -> None:
-        """Delete an ended transfer's receipt and journal from the destination. May be repeated."""
-        self.client.dataplane().discard_state(self._at_destination(request, transfer_id))
+    def discard_receipt(self, request: Request | FanOut, transfer_id: str) -> None:
+        """Delete an ended transfer's receipt and journal from the (first) destination. May be repeated."""
+        self.client.dataplane().discard_state(self._at_destination(request.each[0], transfer_id))
+
+    def ended(self, request: Request | FanOut, transfer_id: str) -> Progress | None:
+        """How a run of this request ended, as its receipts tell; None if one is not there. Asks no gateway."""
+        own = separate(transfer_id)
+        found = [self._ended(one, transfer_id) for one, transfer_id in zip(request.each, own, strict=True)]
+        known = [progress for progress in found if progress is not None]
+        return as_one(known) if len(known) == len(found) else None
+
+    def _ended(self, request: Request, transfer_id: str) -> Progress | None:
+        prepared = self._at_destination(request, transfer_id)
+        with closing(open_store(prepared.destinations[0])) as store:
+            try:
+                return read_receipt(lambda key: get_bytes(store, key), prepared.spec.state)[0]
+            except ObjectNotFound:
+                return None
+
+    def state(self, request: Request | FanOut, name: str) -> tuple[ObjectStore, str]:
+        """An open store and the key prefix in it for something of this name, at the (first) destination."""
+        prepared = self._at_destination(request.each[0], name)
+        return open_store(prepared.destinations[0]), prepared.spec.state
 
     def _at_destination(self, request: Request, transfer_id: str) -> Prepared:
         """The transfer as far as its state at the destination goes; the source's credentials stay unresolved."""
@@ -132,17 +214,51 @@ class Engine:
         return elsewhere.prepare(self.client, transfer_id)
 
 
-class Run:
-    """One started transfer and the dataplane that exists for it alone."""
+def _check_distinct(prepared: Sequence[Prepared]) -> None:
+    """The destinations of one task are apart from each other: same services and file systems are known by now."""
+    roots = [
+        Location(store, to.mapping.destination if to.mapping.kind is MappingKind.PREFIX else listing_prefix(to.mapping))
+        for one in prepared
+        for store, to in zip(one.destinations, one.spec.destinations, strict=True)
+    ]
+    check_distinct(roots, recursive=not prepared[0].spec.selection.single)
 
-    def __init__(self, dataplane: Dataplane, tracker: Tracker) -> None:
+
+def is_reference(text: str) -> bool:
+    """Whether this is a :attr:`Run.reference`."""
+    try:
+        msgspec.json.decode(text, type=DataplaneReference)
+    except msgspec.MsgspecError:
+        return False
+    return True
+
+
+def _fingerprint(prepared: Sequence[Prepared]) -> str:
+    changing = {"transfer_id": "", "state": "", "created_at": 0.0, "routes": (), "receipt": None}
+    specs: list[TransferSpec] = [msgspec.structs.replace(one.spec, **changing) for one in prepared]
+    return hashlib.sha256(msgspec.json.encode(specs)).hexdigest()
+
+
+class Run:
+    """What was started, and the dataplane that exists for it alone.
+
+    One transfer, or several side by side; then ``transfer_id`` stands for all of them, and they end together.
+
+    Args:
+        fingerprint: :meth:`Engine.fingerprint` of its request; empty for a run that was attached to.
+    """
+
+    def __init__(self, dataplane: Dataplane, trackers: Sequence[Tracker], fingerprint: str = "") -> None:
         self._dataplane = dataplane
-        self._tracker = tracker
-        self.transfer_id = tracker.transfer_id
+        self._trackers = trackers
+        self.transfer_id = joined([tracker.transfer_id for tracker in trackers])
         self.dataplane_id = dataplane.reference.dataplane_id
         self.ca_fingerprint = dataplane.reference.ca_fingerprint
         self.reference = msgspec.json.encode(dataplane.reference).decode()
         """By which a holder of the control secret finds the dataplane again: JSON without a secret."""
+        self.fingerprint = fingerprint
+        self.outlives_task = dataplane.reference.provisioner != local.NAME
+        """Whether its gateways are sure to live on when the process that started them ends, for others to reach."""
 
     def progress(self) -> Progress:
         """How the transfer stands.
@@ -151,33 +267,62 @@ class Run:
             TransferNotFound: the gateways know no such transfer.
             GatewayUnreachable, GatewayRefused: they do not answer, or not to this client.
         """
-        return self._tracker.progress()
+        return as_one([tracker.progress() for tracker in self._trackers])
 
     def wait(self, on_progress: Callable[[Progress], None]) -> Finished:
-        """Block until the transfer has ended, well or not, renewing credentials on the way.
+        """Block until all transfers have ended, well or not, renewing credentials on the way.
 
         Args:
             on_progress: called every :data:`LOG_EVERY_SECONDS`.
         """
         told = time.monotonic()
+        known: dict[str, Progress] = {}
 
         def report(progress: Progress) -> None:
             nonlocal told
-            if time.monotonic() - told >= LOG_EVERY_SECONDS:
+            known[progress.transfer_id] = progress
+            if len(known) == len(self._trackers) and time.monotonic() - told >= LOG_EVERY_SECONDS:
                 told = time.monotonic()
-                on_progress(progress)
+                on_progress(as_one([known[tracker.transfer_id] for tracker in self._trackers]))
 
-        return Finished.of(self._tracker.wait(report).progress)
+        return Finished.of(as_one([result.progress for result in watch(self._trackers, report)]))
 
-    def renew(self, engine: Engine, request: Request) -> float | None:
-        """Give the gateways fresh credentials; returns when those expire (seconds since the epoch), None for never."""
-        fresh = request.prepare(engine.client, self.transfer_id)
-        prepared = dataclasses.replace(fresh, refresh=None, refresh_receipt=None)
-        return self._dataplane.renew(prepared).credentials_expire_at
+    def renew(self, engine: Engine, request: Request | FanOut) -> float | None:
+        """Give the gateways fresh credentials; returns when those expire (seconds since the epoch), None for never.
 
-    def cancel(self) -> None:
-        """Stop the transfer and abort its uploads. May be repeated."""
-        self._tracker.cancel()
+        A transfer that has ended gets none.
+        """
+        expiries = []
+        for tracker, one in zip(self._trackers, request.each, strict=True):
+            if tracker.is_complete:
+                continue
+            fresh = one.prepare(engine.client, tracker.transfer_id)
+            prepared = dataclasses.replace(fresh, refresh=None, refresh_receipt=None)
+            expiries.append(self._dataplane.renew(prepared).credentials_expire_at)
+        return min((expiry for expiry in expiries if expiry is not None), default=None)
+
+    def take_over(self, engine: Engine, request: Request | FanOut) -> None:
+        """As :meth:`renew`, and :meth:`wait` goes on renewing, as it does for whoever started the transfer."""
+        trackers = list(self._trackers)
+        for number, (tracker, one) in enumerate(zip(self._trackers, request.each, strict=True)):
+            if tracker.is_complete:
+                continue
+            prepared = one.prepare(engine.client, tracker.transfer_id)
+            self._dataplane.renew(dataclasses.replace(prepared, refresh=None, refresh_receipt=None))
+            trackers[number] = self._dataplane.tracker(tracker.transfer_id, prepared)
+        self._trackers = trackers
+
+    def cancel(self, seconds: float) -> None:
+        """Stop the transfers, and give them so long to abort their uploads. May be repeated.
+
+        Raises:
+            TransferNotFound, GatewayUnreachable, GatewayRefused: see :meth:`progress`.
+        """
+        for tracker in self._trackers:
+            tracker.cancel()
+        deadline = time.monotonic() + seconds
+        while not self.progress().state.ended and time.monotonic() < deadline:
+            time.sleep(_CANCEL_POLL_SECONDS)
 
     def leave(self) -> None:
         """Close the connections to the gateways; they and the transfer go on."""

@@ -25,7 +25,9 @@ def get_provider_info() -> dict[str, Any]:
             {"integration-name": "Skyplane", "external-doc-url": "https://skyplane.org", "tags": ["service"]}
         ],
         "hooks": _modules("airflow_provider_skyplane.hooks.skyplane"),
-        "operators": _modules("airflow_provider_skyplane.operators.skyplane"),
+        "operators": _modules(
+            "airflow_provider_skyplane.operators.skyplane", "airflow_provider_skyplane.operators.deprovision"
+        ),
         "sensors": _modules("airflow_provider_skyplane.sensors.skyplane"),
         "triggers": _modules(
             "airflow_provider_skyplane.triggers.skyplane",

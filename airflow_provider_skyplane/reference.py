@@ -7,28 +7,30 @@ import json
 import re
 from collections.abc import Mapping
 
+from airflow_provider_skyplane.several import joined, separate
 from skyplane_core.errors import UsageError
 from skyplane_core.spec import STATE_SEGMENT
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _HOW = (
-    "Give the id alone, or what the transfer's task has left: "
-    "copy.output, or copy.output['skyplane_run'] while it is deferred."
+    "Give the id alone, or what the transfer's task has left: its return value, as in copy.output, or the XCom "
+    "'skyplane_run' as JSON."
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class TransferReference:
-    """A transfer, its gateways as far as they are known, and where its state is as far as that is known.
+    """A transfer, or the several of one task; their gateways, and where their state is, as far as that is known.
 
     Args:
-        dataplane: the reference of its dataplane as JSON, or empty.
-        destination: a prefix below which its receipt is, or empty.
+        transfer_id: of several, see :func:`several.joined`.
+        dataplane: the reference of their dataplane as JSON, or empty.
+        destinations: of each, a prefix below which its receipt is, or empty.
     """
 
     transfer_id: str
     dataplane: str = ""
-    destination: str = ""
+    destinations: tuple[str, ...] = ("",)
 
     @classmethod
     def of(cls, said: object) -> TransferReference:
@@ -36,7 +38,7 @@ class TransferReference:
 
         Args:
             said: an id; a mapping with ``transfer_id`` and, if known, ``dataplane`` and ``receipt``, as operators leave
-                it in XCom; or such a mapping as JSON.
+                it in XCom, or with such ``destinations``; or such a mapping as JSON.
 
         Raises:
             UsageError: it is none of these.
@@ -47,17 +49,24 @@ class TransferReference:
             said = {"transfer_id": said}
         if not isinstance(said, Mapping):
             raise UsageError(f"no transfer is named by {_shown(said)}", next_step=_HOW)
+        if isinstance(each := said.get("destinations"), (list, tuple)) and each:
+            one = [cls.of(destination) for destination in each]
+            return cls(joined([own.transfer_id for own in one]), "", tuple(own.destinations[0] for own in one))
         transfer_id, dataplane = said.get("transfer_id"), said.get("dataplane") or ""
-        if not isinstance(transfer_id, str) or not _ID.fullmatch(transfer_id):
+        ids = separate(transfer_id) if isinstance(transfer_id, str) else []
+        if not isinstance(transfer_id, str) or not all(map(_ID.fullmatch, ids)):
             raise UsageError(
                 f"{_shown(transfer_id)} is no transfer's id", why="it has 32 hexadecimal digits", next_step=_HOW
             )
-        if not isinstance(dataplane, str):
-            dataplane = json.dumps(dataplane)
-        return cls(transfer_id, dataplane, _destination(str(said.get("receipt") or ""), transfer_id))
+        receipts = [str(said.get("receipt") or "")] if len(ids) == 1 else [""] * len(ids)
+        return cls(
+            transfer_id,
+            dataplane if isinstance(dataplane, str) else json.dumps(dataplane),
+            tuple(_above(receipt, own) for receipt, own in zip(receipts, ids, strict=True)),
+        )
 
 
-def _destination(receipt: str, transfer_id: str) -> str:
+def _above(receipt: str, transfer_id: str) -> str:
     """What is above the state that a receipt's URI leads into; empty for one that was asked for elsewhere."""
     root, found, _ = receipt.partition(f"{STATE_SEGMENT}/{transfer_id}/")
     return root if found else ""

@@ -6,6 +6,7 @@ import asyncio
 
 import msgspec
 
+from airflow_provider_skyplane.several import as_one, separate
 from skyplane_core.control import AsyncControlChannel
 from skyplane_core.control_tls import connect_async
 from skyplane_core.errors import GatewayRefused, GatewayUnreachable, TransferNotFound
@@ -25,6 +26,7 @@ class Watch:
 
     Args:
         reference: the dataplane's reference as JSON.
+        transfer_id: of one transfer, or of several that run side by side (:mod:`airflow_provider_skyplane.several`).
         ca_fingerprint: what the control secret must lead to.
 
     Raises:
@@ -32,7 +34,8 @@ class Watch:
     """
 
     def __init__(self, reference: str, transfer_id: str, control_secret: bytes, ca_fingerprint: str) -> None:
-        self._transfer_id = transfer_id
+        self._transfer_ids = separate(transfer_id)
+        self._over: dict[str, Progress] = {}
         dataplane = msgspec.json.decode(reference, type=DataplaneReference)
         identity = DataplaneIdentity(control_secret, dataplane.dataplane_id)
         if identity.ca_fingerprint() != ca_fingerprint:
@@ -51,13 +54,24 @@ class Watch:
         return self._channels[0]
 
     async def progress(self) -> Progress:
-        """One status call to the head. Raises GatewayUnreachable, GatewayRefused, TransferNotFound."""
-        return await self._head.progress(self._transfer_id)
+        """One status call to the head for each transfer that has not ended.
+
+        Raises:
+            GatewayUnreachable, GatewayRefused, TransferNotFound: the head does not tell.
+        """
+        return as_one([self._over.get(one) or await self._look(one) for one in self._transfer_ids])
+
+    async def _look(self, transfer_id: str) -> Progress:
+        progress = await self._head.progress(transfer_id)
+        if progress.state.ended:
+            self._over[transfer_id] = progress
+        return progress
 
     async def cancel_and_shut_down(self) -> None:
         """Cancel the transfer, give it a moment to abort its uploads, and end the gateways. May be repeated."""
         try:
-            await self._head.cancel(self._transfer_id)
+            for transfer_id in self._transfer_ids:
+                await self._head.cancel(transfer_id)
             await asyncio.wait_for(self._ended(), CANCEL_SECONDS)
         except (GatewayUnreachable, TransferNotFound, asyncio.TimeoutError):
             pass  # gone, or slow: the gateways end all the same, and their uploads are found again by their records

@@ -11,7 +11,7 @@ import msgspec
 
 from airflow_provider_skyplane.choosing import NAMES, limits, name_rules
 from airflow_provider_skyplane.compat import PokeReturnValue
-from airflow_provider_skyplane.operators.base import is_literal
+from airflow_provider_skyplane.ends import is_literal
 from airflow_provider_skyplane.question import IN_SYNC, WORK, Question
 from airflow_provider_skyplane.sensors.base import SkyplaneBaseSensor
 from skyplane_core.spec import Compare, Overwrite

@@ -14,6 +14,7 @@ from airflow_provider_skyplane.reference import TransferReference
 from skyplane_core.errors import UsageError
 
 ID = "0123456789abcdef" * 2
+OTHER = ID[::-1]
 
 
 @pytest.mark.parametrize(
@@ -25,10 +26,24 @@ ID = "0123456789abcdef" * 2
         (json.dumps({"transfer_id": ID, "dataplane": {"a": 1}}), TransferReference(ID, '{"a": 1}')),
         (
             {"transfer_id": ID, "objects_copied": 3, "receipt": f"gs://b/x/.skyplane/{ID}/receipt.json"},
-            TransferReference(ID, destination="gs://b/x/"),
+            TransferReference(ID, destinations=("gs://b/x/",)),
         ),
         ({"transfer_id": ID, "receipt": f"s3://logs/runs/{ID}.jsonl"}, TransferReference(ID)),
         ({"transfer_id": ID, "receipt": ""}, TransferReference(ID)),
+        (
+            {"transfer_id": f"{ID},{OTHER}", "dataplane": "{}"},
+            TransferReference(f"{ID},{OTHER}", "{}", ("", "")),
+        ),
+        (
+            {
+                "objects_copied": 6,
+                "destinations": [
+                    {"transfer_id": ID, "receipt": f"gs://b/.skyplane/{ID}/receipt.json"},
+                    {"transfer_id": OTHER, "receipt": f"az://a/c/x/.skyplane/{OTHER}/receipt.json"},
+                ],
+            },
+            TransferReference(f"{ID},{OTHER}", "", ("gs://b/", "az://a/c/x/")),
+        ),
     ],
 )
 def test_it_is_named_in_several_ways(said: Any, meant: TransferReference) -> None:
@@ -43,6 +58,8 @@ def test_it_is_named_in_several_ways(said: Any, meant: TransferReference) -> Non
         ("None", "'None' is no transfer's id"),
         (["a"], "no transfer is named by ['a']"),
         ({}, "None is no transfer's id"),
+        ({"transfer_id": f"{ID},"}, f"'{ID},' is no transfer's id"),
+        ({"destinations": [{"transfer_id": ID}, {}]}, "None is no transfer's id"),
         ({"transfer_id": "../../etc"}, "'../../etc' is no transfer's id"),
         ("{'transfer_id': 'a'}", "no JSON"),
     ],
@@ -58,10 +75,11 @@ def test_anything_else_is_refused_with_what_to_write(said: Any, told: str) -> No
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.text(),
         lambda inner: (
-            st.lists(inner) | st.dictionaries(st.sampled_from(["transfer_id", "dataplane", "receipt"]), inner)
+            st.lists(inner)
+            | st.dictionaries(st.sampled_from(["transfer_id", "dataplane", "receipt", "destinations"]), inner)
         ),
     )
 )
 def test_whatever_is_said_it_is_an_id_or_refused(said: Any) -> None:
     with contextlib.suppress(UsageError):
-        assert len(TransferReference.of(said).transfer_id) == 32
+        assert len(TransferReference.of(said).transfer_id) >= 32
