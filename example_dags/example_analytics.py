@@ -1,9 +1,9 @@
 """From files in S3 to a report in GCS: move, load, compute. Each task does only what is new.
 
 ``land`` brings the files that GCS does not have yet, in parallel and verified. ``load`` puts what the warehouse does
-not know into it, also what a run before could not, and ``report`` computes from it. Warehouse and job are small here and
-run in the task: sqlite and Arrow stand where ``GCSToBigQueryOperator`` and ``DataprocSubmitJobOperator`` would. No data,
-and no list of files, passes between tasks.
+not know into it, also what a run before could not, and ``report`` computes from it. Warehouse and job are small here
+and run in the task: sqlite and Arrow stand where ``GCSToBigQueryOperator`` and ``DataprocSubmitJobOperator`` would. No
+data, and no list of files, passes between tasks.
 
 Connections: ``aws_default`` and ``google_cloud_default``.
 """
@@ -56,7 +56,7 @@ with DAG(
         with closing(sqlite3.connect(WAREHOUSE)) as warehouse:
             warehouse.execute("CREATE TABLE IF NOT EXISTS sales (file TEXT, region TEXT, amount REAL)")
             known = {file for (file,) in warehouse.execute("SELECT DISTINCT file FROM sales")}
-            new = sorted(set(hook.list(GCS_BUCKET, match_glob="landing/sales/*.csv")) - known)
+            new = sorted(set(hook.list(GCS_BUCKET, prefix="landing/sales/")) - known)
             for file in new:
                 rows = csv.DictReader(io.StringIO(hook.download(GCS_BUCKET, file).decode()))
                 with warehouse:

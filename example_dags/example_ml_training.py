@@ -57,7 +57,9 @@ with DAG(
 
         hook = GCSHook()
         points: list[tuple[float, float]] = []
-        for name in hook.list(TRAINING_BUCKET, prefix="houses/", match_glob="houses/*.csv"):
+        for name in hook.list(TRAINING_BUCKET, prefix="houses/"):
+            if not name.endswith(".csv"):
+                continue  # such as the receipts
             rows = csv.DictReader(io.StringIO(hook.download(TRAINING_BUCKET, name).decode()))
             points += [(float(row["size"]), float(row["price"])) for row in rows]
         slope, intercept = statistics.linear_regression(*zip(*points, strict=True))

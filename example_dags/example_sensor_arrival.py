@@ -21,14 +21,12 @@ from airflow.providers.common.compat.sdk import DAG, task
 
 from airflow_provider_skyplane.sensors.skyplane import SkyplaneSyncSensor, SkyplaneTransferSensor
 
-POKE_SECONDS = float(os.environ.get("SKYPLANE_EXAMPLE_POKE_SECONDS", "60"))
-
 with DAG(
     dag_id="example_sensor_arrival",
     schedule=None,
     start_date=datetime(2025, 1, 1, tzinfo=timezone.utc),
     catchup=False,
-    default_args={"retries": 1, "retry_delay": timedelta(minutes=5), "poke_interval": POKE_SECONDS},
+    default_args={"retries": 1, "retry_delay": timedelta(minutes=5)},
     params={
         "transfer": "",
         "source": os.environ.get("SKYPLANE_EXAMPLE_SOURCE", "s3://my-s3-bucket/exports/"),

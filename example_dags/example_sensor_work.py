@@ -39,7 +39,7 @@ with DAG(
         wait_for="work",
         **ENDS,
         deferrable=True,
-        poke_interval=float(os.environ.get("SKYPLANE_EXAMPLE_POKE_SECONDS", "300")),
+        poke_interval=300,
         timeout=timedelta(hours=23),
         soft_fail=True,
     )

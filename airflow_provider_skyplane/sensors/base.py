@@ -48,8 +48,8 @@ class SkyplaneBaseSensor(BaseSensorOperator):
     def _trigger(self, pace: Pace) -> BaseTrigger:
         """What looks in the triggerer.
 
-        Its event's ``status`` is ``met``, then :meth:`poke` is asked with the event in ``_told``; ``look``, then it is
-        asked without; or ``timeout``.
+        Its event's ``status`` is ``met``, then ``poke`` is asked with the event in ``_told``; ``look``, then it is
+        asked without; or ``timeout``. ``started`` is the pace's.
         """
         raise NotImplementedError
 
@@ -59,19 +59,15 @@ class SkyplaneBaseSensor(BaseSensorOperator):
             return super().execute(context)
         return self._look(context, time.time())
 
-    def execute_complete(self, context: Context, event: Mapping[str, Any], started: float) -> Any:
-        """Resume after the trigger's event.
-
-        Args:
-            started: when the first look was, in seconds since the epoch.
-        """
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> Any:
+        """Resume after the trigger's event."""
         if event["status"] == "timeout":
             self._time_out()
         if event["status"] == "met":
             self._told = event
         else:
             self.log.info("The triggerer could not tell, so this worker looks: %s", event["message"])
-        return self._look(context, started)
+        return self._look(context, event["started"])
 
     def _look(self, context: Context, started: float) -> Any:
         """One look by Airflow's own rules about what a poke returns and raises, then the triggerer's turn."""
@@ -100,7 +96,7 @@ class SkyplaneBaseSensor(BaseSensorOperator):
             max_wait=self.max_wait.total_seconds() if self.max_wait else None,
             not_before=time.time() + RESUME_NOT_BEFORE_SECONDS,
         )
-        self.defer(trigger=self._trigger(pace), method_name="execute_complete", kwargs={"started": started})
+        self.defer(trigger=self._trigger(pace), method_name="execute_complete")
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """As Airflow's, but what comes of a look after deferring is what would have come of it before."""

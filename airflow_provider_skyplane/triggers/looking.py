@@ -44,7 +44,7 @@ class LookingTrigger(BaseTrigger):
         """Look until there is something to tell; yields exactly one event."""
         event = await self._until_event()
         await asyncio.sleep(max(0.0, self.pace.not_before - time.time()))
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+        yield TriggerEvent({**event, "started": self.pace.started})  # type: ignore[no-untyped-call]
 
     async def _until_event(self) -> dict[str, Any]:
         while True:

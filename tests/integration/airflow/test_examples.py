@@ -34,7 +34,6 @@ def world(airflow_home: Path) -> Iterator[Clouds]:
         patch.setenv("AIRFLOW_CONN_ARCHIVE", found.environment()["AIRFLOW_CONN_AWS_DEFAULT"])
         patch.setenv("AIRFLOW_CONN_SKYPLANE_DEFAULT", json.dumps({"conn_type": "skyplane", "password": CONTROL_SECRET}))
         patch.setenv("AIRFLOW__SKYPLANE__LOCAL_GATEWAYS_OUTLIVE_TASK", "True")
-        patch.setenv("SKYPLANE_EXAMPLE_POKE_SECONDS", "0.1")
         # dag.test() runs triggers in this process: there is no supervisor that could be overtaken.
         patch.setattr(transfer_trigger, "RESUME_NOT_BEFORE_SECONDS", 0.0)
         yield found

@@ -59,7 +59,7 @@ def run(sensor: SkyplaneBaseSensor, between: Callable[[], None] = lambda: None) 
         except TaskDeferred as deferred:
             between()
             event = fire(*deferred.trigger.serialize())
-            kwargs = {**(deferred.kwargs or {}), "event": event}
+            kwargs = {"event": event}
             begin = functools.partial(sensor.resume_execution, deferred.method_name, kwargs, context)
 
 

@@ -70,7 +70,9 @@ def events(answers: list[Any], **pace: Any) -> list[dict[str, Any]]:
     async def collect() -> list[dict[str, Any]]:
         return [event.payload async for event in trigger.run()]
 
-    return asyncio.run(collect())
+    found = asyncio.run(collect())
+    assert {event.pop("started") for event in found} == {pace.get("started", 0.0)}
+    return found
 
 
 def test_what_is_found_is_one_event() -> None:
