@@ -33,6 +33,7 @@ def get_provider_info() -> dict[str, Any]:
             "airflow_provider_skyplane.triggers.skyplane",
             "airflow_provider_skyplane.triggers.sync_sensor",
             "airflow_provider_skyplane.triggers.transfer_sensor",
+            "airflow_provider_skyplane.triggers.work",
         ),
         "transfers": [
             {

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from airflow_provider_skyplane.choosing import NAMES, limits, name_rules
 from airflow_provider_skyplane.hooks.skyplane import SkyplaneHook
 from skyplane_core.compare import rule_of
 from skyplane_core.errors import NothingToTransfer, UsageError
@@ -23,6 +25,11 @@ if TYPE_CHECKING:
 
 WORK = "work"
 IN_SYNC = "in_sync"
+_CHOICES = {
+    "wait_for": (WORK, IN_SYNC),
+    "compare": tuple(member.value for member in Compare),
+    "overwrite": tuple(member.value for member in Overwrite),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,14 +52,39 @@ class Question:
     source_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     destination_options: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
+    @classmethod
+    def of(
+        cls,
+        *,
+        min_size: int | str | None = None,
+        max_size: int | str | None = None,
+        min_age: float | str | timedelta | None = None,
+        max_age: float | str | timedelta | None = None,
+        **given: Any,
+    ) -> Question:
+        """The question that arguments make; besides the fields they are those about names, sizes and ages.
+
+        Raises:
+            ValueError: one of them cannot be right.
+        """
+        sizes = limits({"min_size": min_size, "max_size": max_size, "min_age": min_age, "max_age": max_age})
+        rules = name_rules({name: given.pop(name, None) for name in NAMES})
+        for name, known in _CHOICES.items():
+            if given.get(name, known[0]) not in known:
+                raise ValueError(f"Invalid value for {name}: {given[name]!r}. Expected one of {', '.join(known)}")
+        return cls(filters=msgspec.to_builtins(msgspec.structs.replace(sizes, rules=rules)), **given)
+
     def check(self) -> None:
         """Refuse what contradicts itself. Asks no store and no connection.
 
         Raises:
             UsageError: it names what.
         """
-        parse(self.source)
-        parse(self.destination)
+        for uri, options, written in (
+            (self.source, self.source_options, False),
+            (self.destination, self.destination_options, True),
+        ):
+            StoreOptions.of(options).check(parse(uri).kind, uri, written=written)
         selection, mapping = rule("", "", recursive=True)
         selection = msgspec.structs.replace(selection, filters=checked_filters(self._filters))
         check_sync(selection, mapping, self._options)

@@ -7,15 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from airflow_provider_skyplane.choosing import NAMES, limits, name_rules
+from airflow_provider_skyplane.choosing import NAMES
 from airflow_provider_skyplane.compat import PokeReturnValue
 from airflow_provider_skyplane.ends import is_literal
-from airflow_provider_skyplane.question import IN_SYNC, WORK, Question
+from airflow_provider_skyplane.question import Question
 from airflow_provider_skyplane.sensors.base import SkyplaneBaseSensor
-from skyplane_core.spec import Compare, Overwrite
-from skyplane_core.store_options import StoreOptions
 from skyplane_core.uri import parse
 
 if TYPE_CHECKING:
@@ -23,12 +19,6 @@ if TYPE_CHECKING:
 
     from airflow_provider_skyplane.compat import Context
     from airflow_provider_skyplane.pace import Pace
-
-_CHOICES = {
-    "wait_for": (WORK, IN_SYNC),
-    "compare": tuple(member.value for member in Compare),
-    "overwrite": tuple(member.value for member in Overwrite),
-}
 
 
 class SkyplaneSyncSensor(SkyplaneBaseSensor):
@@ -88,10 +78,6 @@ class SkyplaneSyncSensor(SkyplaneBaseSensor):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, value in (("wait_for", wait_for), ("compare", compare), ("overwrite", overwrite)):
-            if value not in _CHOICES[name]:
-                known = ", ".join(_CHOICES[name])
-                raise ValueError(f"Invalid value for {name}: {value!r}. Expected one of {known}")
         self.source = source
         self.destination = destination
         self.wait_for = wait_for
@@ -107,25 +93,27 @@ class SkyplaneSyncSensor(SkyplaneBaseSensor):
         self.exclude = exclude
         self.include_regex = include_regex
         self.exclude_regex = exclude_regex
-        self._limits = limits({"min_size": min_size, "max_size": max_size, "min_age": min_age, "max_age": max_age})
+        self._limits: dict[str, Any] = {
+            "min_size": min_size,
+            "max_size": max_size,
+            "min_age": min_age,
+            "max_age": max_age,
+        }
         self._check()
 
     def _check(self) -> None:
         """Refuse what cannot be right, as far as it is known before templates are rendered."""
-        StoreOptions.of(self.source_options)
-        StoreOptions.of(self.destination_options)
+        question = self._question()
+        patterns = [getattr(self, name) or () for name in NAMES]
+        texts = [text for given in patterns for text in ((given,) if isinstance(given, str) else given)]
+        if all(map(is_literal, (self.source, self.destination, *texts))):
+            question.check()
+            return
         for uri in filter(is_literal, (self.source, self.destination)):
             parse(uri)
-        if all(map(is_literal, (self.source, self.destination, *self._patterns()))):
-            self._question().check()
-
-    def _patterns(self) -> list[str]:
-        given = [getattr(self, name) for name in NAMES]
-        return [text for value in given for text in ((value,) if isinstance(value, str) else value or ())]
 
     def _question(self) -> Question:
-        rules = name_rules({name: getattr(self, name) for name in NAMES})
-        return Question(
+        return Question.of(
             source=self.source,
             destination=self.destination,
             wait_for=self.wait_for,
@@ -135,9 +123,10 @@ class SkyplaneSyncSensor(SkyplaneBaseSensor):
             compare=self.compare,
             overwrite=self.overwrite,
             delete=self.delete,
-            filters=msgspec.to_builtins(msgspec.structs.replace(self._limits, rules=rules)),
             source_options=self.source_options,
             destination_options=self.destination_options,
+            **{name: getattr(self, name) for name in NAMES},
+            **self._limits,
         )
 
     def poke(self, context: Context) -> PokeReturnValue:  # noqa: ARG002  # Airflow's signature
