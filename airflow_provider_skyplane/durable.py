@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import hashlib
+import hmac
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 STATE_STORE_KEY = "skyplane_run"
 """Under this key the reference is in Airflow's task state store."""
+_OBJECT = "run"
 
 
 class Reference(msgspec.Struct, frozen=True):
@@ -51,6 +53,7 @@ class Next(enum.Enum):
     ATTACH = "attach to it"
     CONTINUE = "continue what it left, by its id, on new gateways"
     REPLACE = "end it, and start another"
+    LEAVE = "start another; this one ends by itself"
 
 
 def wanted(reference: Reference, fingerprint: str, epoch: int) -> bool:
@@ -63,9 +66,13 @@ def decide(standing: Standing) -> Next:
 
     Two transfers of one id at once would abort each other's uploads: an id is used again only if its gateways are gone.
     """
-    if standing in (Standing.RUNNING, Standing.DONE):
-        return Next.ATTACH
-    return Next.CONTINUE if standing is Standing.ENDED else Next.REPLACE
+    return {
+        Standing.RUNNING: Next.ATTACH,
+        Standing.DONE: Next.ATTACH,
+        Standing.FAILED: Next.REPLACE,
+        Standing.ENDED: Next.CONTINUE,
+        Standing.UNKNOWN: Next.LEAVE,
+    }[standing]
 
 
 class References(Protocol):
@@ -108,6 +115,8 @@ class DestinationReferences:
     """A small object at the destination, below ``.skyplane/``, whose name is derived from the task instance's.
 
     For Airflow before 3.3: there a retry's own XComs are deleted before it begins, and a Variable would be everybody's.
+    What it says is believed only with the control secret's word for it: it names processes to be ended, and who may
+    write to a destination need not be who may end them.
 
     Args:
         task: dag id, run id, task id and map index.
@@ -126,17 +135,22 @@ class DestinationReferences:
         store, prefix = self._engine.state(self._request, self._name)
         with closing(store):
             try:
-                return _decoded(get_bytes(store, f"{prefix}run.json"))
+                mac, _, content = get_bytes(store, f"{prefix}{_OBJECT}").partition(b"\n")
             except ObjectNotFound:
                 return None
+        return _decoded(content) if hmac.compare_digest(mac, self._mac(content)) else None
 
     def save(self, reference: Reference) -> None:
         """See :class:`References`."""
         from skyplane_core.stores.whole import put_bytes
 
+        content = msgspec.json.encode(reference)
         store, prefix = self._engine.state(self._request, self._name)
         with closing(store):
-            put_bytes(store, f"{prefix}run.json", msgspec.json.encode(reference))
+            put_bytes(store, f"{prefix}{_OBJECT}", self._mac(content) + b"\n" + content)
+
+    def _mac(self, content: bytes) -> bytes:
+        return self._engine.mac(b"\0".join((b"reference", self._name.encode(), content))).encode()
 
     def delete(self) -> None:
         """See :class:`References`."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import hmac
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +18,7 @@ from typing import NamedTuple
 import msgspec
 
 from airflow_provider_skyplane.finished import Finished
+from airflow_provider_skyplane.outline import Outline, check_budget, outline
 from airflow_provider_skyplane.several import as_one, joined, separate
 from skyplane_core.client import ClientConfig, Dataplane, Location, Prepared, SkyplaneClient, Tracker
 from skyplane_core.coordinator.receipt import read_receipt
@@ -27,12 +29,15 @@ from skyplane_core.errors import ObjectNotFound
 from skyplane_core.filters import Filters
 from skyplane_core.keys import listing_prefix
 from skyplane_core.locations import check_distinct, resolve
-from skyplane_core.model import StoreConfig
+from skyplane_core.model import Compression, StoreConfig
 from skyplane_core.planner.cost import CostMeter
 from skyplane_core.planner.plan import Plan
 from skyplane_core.prepare import check
 from skyplane_core.provision import local
 from skyplane_core.provision.base import DataplaneReference
+from skyplane_core.provision.bootstrap import DEFAULT_POOL_BYTES
+from skyplane_core.provision.choose import check_shape
+from skyplane_core.provision.hosts import SshHost
 from skyplane_core.spec import (
     KeyMapping,
     MappingKind,
@@ -116,11 +121,37 @@ def _store(place: Location | str, *, directory: bool) -> StoreConfig:
 
 
 class Engine:
-    """A client with one control secret. Without one, its dataplanes are its own: nobody else can attach to them."""
+    """A client with one control secret. Without one, its dataplanes are its own: nobody else can attach to them.
 
-    def __init__(self, *, gateways: int, control_secret: bytes | None) -> None:
+    Args:
+        gateways, hosts, pool_bytes, expiry_seconds: see :class:`~skyplane_core.client.ClientConfig`.
+        budget_usd: see :func:`~airflow_provider_skyplane.outline.check_budget`; None is no limit.
+        compression: instead of what a request's options say.
+    """
+
+    def __init__(
+        self,
+        *,
+        gateways: int,
+        control_secret: bytes | None,
+        hosts: tuple[SshHost, ...] = (),
+        pool_bytes: int = DEFAULT_POOL_BYTES,
+        expiry_seconds: float = 900.0,
+        budget_usd: float | None = None,
+        compression: Compression | None = None,
+    ) -> None:
+        self._budget_usd = budget_usd
+        self._compression = compression
         secret = secrets.token_bytes(32) if control_secret is None else control_secret
-        self.client = SkyplaneClient(ClientConfig(gateways=gateways, control_secret=secret))
+        self.client = SkyplaneClient(
+            ClientConfig(
+                gateways=gateways,
+                hosts=hosts,
+                pool_bytes=pool_bytes,
+                expiry_seconds=expiry_seconds,
+                control_secret=secret,
+            )
+        )
 
     def start(
         self,
@@ -138,20 +169,90 @@ class Engine:
         Raises:
             SkyplaneError: refused; whatever was provisioned is gone again.
         """
-        ids = separate(transfer_id) if transfer_id else [secrets.token_hex(16) for _ in request.each]
-        prepared = [one.prepare(self.client, own) for one, own in zip(request.each, ids, strict=True)]
-        _check_distinct(prepared)
-        for one in prepared:
-            check(one, create_directory=True)
+        prepared = self._prepared(request, transfer_id)
+        self._check(prepared)
         dataplane = self.client.dataplane()
         dataplane.provision()
         fingerprint = _fingerprint(prepared)
         try:
-            announce(Run(dataplane, [dataplane.tracker(own) for own in ids], fingerprint))
+            trackers = [dataplane.tracker(one.spec.transfer_id) for one in prepared]
+            announce(Run(dataplane, trackers, fingerprint))
             return Run(dataplane, [dataplane.submit(one) for one in prepared], fingerprint)
         except BaseException:
             dataplane.deprovision()
             raise
+
+    def _prepared(self, request: Request | FanOut, transfer_id: str | None = None) -> list[Prepared]:
+        ids = separate(transfer_id) if transfer_id else [secrets.token_hex(16) for _ in request.each]
+        return [self._own(one).prepare(self.client, own) for one, own in zip(request.each, ids, strict=True)]
+
+    def _own(self, request: Request) -> Request:
+        """The request with this engine's compression."""
+        if self._compression is None:
+            return request
+        options = msgspec.structs.replace(request.options, compression=self._compression)
+        return dataclasses.replace(request, options=options)
+
+    def _check(self, prepared: Sequence[Prepared]) -> None:
+        _check_distinct(prepared)
+        # The price first: it is known without anything being written, and the check makes directories.
+        if self._budget_usd is not None:
+            check_budget(self.client, prepared, self._budget_usd)
+        for one in prepared:
+            check(one, create_directory=True)
+
+    def look(self) -> list[str]:
+        """What gateways there would be, a sentence each. SSH hosts are reached, and nothing is started.
+
+        Raises:
+            SkyplaneError: one of them could not be a gateway, or there is no way between them.
+        """
+        config = self.client.config
+        check_shape(config)
+        if config.hosts:
+            from skyplane_core.provision.ssh import check_hosts
+
+            return check_hosts(config.hosts)
+        count = config.gateways
+        return [f"Gateways would be {count} process(es) of a task's worker; what it has installed is not checked."]
+
+    def provision(self) -> str:
+        """Start gateways that transfers can share; returns a reference as :attr:`Run.reference` is one.
+
+        Raises:
+            SkyplaneError: they did not start; nothing is left behind.
+        """
+        dataplane = self.client.dataplane()
+        dataplane.provision()
+        dataplane.close()
+        return msgspec.json.encode(dataplane.reference).decode()
+
+    def submit(self, request: Request | FanOut, reference: str) -> Run:
+        """Check all ends and start the transfer on gateways that are there already; they stay when it ends.
+
+        Raises:
+            SkyplaneError: refused.
+        """
+        prepared = self._prepared(request)
+        self._check(prepared)
+        dataplane = self._dataplane(reference)
+        return Run(dataplane, [dataplane.submit(one) for one in prepared], _fingerprint(prepared))
+
+    def deprovision(self, reference: str) -> None:
+        """End these gateways, and with them whatever still runs there. May be repeated.
+
+        Raises:
+            GatewayError: one could not be ended; the others were.
+        """
+        self._dataplane(reference).deprovision()
+
+    def outlines(self, request: Request | FanOut) -> list[Outline]:
+        """Routes, counts and price of a request, for each destination. Starts nothing and writes nothing.
+
+        Raises:
+            SkyplaneError: refused.
+        """
+        return [outline(self.client, one) for one in self._prepared(request)]
 
     def plan(self, request: Request) -> Planned:
         """What the request would do. Starts nothing and writes nothing.
@@ -159,7 +260,7 @@ class Engine:
         Raises:
             SkyplaneError: refused.
         """
-        prepared = request.prepare(self.client, secrets.token_hex(16))
+        (prepared,) = self._prepared(request)
         plan, decisions = self.client.dry_run(prepared)
         return Planned(plan, decisions, self.client.cost_meter(prepared))
 
@@ -172,12 +273,15 @@ class Engine:
 
     def attach(self, reference: str, transfer_id: str) -> Run:
         """A run that somebody with the same control secret started; ``reference`` is its :attr:`Run.reference`."""
-        dataplane = self.client.attach(msgspec.json.decode(reference, type=DataplaneReference))
+        dataplane = self._dataplane(reference)
         return Run(dataplane, [dataplane.tracker(one) for one in separate(transfer_id)])
 
     def fingerprint(self, request: Request | FanOut) -> str:
         """Of what the request moves, from where to where and how; the same for equal requests."""
-        return _fingerprint([one.prepare(self.client, secrets.token_hex(16)) for one in request.each])
+        return _fingerprint(self._prepared(request))
+
+    def _dataplane(self, reference: str) -> Dataplane:
+        return self.client.attach(msgspec.json.decode(reference, type=DataplaneReference))
 
     def receipt(self, request: Request, transfer_id: str) -> Iterator[ReceiptLine]:
         """The durable receipt of a transfer of this request, read from the destination: no gateway is needed."""
@@ -207,9 +311,14 @@ class Engine:
         prepared = self._at_destination(request.each[0], name)
         return open_store(prepared.destinations[0]), prepared.spec.state
 
+    def mac(self, content: bytes) -> str:
+        """By which this client knows again what it has written: 64 hexadecimal digits."""
+        return hmac.new(self.client.config.secret(), content, hashlib.sha256).hexdigest()
+
     def _at_destination(self, request: Request, transfer_id: str) -> Prepared:
         """The transfer as far as its state at the destination goes; the source's credentials stay unresolved."""
-        nowhere = Location(StoreConfig("local", "/"), "")
+        # No bucket's name, so that no destination lies inside it.
+        nowhere = Location(StoreConfig("s3", "-"), "")
         elsewhere = dataclasses.replace(request, source=lambda: nowhere, receipt=None)
         return elsewhere.prepare(self.client, transfer_id)
 
@@ -312,8 +421,10 @@ class Run:
             trackers[number] = self._dataplane.tracker(tracker.transfer_id, prepared)
         self._trackers = trackers
 
-    def cancel(self, seconds: float) -> None:
+    def cancel(self, seconds: float) -> bool:
         """Stop the transfers, and give them so long to abort their uploads. May be repeated.
+
+        Returns whether all have ended.
 
         Raises:
             TransferNotFound, GatewayUnreachable, GatewayRefused: see :meth:`progress`.
@@ -321,8 +432,11 @@ class Run:
         for tracker in self._trackers:
             tracker.cancel()
         deadline = time.monotonic() + seconds
-        while not self.progress().state.ended and time.monotonic() < deadline:
+        while not self.progress().state.ended:
+            if time.monotonic() >= deadline:
+                return False
             time.sleep(_CANCEL_POLL_SECONDS)
+        return True
 
     def leave(self) -> None:
         """Close the connections to the gateways; they and the transfer go on."""

@@ -8,6 +8,67 @@ from skyplane_core import __version__
 
 CONNECTION_TYPE = "skyplane"
 HOOK_CLASS = "airflow_provider_skyplane.hooks.skyplane.SkyplaneHook"
+PLACEHOLDERS = {
+    "password": "32 or more random characters; clients derive their identity from it",
+    "hosts": "ubuntu@198.51.100.7, one a line",
+    "budget_usd": "25",
+}
+
+
+def _field(label: str, description: str, kind: str, **schema: Any) -> dict[str, Any]:
+    return {"label": label, "description": description, "schema": {"type": [kind, "null"], **schema}}
+
+
+CONN_FIELDS: dict[str, dict[str, Any]] = {
+    "gateways": _field(
+        "Gateways",
+        "Processes of the worker. 1 reads and writes; 2: encrypted and compressed between two; 3: with a relay. "
+        "Of no use beside hosts, each of which is one gateway.",
+        "integer",
+        minimum=1,
+        maximum=3,
+    ),
+    "hosts": _field(
+        "SSH hosts",
+        "Machines that become the gateways: user@address[:port], one a line, or JSON with more settings for each, "
+        'such as [{"conn_id": "ssh_reader", "role": "reader"}]. They outlive the task.',
+        "string",
+        format="multiline",
+    ),
+    "ssh_private_key": _field(
+        "SSH private key", "PEM or OpenSSH, for hosts without one of their own.", "string", format="password"
+    ),
+    "ssh_key_file": _field("SSH key file", "Path of that key on workers and triggerers, instead.", "string"),
+    "ssh_passphrase": _field("SSH passphrase", "Opens the SSH key.", "string", format="password"),
+    "pool_mib": _field(
+        "Buffer pool (MiB)",
+        "Of each gateway, whose memory is this and about 150 MiB. Default: 512.",
+        "integer",
+        minimum=1,
+    ),
+    "expiry_minutes": _field(
+        "Expiry (minutes)", "After so long without a transfer a gateway ends itself. Default: 15.", "number"
+    ),
+    "compression": _field(
+        "Compression",
+        "Between gateways, where the task does not say. Default: auto.",
+        "string",
+        enum=["auto", "lz4", "none"],
+    ),
+    "budget_usd": _field(
+        "Budget (USD)",
+        "The most that one transfer may cost by list prices, as far as they are known. Compared before it starts.",
+        "number",
+    ),
+    "scoped_credentials": _field(
+        "Scoped credentials",
+        "Credentials of gateways that are good for their end of a transfer alone. auto (default): where a role is "
+        "assumed; always: wherever the cloud can; never.",
+        "string",
+        enum=["auto", "always", "never"],
+    ),
+}
+"""The form of a ``skyplane`` connection. Each field is one of :class:`hooks.settings.Settings`."""
 
 
 def _modules(*names: str) -> list[dict[str, Any]]:
@@ -50,15 +111,9 @@ def get_provider_info() -> dict[str, Any]:
                 "ui-field-behaviour": {
                     "hidden-fields": ["host", "schema", "login", "port"],
                     "relabeling": {"password": "Control secret"},
-                    "placeholders": {"password": "32 or more random characters; clients derive their identity from it"},
+                    "placeholders": PLACEHOLDERS,
                 },
-                "conn-fields": {
-                    "gateways": {
-                        "label": "Gateways",
-                        "description": "1: read and write in one gateway; 2: encrypted and compressed between two.",
-                        "schema": {"type": ["integer", "null"], "default": 1, "minimum": 1},
-                    },
-                },
+                "conn-fields": CONN_FIELDS,
             }
         ],
         "config": {

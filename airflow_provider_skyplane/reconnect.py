@@ -6,11 +6,11 @@ import dataclasses
 import socket
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from airflow_provider_skyplane.durable import Next, Reference, References, Standing, decide, wanted
 from airflow_provider_skyplane.finished import Finished
-from skyplane_core.errors import GatewayRefused, GatewayUnreachable, SkyplaneError, TransferNotFound
+from skyplane_core.errors import GatewayUnreachable, SkyplaneError, TransferNotFound
 from skyplane_core.spec import Progress
 
 if TYPE_CHECKING:
@@ -55,10 +55,16 @@ class Reconnection:
         Raises:
             SkyplaneError: source, destination or receipt cannot be read.
         """
+        from airflow_provider_skyplane.engine import is_reference
+
         reference = self._references.load()
-        if reference is None:
+        if reference is None or not is_reference(reference.dataplane):
             return Found()
-        run = self._engine.attach(reference.dataplane, reference.transfer_id)
+        try:
+            run = self._engine.attach(reference.dataplane, reference.transfer_id)
+        except SkyplaneError as error:
+            self._log.warning("Transfer %s of an earlier try cannot be asked: %s", reference.transfer_id, error)
+            return Found()
         if not wanted(reference, self._engine.fingerprint(self._request()), self._epoch):
             self._log.info("Transfer %s is of a task that was cleared or changed since.", reference.transfer_id)
             return self._replaced(run)
@@ -71,6 +77,9 @@ class Reconnection:
                 return Found(transfer_id=reference.transfer_id)
             case Next.REPLACE:
                 return self._replaced(run)
+            case Next.LEAVE:
+                run.leave()
+                return Found()
 
     def save(self, run: Run) -> None:
         """Keep what the next try needs to find this run."""
@@ -87,7 +96,7 @@ class Reconnection:
         except TransferNotFound:
             # It was never started there, or has ended and was forgotten since: the receipt knows.
             return self._receipt(reference) or (Standing.FAILED, None)
-        except (GatewayUnreachable, GatewayRefused) as error:
+        except SkyplaneError as error:
             self._log.info("The gateways of transfer %s do not answer: %s", reference.transfer_id, error)
             return self._receipt(reference) or (self._silent(run, reference), None)
         return _standing(progress)
@@ -132,14 +141,22 @@ def _standing(progress: Progress) -> tuple[Standing, Finished | None]:
     return (Standing.FAILED if finished.failed else Standing.DONE), finished
 
 
-def end(run: Run, seconds: float, log: Any) -> bool:
+class Ending(NamedTuple):
+    """``orderly``: the transfer has ended and left no upload open. ``certain``: its gateways have ended."""
+
+    orderly: bool
+    certain: bool
+
+
+def end(run: Run, seconds: float, log: Any) -> Ending:
     """Cancel a transfer, wait so long for its uploads to be aborted, and end its gateways. May be repeated.
 
-    Returns whether they have ended for certain. Of what went wrong the log tells: whoever calls this has something else
-    to report, and gateways that cannot be reached end by their expiry.
+    Of what went wrong the log tells: whoever calls this has something else to report, and gateways that cannot be
+    reached end by their expiry.
     """
+    orderly, certain = False, True
     try:
-        run.cancel(seconds)
+        orderly = run.cancel(seconds)
     except (TransferNotFound, GatewayUnreachable) as error:
         log.info("Transfer %s is not running any more: %s", run.transfer_id, error)
     except SkyplaneError as error:
@@ -148,5 +165,5 @@ def end(run: Run, seconds: float, log: Any) -> bool:
         run.stop()
     except SkyplaneError as error:
         log.warning("Could not stop dataplane %s, which ends by its expiry: %s", run.dataplane_id, error)
-        return False
-    return True
+        certain = False
+    return Ending(orderly, certain)

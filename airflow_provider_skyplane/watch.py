@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 import msgspec
 
 from airflow_provider_skyplane.several import as_one, separate
 from skyplane_core.control import AsyncControlChannel
-from skyplane_core.control_tls import connect_async
 from skyplane_core.errors import GatewayRefused, GatewayUnreachable, TransferNotFound
 from skyplane_core.identity import DataplaneIdentity
 from skyplane_core.provision.base import DataplaneReference
+from skyplane_core.provision.choose import async_channels
+from skyplane_core.provision.hosts import SshHost
 from skyplane_core.spec import Progress
 
 RENEW_MARGIN_SECONDS = 600.0
@@ -28,12 +30,20 @@ class Watch:
         reference: the dataplane's reference as JSON.
         transfer_id: of one transfer, or of several that run side by side (:mod:`airflow_provider_skyplane.several`).
         ca_fingerprint: what the control secret must lead to.
+        hosts: how gateways on SSH hosts are reached.
 
     Raises:
         GatewayRefused: the control secret is not the one that the dataplane was started with.
     """
 
-    def __init__(self, reference: str, transfer_id: str, control_secret: bytes, ca_fingerprint: str) -> None:
+    def __init__(
+        self,
+        reference: str,
+        transfer_id: str,
+        control_secret: bytes,
+        ca_fingerprint: str,
+        hosts: Sequence[SshHost] = (),
+    ) -> None:
         self._transfer_ids = separate(transfer_id)
         self._over: dict[str, Progress] = {}
         dataplane = msgspec.json.decode(reference, type=DataplaneReference)
@@ -44,10 +54,7 @@ class Watch:
                 where=dataplane.dataplane_id,
                 next_step="Restore the password of the skyplane connection, or clear the task.",
             )
-        self._channels = [
-            connect_async(identity, gateway.gateway_id, gateway.host, gateway.control_port)
-            for gateway in dataplane.gateways
-        ]
+        self._channels = async_channels(dataplane, identity, hosts)
 
     @property
     def _head(self) -> AsyncControlChannel:

@@ -18,11 +18,13 @@ from gateway.uploads import PLAIN, Uploads, mtime_ns
 from skyplane_core.coordinator.events import Event
 from skyplane_core.coordinator.journal import Recovered
 from skyplane_core.coordinator.machine import TransferMachine
+from skyplane_core.coordinator.objects import CopyOrder
 from skyplane_core.coordinator.store import AgentStore
 from skyplane_core.diff import Action, Decision
 from skyplane_core.errors import SkyplaneError, StoreRejected, UploadNotFound
 from skyplane_core.model import ObjectAttributes, ObjectInfo, PartAck, PartTarget, StoredPart
 from skyplane_core.planner.parts import cut, part_size
+from skyplane_core.server_side import copies, takes_parts, wanted
 from skyplane_core.spec import SOURCE_VERSION_KEY, TransferSpec, Verification
 
 log = logging.getLogger(__name__)
@@ -81,6 +83,7 @@ class Admission:
         self._recovered = recovered
         self._pool_bytes = pool_bytes
         self._host = host
+        self._by_store = wanted(spec) and destinations[0].capabilities.max_copy > 0
         self._opening = threading.BoundedSemaphore(OPENING_AT_ONCE)
         self._openers = ThreadPoolExecutor(OPENING_AT_ONCE, thread_name_prefix="opener")
 
@@ -117,7 +120,7 @@ class Admission:
             self._reject(decision, refusal)
             return
         pieces = [(piece.number, piece.offset, piece.length) for piece in cut(info.size, size)]
-        if len(pieces) > 1 or self._spec.options.attributes.keep_tags:
+        if len(pieces) > 1 or self._spec.options.attributes.keep_tags or self._store_copies():
             self._opening.acquire()
             self._openers.submit(self._open, number, decision, pieces, size)
             return
@@ -180,13 +183,20 @@ class Admission:
 
     def _open(self, number: int, decision: Decision, pieces: Sequence[tuple[int, int, int]], size: int) -> None:
         try:
+            order = self._order(decision) if self._store_copies() else None
+            if order is not None and not order.in_parts:
+                info = order.info
+                tags = info.attributes.tags if info.attributes is not None else {}
+                target = self._target(decision, info, "", None, tags)
+                self._host.do(lambda: self._machine.admit(number, info, decision.reason, [target], pieces, order=order))
+                return
             if len(pieces) == 1:
                 info = decision.source
                 target = self._target(decision, info, "", None, self._uploads.tags(info))
                 self._host.do(lambda: self._machine.admit(number, info, decision.reason, [target], pieces))
                 return
-            info = self._uploads.described(decision.source)
-            fitted = self._uploads.fitted(info, 0, decision.destination_key)
+            info = self._uploads.described(decision.source) if order is None else order.info
+            fitted = self._uploads.fitted(info, 0, decision.destination_key) if order is None else order.fitted
             decision = msgspec.structs.replace(decision, source=info)
             upload_id, already = self._continue(number, decision, pieces, size) or (
                 self._uploads.open(info, 0, decision.destination_key, size),
@@ -194,13 +204,26 @@ class Admission:
             )
             target = self._target(decision, info, upload_id, None)
             reason = fitted.explain(decision.reason)
-            self._host.do(lambda: self._machine.admit(number, info, reason, [target], pieces, already))
+            self._host.do(lambda: self._machine.admit(number, info, reason, [target], pieces, already, order=order))
         except SkyplaneError as refusal:
             self._reject(decision, refusal)
         except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name
             self._host.broke(bug)
         finally:
             self._opening.release()
+
+    def _store_copies(self) -> bool:
+        """Whether the destination's store is asked to copy by itself, and has not refused it yet."""
+        return self._by_store and not self._machine.tally.server_side_refused
+
+    def _order(self, decision: Decision) -> CopyOrder | None:
+        """What the store is to copy; None for an object whose copy could not be compared with it."""
+        info = self._uploads.described(decision.source)
+        limits = self._destinations[0].capabilities
+        if not copies(info, limits, self._spec.options.verify):
+            return None
+        fitted = self._uploads.fitted(info, 0, decision.destination_key)
+        return CopyOrder(info, fitted, takes_parts(info.size, limits))
 
     def _continue(
         self, number: int, decision: Decision, pieces: Sequence[tuple[int, int, int]], size: int

@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from gateway.store_calls import (
     AbortUpload,
     CompleteUpload,
+    CopyObject,
+    CopyPart,
     CreateUpload,
     Delete,
     GetBytes,
@@ -24,8 +26,17 @@ from gateway.store_calls import (
     perform,
 )
 from skyplane_core.coordinator.retry import retry_delay
-from skyplane_core.errors import SkyplaneError
-from skyplane_core.model import ObjectAttributes, ObjectInfo, Precondition, Stored, StoredPart
+from skyplane_core.errors import SkyplaneError, StoreUnavailable
+from skyplane_core.model import (
+    Copied,
+    CopySource,
+    CopyStep,
+    ObjectAttributes,
+    ObjectInfo,
+    Precondition,
+    Stored,
+    StoredPart,
+)
 from skyplane_core.read_ahead import read_ahead
 from skyplane_core.stores.base import Capabilities, ObjectStore
 from skyplane_core.stores.paging import Page
@@ -101,6 +112,21 @@ class CalledStore:
         precondition: Precondition,
     ) -> Stored:
         return self._ask(CompleteUpload(key, upload_id, tuple(parts), size, crc32c, precondition), Stored)
+
+    def copy(self, source: CopySource, key: str, attributes: ObjectAttributes, precondition: Precondition) -> Copied:
+        step = CopyStep(moved=-1)
+        while True:
+            last = step
+            step = self._ask(CopyObject(source, key, attributes, precondition, last.token), CopyStep)
+            if step.copied is not None:
+                return step.copied
+            if not step.token or step.moved <= last.moved:
+                raise StoreUnavailable("a copy that the store makes by itself does not get on", where=key)
+
+    def copy_part(
+        self, source: CopySource, key: str, upload_id: str, number: int, offset: int, size: int
+    ) -> StoredPart:
+        return self._ask(CopyPart(source, key, upload_id, number, offset, size), StoredPart)
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         self._ask(AbortUpload(key, upload_id), type(None))

@@ -5,8 +5,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from gateway.copying import Copying
 from gateway.uploads import Uploads
-from skyplane_core.coordinator.events import Abort, Commit, Discard, Event, Recognise, Resend, Verify
+from skyplane_core.coordinator.events import (
+    Abort,
+    Commit,
+    Copy,
+    CopyPart,
+    Discard,
+    Event,
+    Open,
+    Recognise,
+    Resend,
+    Verify,
+)
 from skyplane_core.coordinator.machine import TransferMachine
 from skyplane_core.coordinator.store import AgentStore
 from skyplane_core.errors import ObjectNotFound, PreconditionFailed, SkyplaneError, SourceChanged, StoreRejected
@@ -29,6 +41,7 @@ class Committer:
         destinations: stores by destination index; they try again by themselves where that may help.
         closed: told the id of each upload that is open no more.
         uploads: opens another upload for an object that was read wrong.
+        copying: has stores copy objects by themselves.
     """
 
     def __init__(
@@ -38,7 +51,9 @@ class Committer:
         do: Do,
         closed: Callable[[str], None],
         uploads: Uploads,
+        copying: Copying,
     ) -> None:
+        self._copying = copying
         self._machine = machine
         self._destinations = destinations
         self._do = do
@@ -52,6 +67,12 @@ class Committer:
         match event:
             case Commit():
                 self._settle(event, lambda: self._commit(event))
+            case Copy():
+                self._copying.copy(event)
+            case CopyPart():
+                self._copying.copy_part(event)
+            case Open():
+                self._settle(event, lambda: self._open(event))
             case Verify():
                 self._settle(event, lambda: self._verify(event))
             case Recognise():
@@ -65,7 +86,7 @@ class Committer:
             case _:
                 raise TypeError(f"not an event for a committer: {event!r}")
 
-    def _settle(self, event: Commit | Verify | Recognise | Resend, act: Callable[[], None]) -> None:
+    def _settle(self, event: Commit | Open | Verify | Recognise | Resend, act: Callable[[], None]) -> None:
         try:
             act()
         except SkyplaneError as refusal:
@@ -172,6 +193,10 @@ class Committer:
             )
         stored = _vouched(store, info)
         self._do(lambda: self._machine.committed(event.object, event.destination, stored, event.crc32c))
+
+    def _open(self, event: Open) -> None:
+        upload_id = self._uploads.open(event.info, event.destination, event.key, event.part_size)
+        self._do(lambda: self._machine.opened(event, upload_id))
 
     def _resend(self, event: Resend) -> None:
         again = self._uploads.number()

@@ -17,6 +17,7 @@ import msgspec
 
 from gateway.admission import Admission
 from gateway.committer import Committer
+from gateway.copying import Copying
 from gateway.deletion import Deletion
 from gateway.limits import new_machine
 from gateway.liveness import REPORT_SECONDS, Liveness, stalled, stranded
@@ -91,7 +92,8 @@ class TransferRun:
         self._records = Records(destinations[0], spec.state)
         self._receipt_uri = spec.destinations[0].store.object_uri(self._records.receipt.key)
         self._uploads = Uploads(spec, source, destinations, self._records.journal)
-        self._committer = Committer(self._machine, destinations, self.do, self._records.closed, self._uploads)
+        copying = Copying(spec, self._machine, destinations, self.do)
+        self._committer = Committer(self._machine, destinations, self.do, self._records.closed, self._uploads, copying)
         self._committers = ThreadPoolExecutor(COMMITTERS, thread_name_prefix="committer")
         self._committing = 0
         self._threads: list[threading.Thread] = []
@@ -158,7 +160,8 @@ class TransferRun:
             return not self.stopping
 
     def _has_room(self) -> bool:
-        return self._machine.table.waiting < ROOM_PARTS and self._records.receipt.unstored < ROOM_SEGMENTS
+        waiting = self._machine.table.waiting + self._machine.copying
+        return waiting < ROOM_PARTS and self._records.receipt.unstored < ROOM_SEGMENTS
 
     def selected(self, size: int) -> None:
         with self._changed:
@@ -305,6 +308,8 @@ class TransferRun:
             self._state = state
         self._report(self.progress())
         ended_as: dict[str, object] = {"transfer": self.spec.transfer_id, "state": state.value}
+        if self._machine.tally.server_side_refused:
+            ended_as["server_side_refused"] = self._machine.tally.server_side_refused
         if self._machine.tally.shrinkage is not None:
             ended_as["compression"] = describe(self._machine.tally.shrinkage)
         log.info("transfer ended", extra=ended_as)

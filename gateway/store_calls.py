@@ -7,9 +7,17 @@ from typing import Any
 
 import msgspec
 
-from skyplane_core.model import ObjectAttributes, ObjectInfo, Precondition, Stored, StoredPart
+from skyplane_core.model import (
+    CopySource,
+    CopyStep,
+    ObjectAttributes,
+    ObjectInfo,
+    Precondition,
+    Stored,
+    StoredPart,
+)
 from skyplane_core.read_ahead import page_behind
-from skyplane_core.stores.base import Capabilities, ObjectStore, RangeListing, tags_of
+from skyplane_core.stores.base import Capabilities, CopyingStore, ObjectStore, RangeListing, copying, tags_of
 from skyplane_core.stores.paging import Page
 from skyplane_core.stores.whole import get_bytes, put_bytes, read_back
 
@@ -54,6 +62,23 @@ class CompleteUpload(msgspec.Struct, frozen=True, tag=True):
     precondition: Precondition
 
 
+class CopyObject(msgspec.Struct, frozen=True, tag=True):
+    source: CopySource
+    key: str
+    attributes: ObjectAttributes
+    precondition: Precondition
+    token: str = ""
+
+
+class CopyPart(msgspec.Struct, frozen=True, tag=True):
+    source: CopySource
+    key: str
+    upload_id: str
+    number: int
+    offset: int
+    size: int
+
+
 class AbortUpload(msgspec.Struct, frozen=True, tag=True):
     key: str
     upload_id: str
@@ -87,6 +112,8 @@ StoreCall = (
     | CreateUpload
     | ListParts
     | CompleteUpload
+    | CopyObject
+    | CopyPart
     | AbortUpload
     | Delete
     | ReadBack
@@ -99,7 +126,7 @@ StoreCall = (
 _DECODERS: dict[Any, msgspec.msgpack.Decoder[Any]] = {
     kind: msgspec.msgpack.Decoder(kind)
     for kind in (
-        Capabilities, ObjectInfo, Page, list[StoredPart], Stored, str, int, bytes, type(None),
+        Capabilities, ObjectInfo, Page, list[StoredPart], StoredPart, Stored, CopyStep, str, int, bytes, type(None),
         dict[str, str],
     )
 }  # fmt: skip
@@ -134,12 +161,22 @@ def perform(store: ObjectStore, call: StoreCall) -> Any:
                 crc32c=call.crc32c,
                 precondition=call.precondition,
             )
+        case CopyObject() | CopyPart():
+            return _copy(copying(store), call)
         case AbortUpload():
             return store.abort_upload(call.key, call.upload_id)
         case Delete():
             return store.delete(call.key, call.precondition)
         case ReadBack() | PutBytes() | GetBytes():
             return _whole(store, call)
+
+
+def _copy(store: CopyingStore, call: CopyObject | CopyPart) -> Any:
+    match call:
+        case CopyObject():
+            return store.copy(call.source, call.key, call.attributes, call.precondition, call.token)
+        case CopyPart():
+            return store.copy_part(call.source, call.key, call.upload_id, call.number, call.offset, call.size)
 
 
 def _whole(store: ObjectStore, call: ReadBack | PutBytes | GetBytes) -> Any:

@@ -123,6 +123,29 @@ class StoredPart(msgspec.Struct, frozen=True, omit_defaults=True):
     crc32c: int | None = None
 
 
+class Copied(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A store's word that it copied an object by itself. ``crc64nvme`` is the store's own over the copy."""
+
+    stored: Stored
+    crc64nvme: int | None = None
+
+
+class CopyStep(msgspec.Struct, frozen=True, omit_defaults=True):
+    """How far a copy is after one call. ``copied`` None: the next call continues it by ``token``."""
+
+    copied: Copied | None = None
+    token: str = ""
+    moved: int = 0
+
+
+class CopySource(msgspec.Struct, frozen=True, omit_defaults=True):
+    """An object in a bucket of the same service. ``info`` pins its version, and its checksums say which to compute."""
+
+    bucket: str
+    info: ObjectInfo
+    requester_pays: bool = False
+
+
 class Precondition(msgspec.Struct, frozen=True, omit_defaults=True):
     """What must be true of the destination key at the moment of the write.
 

@@ -110,6 +110,15 @@ class Verification(enum.Enum):
     """As TRANSFERRED, and every object is read back from the destination, whatever it attests."""
 
 
+class ServerSideCopy(enum.Enum):
+    """Whether a store that holds both ends copies objects by itself."""
+
+    AUTO = "auto"
+    """Wherever it can, and what it made can be compared with the source. docs/server-side-copy.md says when that is."""
+    NEVER = "never"
+    """All bytes are read and written by gateways."""
+
+
 class DeleteCap(msgspec.Struct, frozen=True, omit_defaults=True):
     """How much a sync may delete: ``objects`` in number, and ``percent`` of the objects that the destination held.
 
@@ -153,6 +162,7 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
             continues it sends only what they do not hold. For whoever never does, False: they are aborted.
         verify: see :class:`Verification`.
         attributes: what becomes of content headers, metadata and the like; see :class:`AttributeRules`.
+        server_side_copy: see :class:`ServerSideCopy`.
     """
 
     compare: Compare = Compare.ALWAYS
@@ -170,6 +180,7 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     overwrite: Overwrite = Overwrite.IF_CHANGED
     delete: bool = False
     max_delete: DeleteCap = DEFAULT_DELETE_CAP
+    server_side_copy: ServerSideCopy = ServerSideCopy.AUTO
 
 
 class Route(msgspec.Struct, frozen=True):
@@ -247,6 +258,15 @@ class Outcome(enum.Enum):
     DELETED = "deleted"
 
 
+class Method(enum.Enum):
+    """Who moved the bytes of an object."""
+
+    GATEWAYS = "gateways"
+    """They were read from the source and written to the destination."""
+    SERVER_SIDE = "server-side"
+    """The store that holds both ends copied them, and no gateway saw them."""
+
+
 class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     """What became of one object at one destination.
 
@@ -254,8 +274,9 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     is about; ``read_back_crc32c`` is of what we read there again. ``source_crc32c`` and ``source_crc64nvme`` are what
     the source store vouched for; both equal what was read (``crc32c``, ``crc64nvme``). CRC64NVME values are 16
     hexadecimal digits, because readers of JSON round integers beyond 2^53. None or "": that side said nothing, or was
-    not asked. Of a DELETED one, ``size`` is what went, ``destination_version`` its version, and ``key`` and
-    ``source_version`` are empty: no source object maps to it.
+    not asked. ``method`` SERVER_SIDE: nothing was read, so that ``crc32c`` and ``crc64nvme`` are nobody's, and it was
+    the copy's checksum that equalled the source's. Of a DELETED one, ``size`` is what went, ``destination_version`` its
+    version, and ``key`` and ``source_version`` are empty: no source object maps to it.
     """
 
     key: str
@@ -274,6 +295,7 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     source_crc64nvme: str = ""
     read_back_crc32c: int | None = None
     verify: Verification = Verification.TRANSFERRED
+    method: Method = Method.GATEWAYS
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -286,6 +308,8 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     first few as ``(key, reason)``. ``error`` is set when the transfer as a whole failed. ``credentials_expire_at``: the
     earliest expiry among the credentials in use, which somebody must renew before then. ``stopped_at``: the limit
     (``max_objects``, ``max_bytes``) that ended the selection; what comes after it in key order was not selected.
+    ``objects_server_side`` and ``bytes_server_side`` are those of the copied ones that the store copied by itself, and
+    ``server_side_refused`` is why it did not copy the rest, if it refused one.
     """
 
     transfer_id: str
@@ -309,3 +333,6 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     shrinkage: Shrinkage | None = None
     objects_deleted: int = 0
     stopped_at: str = ""
+    objects_server_side: int = 0
+    bytes_server_side: int = 0
+    server_side_refused: str = ""

@@ -107,13 +107,30 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick tests first: whoever broke something hears of it in the first seconds."""
-    order = ("unit", "simulation", "conformance", "fuzz", "security", "lab", "integration", "faults")
+    order = ("unit", "simulation", "conformance", "fuzz", "security", "lab", "integration", "docs", "faults")
     rank = {ROOT / "tests" / name: number for number, name in enumerate(order)}
 
     def key(item: pytest.Item) -> int:
         return next((rank[parent] for parent in item.path.parents if parent in rank), len(order))
 
     items.sort(key=key)
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+
+
+def _group(item: pytest.Item) -> str:
+    """What runs in one process when several share the tests: a file, for its servers; of the conformance suite a case.
+
+    What needs a whole Airflow shares one. Labs are one after another, since they look for what an earlier one has left
+    in the kernel.
+    """
+    if "airflow" in getattr(item, "fixturenames", ()):
+        return "airflow"
+    folder = str(item.path.parent.relative_to(ROOT / "tests"))
+    case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
+    if folder == "conformance" and case is not None:
+        return f"conformance {case.name}"
+    return folder if folder == "lab" else str(item.path)
 
 
 # --- nothing is left behind -----------------------------------------------------------------------------------------

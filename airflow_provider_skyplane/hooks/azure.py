@@ -9,7 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import msgspec
+
 from airflow_provider_skyplane.compat import AirflowException, BaseHook, mask_secret
+from airflow_provider_skyplane.hooks.azure_scope import container_sas
+from airflow_provider_skyplane.hooks.scopes import Scope
 from skyplane_core.model import Credentials, StoreConfig
 from skyplane_core.stores.azure_auth import (
     account_key,
@@ -27,12 +31,15 @@ DEFAULT_CONN_ID = "wasb_default"
 _OLD_PREFIXES = ("extra__wasb__", "extra__adls__")
 
 
-def azure_config(bucket: str, azure_conn_id: str) -> StoreConfig:
+def azure_config(bucket: str, azure_conn_id: str, *, endpoint_url: str = "", scope: Scope | None = None) -> StoreConfig:
     """The container ``account/container`` with the credentials of ``azure_conn_id``.
 
     They are the first that the connection has of: ``connection_string``, ``shared_access_key``, ``tenant_id`` with a
     client's id and secret (login, password), ``sas_token``, the account's key (password), else azure-identity's default
     chain, with the connection's ``managed_identity_client_id`` and ``workload_identity_tenant_id``.
+
+    ``endpoint_url`` wins over the connection's. With a ``scope`` a key or a token is exchanged for a signature that is
+    good for no more; where that cannot be had they are used themselves, and the log says so.
 
     Raises:
         AirflowNotFoundException: there is no such connection.
@@ -40,6 +47,13 @@ def azure_config(bucket: str, azure_conn_id: str) -> StoreConfig:
         UsageError: one of its fields is malformed.
         StoreError: it gives no token.
     """
+    config = _own(bucket, azure_conn_id)
+    if endpoint_url:
+        config = msgspec.structs.replace(config, endpoint_url=endpoint_url)
+    return config if scope is None else container_sas(config, scope)
+
+
+def _own(bucket: str, azure_conn_id: str) -> StoreConfig:
     connection = BaseHook.get_connection(azure_conn_id)
     extra = _extra(connection)
     account, _ = divide(bucket)

@@ -55,7 +55,7 @@ class SkyplaneBaseOperator(BaseOperator):
         skyplane_conn_id: connection of type ``skyplane``. ``skyplane_default`` need not exist.
         gateways: 1 reads and writes in one gateway; 2 sends encrypted, compressed frames between two. Default: the
             connection's setting.
-        compression: ``auto``, ``lz4`` or ``none``, between gateways.
+        compression: ``auto``, ``lz4`` or ``none``, between gateways. Default: the connection's, else ``auto``.
         receipt_url: where the receipt is to be as well, before the task succeeds: an object or a file in any store that
             the engine can write, or a prefix that ends in ``/``, which gets ``<transfer id>.jsonl``. A name that ends
             in ``.jsonl.gz`` or ``.parquet`` says another format. (templated)
@@ -77,7 +77,7 @@ class SkyplaneBaseOperator(BaseOperator):
         *,
         skyplane_conn_id: str | None = DEFAULT_CONN_ID,
         gateways: int | None = None,
-        compression: str = "auto",
+        compression: str | None = None,
         receipt_url: str | None = None,
         receipt_path: str | None = None,
         receipt_conn_id: str | None = None,
@@ -91,7 +91,7 @@ class SkyplaneBaseOperator(BaseOperator):
         if not 0 < poll_interval < math.inf:
             raise ValueError("Invalid value for poll_interval. Expected value greater than 0")
         known = [member.value for member in Compression]
-        if compression not in known:
+        if compression is not None and compression not in known:
             raise ValueError(f"Invalid value for compression: {compression!r}. Expected one of {', '.join(known)}")
         if gateways is not None and gateways not in _GATEWAYS:
             raise ValueError(
@@ -104,7 +104,8 @@ class SkyplaneBaseOperator(BaseOperator):
             format_of(receipt_url)
         self.skyplane_conn_id = skyplane_conn_id
         self.gateways = gateways
-        self.compression = compression
+        self.compression = compression or Compression.AUTO.value
+        self._compression = compression
         self.receipt_url = receipt_url
         self.receipt_path = receipt_path
         self.receipt_conn_id = receipt_conn_id
@@ -116,7 +117,7 @@ class SkyplaneBaseOperator(BaseOperator):
     @cached_property
     def hook(self) -> SkyplaneHook:
         """The hook of this task's connection."""
-        return SkyplaneHook(self.skyplane_conn_id, gateways=self.gateways)
+        return SkyplaneHook(self.skyplane_conn_id, gateways=self.gateways, compression=self._compression)
 
     def _receipt(
         self, bucket: str, connections: Mapping[str, str | None], impersonation_chain: str | Sequence[str] | None = None
@@ -131,7 +132,7 @@ class SkyplaneBaseOperator(BaseOperator):
         if not uri:
             return None
         conn_id = self.receipt_conn_id or connections.get(parse(uri).kind)
-        return lambda: self.hook.place(uri, conn_id, impersonation_chain=impersonation_chain)
+        return lambda: self.hook.place(uri, conn_id, impersonation_chain=impersonation_chain, written=True)
 
     def _request(self) -> Request | FanOut:
         """What to move, once templates are rendered. Bad input is refused here, before anything is started."""
@@ -175,6 +176,7 @@ class SkyplaneBaseOperator(BaseOperator):
     def _start(self, context: Context, request: Request | FanOut, transfer_id: str | None) -> Run:
         def announce(run: Run) -> None:
             # Before anything is moved: whatever becomes of this process, the next one finds what it has started.
+            self._run = run
             reconnection = self._reconnection(context, lambda: request)
             if reconnection is not None:
                 reconnection.save(run)
@@ -310,6 +312,7 @@ class SkyplaneBaseOperator(BaseOperator):
             try:
                 with engine_errors():
                     expire_at = run.renew(self.hook.engine, self._request())
+                self.log.info("The gateways of transfer %s were given fresh credentials.", run.transfer_id)
             except BaseException:
                 self._abandon(context, run)
                 raise
@@ -348,9 +351,11 @@ class SkyplaneBaseOperator(BaseOperator):
 
     def _abandon(self, context: Context, run: Run) -> None:
         """Cancel and tear down on the way out of a failure; that failure stays the one that is reported."""
-        end(run, CANCEL_SECONDS, self.log)
+        ending = end(run, CANCEL_SECONDS, self.log)
         self._run = None
-        self._forget(context)
+        if ending.orderly:
+            self._forget(context)
+        # Else the next try finds what it left open, or that it goes on.
 
     def _tear_down(self, run: Run) -> None:
         try:

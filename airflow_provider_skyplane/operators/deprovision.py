@@ -47,17 +47,17 @@ class SkyplaneDeprovisionOperator(BaseOperator):
     def __init__(
         self,
         *,
-        reference: Any = None,
+        reference: Any = "",
         task_ids: str | Sequence[str] | None = None,
         skyplane_conn_id: str | None = DEFAULT_CONN_ID,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if reference is not None and task_ids is not None:
+        self._named = not isinstance(reference, str) or bool(reference)
+        if self._named and task_ids is not None:
             raise ValueError("reference names one transfer and task_ids those of tasks; give one of them")
         if task_ids is not None and not task_ids:
             raise ValueError("Invalid value for task_ids: it is empty. Leave it out for all tasks upstream of this one")
-        self._named = reference is not None
         self.reference = reference
         self.task_ids = task_ids
         self.skyplane_conn_id = skyplane_conn_id
@@ -103,7 +103,7 @@ class SkyplaneDeprovisionOperator(BaseOperator):
                 f"Transfer {run.transfer_id} has its gateways on host {left['host']!r}: run this task there, or wait "
                 "for them to end by their expiry."
             )
-        if not end(run, CANCEL_SECONDS, self.log):
+        if not end(run, CANCEL_SECONDS, self.log).certain:
             return f"The gateways of transfer {run.transfer_id} could not be ended; the log says why."
         return ""
 

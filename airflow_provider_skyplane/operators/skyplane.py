@@ -20,7 +20,7 @@ from skyplane_core.errors import NothingToTransfer
 from skyplane_core.keys import rule
 from skyplane_core.model import Compression
 from skyplane_core.settings import check_sync, checked_filters
-from skyplane_core.spec import Compare, Overwrite, TransferOptions
+from skyplane_core.spec import Compare, Overwrite, ServerSideCopy, TransferOptions
 from skyplane_core.store_options import StoreOptions
 from skyplane_core.uri import Endpoint
 
@@ -60,6 +60,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         compare: when an object is unchanged: ``exact``, ``checksum``, ``size+mtime``, ``size``, ``name`` or ``always``.
             Default: ``exact`` for a sync, ``always`` for a copy.
         overwrite: ``if-changed``, ``always``, ``never`` or ``if-newer``.
+        server_side_copy: ``auto`` (a store that holds both ends copies what it can by itself, which costs no egress) or
+            ``never`` (see docs/server-side-copy.md).
         delete: in the end, delete what the source does not have, if all else succeeded; only for a sync.
         max_delete: delete nothing if it were more than this: a number of objects, or a share such as ``"10%"``.
             Default: 1000 objects, and half of what is there.
@@ -118,6 +120,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         destination_options: Mapping[str, Any] | None = None,
         compare: str | None = None,
         overwrite: str = "if-changed",
+        server_side_copy: str = "auto",
         delete: bool = False,
         max_delete: int | str | None = None,
         include: str | Sequence[str] | None = None,
@@ -160,6 +163,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         self.dry_run_only = dry_run_only
         self._compare = _member(Compare, "compare", compare or ("exact" if mode == "sync" else "always"))
         self._overwrite = _member(Overwrite, "overwrite", overwrite)
+        self._server_side_copy = _member(ServerSideCopy, "server_side_copy", server_side_copy)
         self._limits = limits(
             {
                 "min_size": min_size,
@@ -220,6 +224,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
             compression=Compression(self.compression),
             keep_attributes=self.preserve_metadata,
             overwrite=self._overwrite,
+            server_side_copy=self._server_side_copy,
             delete=self.delete,
             max_delete=self._max_delete,
             attributes=rules_of(rules),
@@ -277,6 +282,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
             options=StoreOptions.of(end.options),
             directory=end.written and self.recursive,
             written=end.written,
+            copies_from=self.source if end.written else "",
         )
 
     def _names(self) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_skyplane.finished import outcome
-from airflow_provider_skyplane.hooks.skyplane import read_control_secret
+from airflow_provider_skyplane.hooks.skyplane import read_access
 from airflow_provider_skyplane.triggers import task_state
 from airflow_provider_skyplane.watch import RENEW_MARGIN_SECONDS, Watch
 from skyplane_core.errors import Retry, SkyplaneError
@@ -141,8 +141,8 @@ class SkyplaneTransferTrigger(BaseTrigger):
         return {"status": status, "dataplane": self.dataplane, "transfer_id": self.transfer_id, **details}
 
     async def _watch(self) -> Watch:
-        secret = await read_control_secret(self.skyplane_conn_id)
-        return await asyncio.to_thread(Watch, self.dataplane, self.transfer_id, secret, self.ca_fingerprint)
+        secret, hosts = await read_access(self.skyplane_conn_id)
+        return await asyncio.to_thread(Watch, self.dataplane, self.transfer_id, secret, self.ca_fingerprint, hosts)
 
     async def on_kill(self) -> None:
         """A user ended the deferred task (Airflow 3.3+): cancel the transfer and end its gateways.

@@ -175,6 +175,11 @@ class TextShow:
         click.echo(f"{word}: {counts}; {human(progress.bytes_copied)} {_pace(progress)}".rstrip())
         if progress.stopped_at:
             click.echo(_stopped(progress.stopped_at))
+        if progress.objects_server_side:
+            moved = human(progress.bytes_server_side)
+            click.echo(f"Copied by the store itself: {progress.objects_server_side} objects, {moved}")
+        if progress.server_side_refused:
+            click.echo(clean(f"The store does not copy by itself: {progress.server_side_refused}"))
         if progress.shrinkage is not None:
             click.echo(f"Compression: {describe(progress.shrinkage)}")
         if progress.receipt:

@@ -21,6 +21,7 @@ from skyplane_core.spec import (
     Compare,
     DeleteCap,
     Overwrite,
+    ServerSideCopy,
     TransferOptions,
     Verification,
 )
@@ -82,6 +83,13 @@ _OPTIONS = [
         default=Verification.TRANSFERRED.value,
         show_default=True,
         help="What is compared: with the source's checksum and the destination's; with full also by reading back.",
+    ),
+    click.option(
+        "--server-side-copy",
+        type=click.Choice([when.value for when in ServerSideCopy]),
+        default=ServerSideCopy.AUTO.value,
+        show_default=True,
+        help="Between buckets of one service: the store copies what it can by itself, or gateways move everything.",
     ),
     click.option(
         "--receipt",
@@ -164,6 +172,7 @@ def _transfer(
     delete: bool,
     max_delete: DeleteCap | None,
     verify: str,
+    server_side_copy: str,
     receipt: str | None,
     endpoint_url_receipt: str,
     resume: str | None,
@@ -186,6 +195,7 @@ def _transfer(
             concurrency=concurrency,
             verify=Verification(verify),
             overwrite=Overwrite(overwrite),
+            server_side_copy=ServerSideCopy(server_side_copy),
             delete=delete,
             max_delete=max_delete or DEFAULT_DELETE_CAP,
             attributes=rules_of(more),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from skyplane_core.model import ObjectInfo, PartAck, PartLease, Precondition, Stored, StoredPart
+from skyplane_core.model import ObjectAttributes, ObjectInfo, PartAck, PartLease, Precondition, Stored, StoredPart
 from skyplane_core.spec import ReceiptLine
 
 
@@ -19,6 +19,38 @@ class Commit(msgspec.Struct, frozen=True):
     size: int
     crc32c: int
     precondition: Precondition
+
+
+class Copy(msgspec.Struct, frozen=True):
+    """Have the store copy the object by itself, with these attributes."""
+
+    object: int
+    destination: int
+    key: str
+    info: ObjectInfo
+    attributes: ObjectAttributes
+    precondition: Precondition
+
+
+class CopyPart(msgspec.Struct, frozen=True):
+    """Have the store copy one part of the object into its upload."""
+
+    object: int
+    destination: int
+    key: str
+    upload_id: str
+    info: ObjectInfo
+    part: PartLease
+
+
+class Open(msgspec.Struct, frozen=True):
+    """The store does not copy the object, and it has several parts: open an upload for gateways to put them into."""
+
+    object: int
+    destination: int
+    key: str
+    info: ObjectInfo
+    part_size: int
 
 
 class Verify(msgspec.Struct, frozen=True):
@@ -84,4 +116,4 @@ class Finished(msgspec.Struct, frozen=True):
     line: ReceiptLine
 
 
-Event = Commit | Verify | Recognise | Resend | Abort | Discard | Acked | Finished
+Event = Commit | Copy | CopyPart | Open | Verify | Recognise | Resend | Abort | Discard | Acked | Finished

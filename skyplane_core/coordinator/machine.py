@@ -14,29 +14,35 @@ from skyplane_core.coordinator.events import (
     Abort,
     Acked,
     Commit,
+    Copy,
+    CopyPart,
     Discard,
     Event,
     Finished,
+    Open,
     Recognise,
     Resend,
     Verify,
 )
 from skyplane_core.coordinator.leases import LeaseTable
-from skyplane_core.coordinator.objects import ObjectState, TargetState
+from skyplane_core.coordinator.objects import CopyOrder, ObjectState, TargetState
 from skyplane_core.coordinator.retry import retry_delay
 from skyplane_core.coordinator.tally import Tally
 from skyplane_core.errors import ChecksumMismatch, ErrorRecord, SkyplaneError, from_record
 from skyplane_core.model import (
     Attestation,
+    Copied,
     LeaseResult,
     ObjectInfo,
     PartAck,
     PartFailure,
     PartLease,
     PartTarget,
+    Precondition,
     Stored,
+    StoredPart,
 )
-from skyplane_core.spec import Outcome, ReceiptLine, Verification
+from skyplane_core.spec import Method, Outcome, ReceiptLine, Verification
 
 LOST = frozenset({"LinkLost", "HandshakeFailed"})
 """Kinds of errors that say something about a way and nothing about the part that was sent over it."""
@@ -66,11 +72,17 @@ class TransferMachine:
         self._max_attempts = max_attempts
         self._uniform = uniform
         self._verify = verify
+        self._copying = 0
 
     @property
     def in_flight(self) -> int:
         """Objects admitted and not yet settled."""
         return len(self._objects)
+
+    @property
+    def copying(self) -> int:
+        """Calls that are due to have the store copy objects, or parts of some."""
+        return self._copying
 
     def in_flight_keys(self) -> list[str]:
         """Their keys, for messages."""
@@ -86,6 +98,7 @@ class TransferMachine:
         already: Sequence[PartAck] = (),
         *,
         resent: bool = False,
+        order: CopyOrder | None = None,
     ) -> list[Event]:
         """Take an object in: its parts wait to be leased from now on.
 
@@ -95,6 +108,7 @@ class TransferMachine:
             cut: ``(part number, offset, size)``, covering the object exactly.
             already: parts that an earlier coordinator's readers stored, and the store still lists.
             resent: it is another number for an object that was read wrong once.
+            order: its one target's store is to copy it by itself; only if it refuses are parts leased.
         """
         if self._verify is Verification.NONE:
             info = msgspec.structs.replace(info, crc32c=None, crc64nvme=None)
@@ -113,15 +127,104 @@ class TransferMachine:
             )
             for part, offset, size in cut
         }
-        state = ObjectState(number, info, reason, parts, {t.destination: TargetState(t) for t in targets}, resent)
+        state = ObjectState(
+            number, info, reason, parts, {t.destination: TargetState(t) for t in targets}, resent, order
+        )
         self._objects[number] = state
         events: list[Event] = []
         for ack in already:
             events += self._on_ack(ack)
-        for part in parts.values():
-            if state.wants(part):
-                self.table.add(part)
+        if order is not None:
+            return events + self._order(state, order)
+        self._lease(state)
         return events
+
+    def _lease(self, state: ObjectState) -> None:
+        """Have gateways move what is wanted of an object."""
+        for part in state.parts.values():
+            remaining = state.remaining(part)
+            if remaining is not None:
+                self.table.add(remaining)
+
+    def _order(self, state: ObjectState, order: CopyOrder) -> list[Event]:
+        events: list[Event] = [*state.calls(order)]
+        self._copying += len(events)
+        return events
+
+    def copied(self, asked: Copy, copied: Copied) -> list[Event]:
+        """The store has copied an object by itself: the copy's checksum is compared with the source's.
+
+        Where neither vouches for one in common, it is read back; if that cannot be compared, gateways replace the copy.
+        """
+        self._copying -= 1
+        number, destination, stored = asked.object, asked.destination, copied.stored
+        state = self._objects.get(number)
+        if state is None or state.targets[destination].settled:
+            return []
+        info, key, differs = state.info, asked.key, state.compared(copied)
+        if differs:
+            error = ChecksumMismatch("the store's copy has other bytes than the source", where=key, why=differs)
+            return [Discard(destination, key, stored.version), *self.failed(number, destination, error.record())]
+        if (differs is not None or self._verify is Verification.NONE) and self._verify is not Verification.FULL:
+            return self._done(state, destination, stored, None)
+        if info.crc32c is not None:
+            return [Verify(number, destination, key, stored, info.crc32c)]
+        state.retarget(destination, precondition=Precondition(version=stored.version))
+        return self._by_gateways(state, destination)
+
+    def part_copied(self, asked: CopyPart, stored: StoredPart) -> list[Event]:
+        """The store has copied a part; its own checksum of it stands for ours."""
+        self._copying -= 1
+        part = asked.part
+        if stored.crc32c is None:
+            raise ValueError("a part without a checksum is none that was copied")
+        return self._on_ack(PartAck(part.object, part.part, asked.destination, part.size, stored.crc32c, stored))
+
+    def awaits(self, asked: Copy | CopyPart) -> bool:
+        """Whether the copy is still to be made."""
+        state = self._objects.get(asked.object)
+        return state is not None and not state.targets[asked.destination].settled
+
+    def copy_failed(self, asked: Copy | CopyPart, error: ErrorRecord) -> list[Event]:
+        """The object could not be copied, whoever does it."""
+        self._copying -= 1
+        return self.failed(asked.object, asked.destination, error)
+
+    def copy_left(self, asked: Copy) -> list[Event]:
+        """What stands there may be our copy, and nothing tells: gateways, which sum the bytes, find out."""
+        self._copying -= 1
+        return self._by_gateways(self._objects[asked.object], asked.destination) if self.awaits(asked) else []
+
+    def copy_refused(self, asked: Copy | CopyPart, why: str) -> list[Event]:
+        """The store does not copy, which one refusal shows for all: gateways move what it was asked for."""
+        self._copying -= 1
+        self.tally.server_side_refused = self.tally.server_side_refused or why
+        state = self._objects.get(asked.object)
+        if state is None or state.targets[asked.destination].settled:
+            return []
+        if isinstance(asked, Copy):
+            return self._by_gateways(state, asked.destination)
+        # What it has copied already stays; the line tells of gateways, since they moved some of it.
+        state.order = None
+        self.table.add(asked.part)
+        return []
+
+    def _by_gateways(self, state: ObjectState, destination: int) -> list[Event]:
+        target, state.order = state.targets[destination].target, None
+        if len(state.parts) == 1:
+            self._lease(state)
+            return []
+        part_size = max(part.size for part in state.parts.values())
+        return [Open(state.number, destination, target.key, state.info, part_size)]
+
+    def opened(self, asked: Open, upload_id: str) -> list[Event]:
+        """The upload is there that an object needs whose parts gateways move after all."""
+        state = self._objects.get(asked.object)
+        if state is None or state.targets[asked.destination].settled:
+            return [Abort(asked.destination, asked.key, upload_id)]
+        state.retarget(asked.destination, upload_id=upload_id)
+        self._lease(state)
+        return []
 
     def skip(self, destination: int, skipped: Sequence[tuple[ObjectInfo, str, str]]) -> list[Event]:
         """Record that objects are left alone. ``skipped``: each with its destination key and why."""
@@ -335,11 +438,17 @@ class TransferMachine:
         return events
 
     def _done(
-        self, state: ObjectState, destination: int, stored: Stored, crc32c: int, read_back: int | None = None
+        self, state: ObjectState, destination: int, stored: Stored, crc32c: int | None, read_back: int | None = None
     ) -> list[Event]:
         target = state.targets[destination]
         notes: tuple[str, ...] = ()
-        if target.target.upload_id:
+        if state.order is not None:
+            source, source_wide, wide, crc32c = state.info.crc32c, state.info.crc64nvme, None, None
+            notes = () if state.order.in_parts else state.order.fitted.notes
+            self.tally.bytes_acked += 0 if state.order.in_parts else state.info.size
+            self.tally.server_side += 1
+            self.tally.bytes_server_side += state.info.size
+        elif target.target.upload_id:
             source, source_wide = state.info.crc32c, state.info.crc64nvme
             wide = state.crc64nvme(destination) if source_wide is not None else None
         else:
@@ -366,6 +475,7 @@ class TransferMachine:
             source_crc64nvme="" if source_wide is None else f"{source_wide:016x}",
             read_back_crc32c=read_back,
             verify=self._verify,
+            method=Method.GATEWAYS if state.order is None else Method.SERVER_SIDE,
         )
         return [Finished(line)]
 

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import msgspec
 
 from skyplane_core.checksum import combined_crc32c, combined_crc64nvme
-from skyplane_core.model import ObjectInfo, PartAck, PartLease, PartTarget, StoredPart
+from skyplane_core.coordinator.events import Copy, CopyPart
+from skyplane_core.fidelity import Fitted
+from skyplane_core.model import Copied, ObjectInfo, PartAck, PartLease, PartTarget, StoredPart
 
 
 @dataclasses.dataclass(slots=True)
@@ -19,11 +23,24 @@ class TargetState:
     settled: bool = False
 
 
+class CopyOrder(NamedTuple):
+    """That the store is to copy an object by itself.
+
+    ``info`` has all checksums of the source; ``fitted`` is what the copy gets. ``in_parts``: part by part, into the
+    upload of its target.
+    """
+
+    info: ObjectInfo
+    fitted: Fitted
+    in_parts: bool = False
+
+
 @dataclasses.dataclass(slots=True)
 class ObjectState:
     """One object in flight. ``parts`` maps the part number to its lease description.
 
-    ``resent``: it was sent before, and what had been read then was not what the source vouches for.
+    ``resent``: it was sent before, and what had been read then was not what the source vouches for. ``order``: the
+    store is to copy it by itself; None once gateways do.
     """
 
     number: int
@@ -32,6 +49,7 @@ class ObjectState:
     parts: dict[int, PartLease]
     targets: dict[int, TargetState]
     resent: bool = False
+    order: CopyOrder | None = None
 
     @property
     def settled(self) -> bool:
@@ -93,3 +111,31 @@ class ObjectState:
             if stored is not None:
                 parts.append(stored)
         return tuple(parts)
+
+    def retarget(self, destination: int, **changes: Any) -> None:
+        """Change where the object goes, in its parts as well."""
+        held = self.targets[destination]
+        held.target = msgspec.structs.replace(held.target, **changes)
+        for number, part in self.parts.items():
+            others = tuple(target for target in part.targets if target.destination != destination)
+            self.parts[number] = msgspec.structs.replace(part, targets=(*others, held.target))
+
+    def calls(self, order: CopyOrder) -> Iterator[Copy | CopyPart]:
+        """What the store is asked for, to copy what is wanted of the object by itself."""
+        for target in (state.target for state in self.targets.values()):
+            at, key, info = target.destination, target.key, order.info
+            if not order.in_parts:
+                yield Copy(self.number, at, key, info, order.fitted.attributes, target.precondition)
+                continue
+            for part in self.parts.values():
+                if self.wants(part):
+                    yield CopyPart(self.number, at, key, target.upload_id, info, part)
+
+    def compared(self, copied: Copied) -> str | None:
+        """How a copy differs from what the source vouches for; empty if it does not, None if no sum is in common."""
+        if copied.stored.size != self.info.size:
+            return f"{copied.stored.size} bytes instead of {self.info.size}"
+        sums = ((self.info.crc32c, copied.stored.crc32c), (self.info.crc64nvme, copied.crc64nvme))
+        common = [(theirs, ours) for theirs, ours in sums if theirs is not None and ours is not None]
+        wrong = [f"{ours:08x} instead of {theirs:08x}" for theirs, ours in common if theirs != ours]
+        return "; ".join(wrong) if common else None

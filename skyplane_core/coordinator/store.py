@@ -5,7 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from skyplane_core.model import ObjectAttributes, ObjectInfo, Precondition, Stored, StoredPart
+from skyplane_core.model import (
+    Copied,
+    CopySource,
+    ObjectAttributes,
+    ObjectInfo,
+    Precondition,
+    Stored,
+    StoredPart,
+)
 from skyplane_core.stores.base import Capabilities
 
 
@@ -53,6 +61,14 @@ class AgentStore(ListedStore, Protocol):
         crc32c: int,
         precondition: Precondition,
     ) -> Stored: ...
+
+    def copy(
+        self, source: CopySource, key: str, attributes: ObjectAttributes, precondition: Precondition
+    ) -> Copied: ...
+
+    def copy_part(
+        self, source: CopySource, key: str, upload_id: str, number: int, offset: int, size: int
+    ) -> StoredPart: ...
 
     def abort_upload(self, key: str, upload_id: str) -> None: ...
 

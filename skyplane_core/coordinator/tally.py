@@ -25,6 +25,9 @@ class Tally:
     deleted: int = 0
     stopped_at: str = ""
     bytes_copied: int = 0
+    server_side: int = 0
+    bytes_server_side: int = 0
+    server_side_refused: str = ""
     bytes_acked: int = 0
     wire_bytes: int = 0
     shrinkage: Shrinkage | None = None
@@ -61,6 +64,9 @@ class Tally:
             stopped_at=self.stopped_at,
             bytes_selected=self.bytes_selected,
             bytes_copied=self.bytes_copied,
+            objects_server_side=self.server_side,
+            bytes_server_side=self.bytes_server_side,
+            server_side_refused=self.server_side_refused,
             bytes_acked=self.bytes_acked,
             wire_bytes=self.wire_bytes,
             shrinkage=self.shrinkage,

@@ -17,6 +17,7 @@ from skyplane_core.model import Attestation, StoreConfig
 from skyplane_core.planner.parts import part_size
 from skyplane_core.planner.plan import Plan, Site
 from skyplane_core.planner.prices import EVERYWHERE, HERE, Item, Place, Quote, place_of, quote
+from skyplane_core.server_side import copies, takes_parts
 from skyplane_core.spec import Compare, TransferSpec, Verification
 from skyplane_core.stores.base import Capabilities
 from skyplane_core.stores.whole import READ_BACK_BYTES
@@ -97,6 +98,8 @@ class CostMeter:
         unattested = limits.attestation is Attestation.READ_BACK and verify is not Verification.NONE
         self._reads_back = unattested or verify is Verification.FULL
         self._objects = self._deleted = self._bytes = 0
+        self._by_store = plan.server_side and limits.max_copy > 0
+        self._bytes_by_store = 0
         self._reads = self._looked_up = self._writes = self._checked = 0
 
     def add(self, decision: Decision) -> None:
@@ -109,6 +112,8 @@ class CostMeter:
             self._looked_up += 1
         if decision.action is Action.COPY:
             self._bytes += decision.source.size
+            if self._by_store and self._count_copy(decision):
+                return
             self._count_parts(decision)
             if self._reads_back:
                 self._checked += -(-decision.source.size // READ_BACK_BYTES) or 1
@@ -135,6 +140,22 @@ class CostMeter:
     def _listed(self) -> tuple[int, int]:
         """Objects at the source and at the destination, as far as they were decided about."""
         return self._objects, self._objects + self._deleted
+
+    def _count_copy(self, decision: Decision) -> bool:
+        """Count an object that the store copies by itself; False if it does not.
+
+        A checksum that a listing does not show is taken to be there: of the kind that the service gives by default.
+        """
+        info, limits, verify = decision.source, self._limits, self._spec.options.verify
+        supposed = info if limits.listing_has_crc32c else msgspec.structs.replace(info, crc64nvme=info.crc64nvme or 0)
+        if takes_parts(info.size, limits) or not copies(supposed, limits, verify):
+            return False
+        self._bytes_by_store += info.size
+        self._reads += not limits.listing_has_crc32c
+        self._writes += 1
+        if self._reads_back:
+            self._checked += -(-info.size // READ_BACK_BYTES) or 1
+        return True
 
     def _count_parts(self, decision: Decision) -> None:
         size, options = decision.source.size, self._spec.options
@@ -169,11 +190,18 @@ class CostMeter:
             ]
             for (name, here), (_, there) in itertools.pairwise(stops):
                 leg = (f"egress from {name}", here, there)
-                legs[leg] = legs.get(leg, 0.0) + route.share * self._bytes
+                legs[leg] = legs.get(leg, 0.0) + route.share * (self._bytes - self._bytes_by_store)
             if self._reads_back:
                 leg = ("egress from the destination, to read back", stops[-1][1], stops[-2][1])
                 legs[leg] = legs.get(leg, 0.0) + route.share * self._bytes
-        return [_leg(what, here, there, moved) for (what, here, there), moved in legs.items() if here != there]
+        if self._bytes_by_store:
+            here, there = place_of(self._spec.source), place_of(self._spec.destinations[0].store)
+            legs["egress within the store, which copies by itself", here, there] = self._bytes_by_store
+        return [
+            _leg(what, here, there, moved)
+            for (what, here, there), moved in legs.items()
+            if here != there and (moved or not self._bytes_by_store)
+        ]
 
 
 def _requests(store: StoreConfig, end: str, item: Item, count: int) -> CostLine:

@@ -12,6 +12,7 @@ import msgspec
 from skyplane_core.errors import UsageError
 from skyplane_core.model import Role
 from skyplane_core.planner.prices import stays_here
+from skyplane_core.server_side import wanted
 from skyplane_core.spec import Route, TransferSpec
 
 
@@ -61,7 +62,8 @@ class Plan(msgspec.Struct, frozen=True):
 
     The first gateway is the head. ``kind`` is ``single`` (one gateway reads and writes), ``direct`` (readers send to
     writers), ``relayed`` (over relays) or ``mixed`` (both).
-    ``throughput`` is predicted bytes a second, None when nothing is known.
+    ``throughput`` is predicted bytes a second, None when nothing is known. ``server_side``: both ends are of one store,
+    which is asked to copy by itself; only what it does not copy goes over the routes.
     """
 
     kind: str
@@ -71,12 +73,15 @@ class Plan(msgspec.Struct, frozen=True):
     routes: tuple[Route, ...]
     price: Price
     throughput: float | None = None
+    server_side: bool = False
 
     def render(self) -> list[str]:
         """The plan as lines of text, for a dry run."""
         count = len(self.gateways)
         lines = [f"Plan: {self.kind}, {count} gateway{'' if count == 1 else 's'}", f"  from {self.source}"]
         lines += [f"  to   {uri}" for uri in self.destinations]
+        if self.server_side:
+            lines.append("  the store copies by itself what it can, and the rest goes over the routes")
         lines += [f"  gateway {site.gateway_id}: {_place(site)}" for site in self.gateways]
         for route in self.routes:
             way = " -> ".join((route.reader, *route.path)) + ("" if route.path else " (reads and writes)")
@@ -100,6 +105,7 @@ def plan(spec: TransferSpec, sites: Sequence[Site], *, via: Via = Via.RELAYED, r
             Route(way[0], way[1:], number, share) for number in range(len(spec.destinations)) for way, share in ways
         ),
         price=_price(spec, gateways),
+        server_side=wanted(spec),
     )
 
 

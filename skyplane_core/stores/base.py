@@ -17,8 +17,11 @@ from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from skyplane_core.errors import StoreRejected
 from skyplane_core.model import (
     Attestation,
+    CopySource,
+    CopyStep,
     ObjectAttributes,
     ObjectInfo,
     Precondition,
@@ -50,6 +53,8 @@ class Capabilities(msgspec.Struct, frozen=True):
     differ only in case, or in how characters are composed, are one; ``windows_names``: names are those of Windows;
     ``blob_names``: names are those of Azure's blobs.
     ``listing_has_attributes`` and ``listing_has_crc32c`` say whether a HEAD can be saved.
+    ``max_copy``: it is a :class:`CopyingStore`, and copies objects of so many bytes in one call; larger ones part by
+    part where ``copies_parts``. ``conditional_copy`` is as ``conditional_put``.
     """
 
     attestation: Attestation
@@ -71,6 +76,9 @@ class Capabilities(msgspec.Struct, frozen=True):
     blob_names: bool = False
     listing_has_attributes: bool = False
     listing_has_crc32c: bool = False
+    max_copy: int = 0
+    copies_parts: bool = False
+    conditional_copy: bool = False
 
 
 class ReadResult(msgspec.Struct, frozen=True):
@@ -235,6 +243,47 @@ class TaggedStore(Protocol):
     def tags(self, key: str) -> dict[str, str]:
         """The object's tags. Raises ObjectNotFound."""
         ...
+
+
+@runtime_checkable
+class CopyingStore(Protocol):
+    """A store that copies objects by itself, from any bucket of its service that its credentials can read."""
+
+    def copy(
+        self,
+        source: CopySource,
+        key: str,
+        attributes: ObjectAttributes,
+        precondition: Precondition,
+        token: str = "",
+    ) -> CopyStep:
+        """Copy a whole object of at most ``capabilities.max_copy`` bytes. It gets ``attributes``, not the source's.
+
+        A store may want several calls for it, so that none takes long: what one returns says how to go on.
+
+        Raises:
+            SourceChanged: the source is no longer at the version of ``source.info`` (or is gone).
+            PreconditionFailed: the destination is not what ``precondition`` demands.
+            PermissionDenied, StoreRejected: the store does not do it, perhaps as the source cannot be read from here.
+        """
+        ...
+
+    def copy_part(
+        self, source: CopySource, key: str, upload_id: str, number: int, offset: int, size: int
+    ) -> StoredPart:
+        """As :meth:`DataPath.put_part`, with ``size`` bytes of the source from ``offset``.
+
+        Raises:
+            StoreRejected: the store does not do it, or says no checksum of the part.
+        """
+        ...
+
+
+def copying(store: ObjectStore) -> CopyingStore:
+    """The store as one that copies. Raises StoreRejected if it is none."""
+    if isinstance(store, CopyingStore):
+        return store
+    raise StoreRejected("the store does not copy objects by itself", where=store.uri)
 
 
 def tags_of(store: ObjectStore, key: str) -> dict[str, str]:

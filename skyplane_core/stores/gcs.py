@@ -17,10 +17,13 @@ from skyplane_core.errors import (
     BucketNotFound,
     ObjectNotFound,
     PreconditionFailed,
+    StoreRejected,
     UsageError,
 )
 from skyplane_core.model import (
     Attestation,
+    CopySource,
+    CopyStep,
     ObjectAttributes,
     ObjectInfo,
     Precondition,
@@ -28,6 +31,7 @@ from skyplane_core.model import (
     Stored,
     StoredPart,
 )
+from skyplane_core.stores import gcs_copy
 from skyplane_core.stores import gcs_wire as wire
 from skyplane_core.stores.base import Capabilities, DataPath
 from skyplane_core.stores.gcs_auth import from_google_credentials, resolve
@@ -47,6 +51,8 @@ CAPABILITIES = Capabilities(
     listing_ranges=True,
     listing_has_attributes=True,
     listing_has_crc32c=True,
+    max_copy=5 * 1024 * 1024 * 1024 * 1024,
+    conditional_copy=True,
 )
 
 _PAGE = 1000
@@ -136,6 +142,27 @@ class GcsStore:
         precondition: Precondition,
     ) -> Stored:
         return self._uploads.complete(key, upload_id, list(parts), size, crc32c, precondition)
+
+    def copy(
+        self,
+        source: CopySource,
+        key: str,
+        attributes: ObjectAttributes,
+        precondition: Precondition,
+        token: str = "",
+    ) -> CopyStep:
+        return gcs_copy.copy(self._calls, source, key, attributes, precondition, token)
+
+    def copy_part(
+        self,
+        source: CopySource,  # noqa: ARG002 - the protocol's
+        key: str,
+        upload_id: str,  # noqa: ARG002
+        number: int,  # noqa: ARG002
+        offset: int,  # noqa: ARG002
+        size: int,  # noqa: ARG002
+    ) -> StoredPart:
+        raise StoreRejected("GCS copies no parts of objects", where=self._calls.where(key))
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         self._uploads.abort(key, upload_id)

@@ -108,12 +108,17 @@ def xml_target(bucket: str, key: str = "", *, flag: str = "", **query: str | int
     return path + query_text
 
 
-def json_target(bucket: str, key: str | None = None, *, upload: bool = False, **query: str | int) -> str:
-    """Path and query of a JSON API request on a bucket's objects (``key`` None) or on one object."""
+def json_target(
+    bucket: str, key: str | None = None, *, upload: bool = False, verb: str = "", **query: str | int
+) -> str:
+    """Path and query of a JSON API request on a bucket's objects (``key`` None) or on one object.
+
+    ``verb`` is what is done with that object, quoted.
+    """
     path = f"{'/upload' if upload else ''}/storage/v1/b/{quote(bucket, safe='')}/o"
     if key is not None:
         path += f"/{quote(key, safe='')}"
-    return path + _query(query)
+    return path + (f"/{verb}" if verb else "") + _query(query)
 
 
 def _query(query: Mapping[str, str | int]) -> str:

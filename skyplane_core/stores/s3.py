@@ -21,6 +21,8 @@ from skyplane_core.errors import (
     UploadNotFound,
 )
 from skyplane_core.model import (
+    CopySource,
+    CopyStep,
     ObjectAttributes,
     ObjectInfo,
     Precondition,
@@ -35,6 +37,7 @@ from skyplane_core.stores.paging import Page
 from skyplane_core.stores.s3_auth import resolve
 from skyplane_core.stores.s3_calls import S3Calls
 from skyplane_core.stores.s3_complete import Completion
+from skyplane_core.stores.s3_copy import S3Copies
 from skyplane_core.stores.s3_data import S3Data
 from skyplane_core.stores.s3_head import head
 from skyplane_core.stores.s3_listing import list_pages, list_parts, list_uploads
@@ -65,6 +68,7 @@ class S3Store:
     def __init__(self, config: StoreConfig) -> None:
         self._config = config
         self._calls = S3Calls(config)
+        self._copies = S3Copies(config, lambda: self.capabilities)
 
     @property
     def uri(self) -> str:
@@ -172,6 +176,22 @@ class S3Store:
                 raise
             return completion.repeated()
 
+    def copy(
+        self,
+        source: CopySource,
+        key: str,
+        attributes: ObjectAttributes,
+        precondition: Precondition,
+        token: str = "",
+    ) -> CopyStep:
+        del token  # S3 makes a copy in one call.
+        return CopyStep(self._copies.copy(source, key, attributes, precondition))
+
+    def copy_part(
+        self, source: CopySource, key: str, upload_id: str, number: int, offset: int, size: int
+    ) -> StoredPart:
+        return self._copies.copy_part(source, key, upload_id, number, offset, size)
+
     def abort_upload(self, key: str, upload_id: str) -> None:
         try:
             self._calls.send("DELETE", key, query={"uploadId": upload_id})
@@ -199,6 +219,7 @@ class S3Store:
 
     def close(self) -> None:
         self._calls.close()
+        self._copies.close()
 
     def _initiate(self, key: str, headers: dict[str, str]) -> Answer:
         return self._calls.exchange("POST", key, query={"uploads": ""}, headers=headers)

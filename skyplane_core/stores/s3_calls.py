@@ -23,7 +23,7 @@ from skyplane_core.errors import (
 )
 from skyplane_core.model import StoreConfig
 from skyplane_core.stores import s3_errors
-from skyplane_core.stores.http_data import Answer, HttpData, Request
+from skyplane_core.stores.http_data import CONTROL_TIMEOUT, Answer, HttpData, Request
 from skyplane_core.stores.http_pool import ConnectionPool
 from skyplane_core.stores.s3_sign import DEFAULT_REGION, Address, address, is_aws, sign
 
@@ -55,9 +55,17 @@ class S3Calls:
 
     Args:
         sleep: waits for so many seconds.
+        timeout: seconds without progress.
     """
 
-    def __init__(self, config: StoreConfig, *, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        config: StoreConfig,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+        timeout: float = CONTROL_TIMEOUT,
+    ) -> None:
+        self._timeout = timeout
         self.config = config
         self.aws = is_aws(config.endpoint_url)
         self._sleep = sleep
@@ -154,7 +162,7 @@ class S3Calls:
                 why="it does not list its keys in order",
                 next_step="Use a general purpose bucket.",
             )
-        return HttpData(self._address.endpoint_url, verify=self.config.verify)
+        return HttpData(self._address.endpoint_url, verify=self.config.verify, timeout=self._timeout)
 
     def _once(
         self, method: str, key: str | None, query: dict[str, str], headers: dict[str, str], body: bytes

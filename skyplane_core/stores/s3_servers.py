@@ -1,9 +1,10 @@
 """What each S3 server can be trusted with, as data.
 
 A server that ignores a precondition, or echoes a checksum that it never compared, looks like one that means it. So an
-unknown server claims nothing: its preconditions are not relied on and no attestation is expected of it. It is believed
-a checksum only if it says of which type it is, as a server of AWS's present checksum protocol does. A server enters
-this table with a case in ``tests/conformance``, AWS and R2 with their documentation.
+unknown server claims nothing: its preconditions are not relied on, no attestation is expected of it, and it is not
+asked to copy by itself. It is believed a checksum only if it says of which type it is, as a server of AWS's present
+checksum protocol does. A server enters this table with a case in ``tests/conformance``, AWS and R2 with their
+documentation.
 """
 
 from __future__ import annotations
@@ -31,8 +32,20 @@ UNKNOWN = Server(
     "unknown",
     Capabilities(attestation=Attestation.READ_BACK, conditional_put=False, conditional_complete=False),
 )
-AWS = Server("AWS", Capabilities(attestation=Attestation.WHOLE, conditional_delete=True, listing_ranges=True))
-"""User guide, "Checking object integrity" and "Conditional requests"; general purpose buckets."""
+_MAX_COPY = 5 * 1024 * MIB
+AWS = Server(
+    "AWS",
+    Capabilities(
+        attestation=Attestation.WHOLE,
+        conditional_delete=True,
+        listing_ranges=True,
+        max_copy=_MAX_COPY,
+        copies_parts=True,
+        conditional_copy=True,
+    ),
+)
+"""User guide, "Checking object integrity" and "Conditional requests", and the API reference of CopyObject; general
+purpose buckets."""
 R2 = Server(
     "Cloudflare R2",
     Capabilities(
@@ -49,7 +62,9 @@ OBJECT_SERVER = Server("skyplane-objectserver", AWS.capabilities)
 MOTO = Server(
     "moto",
     # It ignores If-Match on a completion and on a delete.
-    Capabilities(attestation=Attestation.READ_BACK, conditional_complete=False, listing_ranges=True),
+    Capabilities(
+        attestation=Attestation.READ_BACK, conditional_complete=False, listing_ranges=True, max_copy=_MAX_COPY
+    ),
     echoes_checksums=True,
 )
 SWIFT = Server(

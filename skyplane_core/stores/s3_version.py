@@ -81,10 +81,15 @@ def full_object_crc32c(text: str | None, checksum_type: str | None) -> int | Non
 
 def full_object_crc64nvme(headers: Headers) -> int | None:
     """The CRC64NVME in an answer's headers, if it is one of the whole object; S3 knows none of another type."""
-    if headers.get("x-amz-checksum-type", "FULL_OBJECT").upper() != "FULL_OBJECT":
+    return decode_crc64nvme(headers.get("x-amz-checksum-crc64nvme", ""), headers.get("x-amz-checksum-type", ""))
+
+
+def decode_crc64nvme(text: str, checksum_type: str) -> int | None:
+    """S3's CRC64NVME; None if there is none, or if its type is not that of the whole object."""
+    if (checksum_type or "FULL_OBJECT").upper() != "FULL_OBJECT":
         return None
     try:
-        raw = base64.b64decode(headers.get("x-amz-checksum-crc64nvme", ""), validate=True)
+        raw = base64.b64decode(text, validate=True)
     except binascii.Error:
         return None
     return int.from_bytes(raw, "big") if len(raw) == 8 else None

@@ -35,6 +35,7 @@ CASES = [
     StoreCase(
         "gcs-objectserver",
         object_server,
+        copies=True,
         refused_keys={"line\nfeed": "GCS takes no carriage return or line feed in a name"},
     )
 ]

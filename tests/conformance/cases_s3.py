@@ -90,7 +90,7 @@ _UNCONDITIONAL = Gap("it writes whatever is there")
 _LINE_FEED = "its URL rules stop at a line feed, so that it finds no route"
 
 CASES = [
-    StoreCase("s3-objectserver", object_server, refused_uploads=_NOT_IN_XML),
+    StoreCase("s3-objectserver", object_server, copies=True, refused_uploads=_NOT_IN_XML),
     StoreCase(
         # As Backblaze B2: a checksum or a condition in a request is refused.
         "s3-refuses",
@@ -127,12 +127,15 @@ CASES = [
     StoreCase(
         "s3-moto",
         moto,
+        copies=True,
         gaps={
             Feature.PUT_CHECKSUM: _ECHO,
             Feature.PART_CHECKSUM: _ECHO,
             Feature.WHOLE_CHECKSUM: _ECHO,
             Feature.CREDENTIALS: Gap("it accepts any signature"),
             Feature.COMPLETE_IF_VERSION: Gap("it ignores If-Match on a completion"),
+            Feature.COPY_CHECKSUM: _ECHO,
+            Feature.COPY_OF_VERSION: Gap("it ignores x-amz-copy-source-if-match"),
             Feature.COMPLETE_ABORTED: Gap("it fails with a 500", StoreUnavailable),
             Feature.ABORTED_PART: Gap("it fails with a 500", StoreUnavailable),
             Feature.REPEAT_AFTER_OVERWRITE: Gap("it fails with a 500", StoreUnavailable),

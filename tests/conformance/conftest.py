@@ -16,7 +16,8 @@ from skyplane_core.stores.registry import open_store
 from tests.conformance.store_case import Running, StoreCase, started
 
 
-def _cases() -> list[StoreCase]:
+def cases() -> list[StoreCase]:
+    """All there are."""
     names = sorted(path.stem for path in Path(__file__).parent.glob("cases_*.py"))
     modules = [importlib.import_module(f"tests.conformance.{name}") for name in names]
     return [case for module in modules for case in module.CASES]
@@ -25,7 +26,21 @@ def _cases() -> list[StoreCase]:
 _numbers = itertools.count(1)
 
 
-@pytest.fixture(scope="session", params=_cases(), ids=lambda case: case.name)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Copies are asked of stores that copy. (A ``case`` of their own would be another fixture beside ours, and what
+    hangs on the one would outlive the other.)
+    """
+    path = Path(__file__).parent / "test_copies.py"
+    items[:] = [item for item in items if item.path != path or (case := case_of(item)) is None or case.copies]
+
+
+def case_of(item: pytest.Item) -> StoreCase | None:
+    """What a test runs on, if on a case."""
+    found: StoreCase | None = item.callspec.params.get("case") if hasattr(item, "callspec") else None
+    return found
+
+
+@pytest.fixture(scope="session", params=cases(), ids=lambda case: case.name)
 def case(request: pytest.FixtureRequest) -> StoreCase:
     found: StoreCase = request.param
     return found

@@ -46,6 +46,8 @@ class Feature(enum.Enum):
     PART_REPLACED = "a part that is put again with other bytes is listed instead of the first"
     UPLOAD_SURVIVES_WRITES = "an upload stays open when an object is put at its key"
     UPLOAD_SURVIVES_DELETES = "an upload stays open when the object at its key is deleted"
+    COPY_OF_VERSION = "a copy from a version of the source that is not there any more raises SourceChanged"
+    COPY_CHECKSUM = "a copy comes with the store's own checksum of it"
     UPLOAD_SURVIVES_COMMITS = "an upload stays open when another one of its key is completed"
 
 
@@ -89,6 +91,7 @@ class StoreCase:
         unknown_keys: such keys that the server cannot even route (ObjectNotFound), with the reason.
         large_part: bytes of a part that is not the last one.
         attributes: content headers and metadata that the store can hold.
+        copies: the store is asked to copy objects by itself.
     """
 
     name: str
@@ -99,6 +102,7 @@ class StoreCase:
     unknown_keys: Mapping[str, str] = field(default_factory=dict)
     large_part: int = 5 * 1024 * 1024
     attributes: ObjectAttributes = ATTRIBUTES
+    copies: bool = False
 
     def outcome(self, feature: Feature, normal: type[StoreError] | None) -> AbstractContextManager[object]:
         """A block that must raise ``normal`` (None: must succeed), or do what the gap says."""

@@ -18,6 +18,7 @@ from skyplane_core.testing.objectserver import ObjectServer
 
 ACCESS_KEY = "AKIATESTTESTTEST"
 SECRET_KEY = "canary-aws-secret-0123456789abcdef"
+CONTROL_SECRET = "canary-control-secret-0123456789abcdef"
 
 
 @dataclasses.dataclass

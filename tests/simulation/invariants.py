@@ -11,7 +11,7 @@ from skyplane_core.coordinator.leases import Out
 from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.errors import SkyplaneError
 from skyplane_core.model import Attestation, Lease, PartLease
-from skyplane_core.spec import Outcome, Progress, ReceiptLine, TransferState
+from skyplane_core.spec import Method, Outcome, Progress, ReceiptLine, TransferState
 from tests.simulation.kernel import Process, threading
 
 if TYPE_CHECKING:
@@ -172,6 +172,8 @@ class Incarnation:
         read = (line.destination_key, line.destination_version) in world.read_back or not line.size
         if line.attestation is Attestation.READ_BACK and not read:
             world.violated(f"{line.key} is said to be read back and was not")
+        if line.method is Method.SERVER_SIDE and (not world.plan.max_copy or line.crc32c is not None):
+            world.violated(f"{line.key} is said to be copied by a store that does not, or to have been read")
         if line.attestation is Attestation.WHOLE and not world.plan.attests:
             world.violated(f"{line.key} is attested by a store that attests nothing")
 
@@ -214,6 +216,12 @@ class Incarnation:
         told = (progress.objects_copied, progress.objects_skipped, progress.objects_failed)
         if told != (counts[Outcome.COPIED], counts[Outcome.SKIPPED], counts[Outcome.FAILED]):
             self.world.violated(f"the counts {told} are not those of the lines {counts}")
+        by_store = [line for line in self.lines if line.method is Method.SERVER_SIDE]
+        if (progress.objects_server_side, progress.bytes_server_side) != (
+            len(by_store),
+            sum(line.size for line in by_store),
+        ):
+            self.world.violated("what the store is said to have copied is not what the lines say")
         if progress.bytes_copied != sum(line.size for line in self.lines if line.outcome is Outcome.COPIED):
             self.world.violated("the bytes copied are not those of the lines")
 

@@ -67,6 +67,8 @@ class Plan:
     already_there: int = 0
     source_wide: bool = False
     misread: float = 0.0
+    max_copy: int = 0
+    copy_refused: float = 0.0
 
 
 def plan(seed: int, **fixed: Any) -> Plan:
@@ -112,6 +114,8 @@ def plan(seed: int, **fixed: Any) -> Plan:
         "forgetful": rng.random() < 0.3,
         "source_wide": rng.random() < 0.5,
         "misread": rate(0.0 if patient else 0.5, 0.05, 0.3),
+        "max_copy": rng.choice((0, 0, 20, 100)),
+        "copy_refused": rate(0.4, 0.1, 1.0),
     }
     if patient and not drawn["attests"]:
         # Without the store's own sums nobody can tell that another id stands for the same bytes.

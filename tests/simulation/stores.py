@@ -14,9 +14,22 @@ from skyplane_core.errors import (
     StoreRejected,
     UploadNotFound,
 )
-from skyplane_core.model import Attestation, ObjectAttributes, ObjectInfo, Precondition, Stored, StoredPart
+from skyplane_core.model import (
+    Attestation,
+    Copied,
+    CopySource,
+    CopyStep,
+    ObjectAttributes,
+    ObjectInfo,
+    Precondition,
+    Stored,
+    StoredPart,
+)
 from skyplane_core.stores.base import Capabilities, ReadResult
 from skyplane_core.stores.paging import Page
+
+COPY_STEP = 15
+"""Bytes that one call of a copy moves."""
 
 
 class Held(NamedTuple):
@@ -50,6 +63,7 @@ class ModelStore:
         same_id: whether a part that is put again gets the id that it had, as it does where ids are MD5 sums.
         attributes_listed: whether a listing carries attributes.
         wide: what it computes is a CRC64NVME, which no listing shows and no answer to a read of a part.
+        max_copy: bytes that it copies by itself in one call; larger objects part by part.
     """
 
     uri = "s3://model"
@@ -63,6 +77,7 @@ class ModelStore:
         same_id: bool = True,
         attributes_listed: bool = True,
         wide: bool = False,
+        max_copy: int = 0,
     ) -> None:
         self.capabilities = Capabilities(
             Attestation.WHOLE if attests else Attestation.READ_BACK,
@@ -70,6 +85,9 @@ class ModelStore:
             listing_has_attributes=attributes_listed,
             listing_ranges=attributes_listed,
             listing_has_crc32c=attests and not wide,
+            max_copy=max_copy,
+            copies_parts=True,
+            conditional_copy=True,
         )
         self.attests = attests
         self.uri = f"model://{name}"
@@ -78,6 +96,10 @@ class ModelStore:
         self.uploads: dict[str, Upload] = {}
         self.replacing: Callable[[str, Held | None], None] = lambda key, there: None
         """Told what a write through the protocol replaces."""
+        self.beside: ModelStore = self
+        """The store that it copies from."""
+        self.copying: Callable[[bytes], bytes] = bytes
+        """Told what a copy reads; returns what it writes, or refuses."""
         self.completed: dict[str, str] = {}
         self._versioned = versioned
         self._same_id = same_id
@@ -143,6 +165,39 @@ class ModelStore:
         held = self.write(key, data, upload.attributes)
         self.completed[upload_id] = held.version
         return self._stored(held)
+
+    def copy(
+        self,
+        source: CopySource,
+        key: str,
+        attributes: ObjectAttributes,
+        precondition: Precondition,
+        token: str = "",
+    ) -> CopyStep:
+        whole = self._source_of(source)
+        moved = int(token or 0) + COPY_STEP
+        if moved < len(whole):
+            return CopyStep(token=str(moved), moved=moved)
+        data = self.copying(whole)
+        self._check(key, precondition)
+        self.replacing(key, self.objects.get(key))
+        stored = self._stored(self.write(key, data, attributes))
+        if not self.attests or source.info.crc32c is not None or source.info.crc64nvme is None:
+            return CopyStep(Copied(stored))
+        attested = Stored(stored.version, stored.size, None, Attestation.WHOLE)
+        return CopyStep(Copied(attested, _wide(data)))
+
+    def copy_part(
+        self, source: CopySource, key: str, upload_id: str, number: int, offset: int, size: int
+    ) -> StoredPart:
+        data = self.copying(self._source_of(source)[offset : offset + size])
+        return self.put_part(key, upload_id, number, offset, memoryview(data), crc32c=_crc(data))
+
+    def _source_of(self, source: CopySource) -> bytes:
+        held = self.beside.objects.get(source.info.key)
+        if held is None or held.version != source.info.version:
+            raise SourceChanged("the object changed", where=source.info.key)
+        return held.data
 
     def abort_upload(self, key: str, upload_id: str) -> None:
         upload = self.uploads.get(upload_id)

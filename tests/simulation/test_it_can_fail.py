@@ -19,7 +19,7 @@ from skyplane_core.coordinator.objects import ObjectState
 from skyplane_core.coordinator.receipt import ReceiptWriter
 from skyplane_core.coordinator.tally import Tally
 from skyplane_core.coordinator.ways import Traffic
-from skyplane_core.model import Attestation, Stored
+from skyplane_core.model import Attestation, Copied, Stored
 from tests.simulation.plans import plan
 from tests.simulation.stores import ModelStore
 from tests.simulation.world import World, virtual_time
@@ -189,7 +189,39 @@ def a_way_that_failed_rests_for_ever(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Traffic, "failed", buried)
 
 
+def what_the_store_copied_is_not_compared(patch: pytest.MonkeyPatch) -> None:
+    copied = TransferMachine.copied
+
+    def believing(self: TransferMachine, asked: Any, word: Any) -> Any:
+        believed = msgspec.structs.replace(word.stored, crc32c=asked.info.crc32c)
+        return copied(self, asked, Copied(believed, asked.info.crc64nvme))
+
+    patch.setattr(TransferMachine, "copied", believing)
+
+
+def what_the_store_refuses_to_copy_is_forgotten(patch: pytest.MonkeyPatch) -> None:
+    def forgetful(self: TransferMachine, asked: Any, why: str) -> list[Any]:
+        del asked, why
+        self._copying -= 1
+        return []
+
+    patch.setattr(TransferMachine, "copy_refused", forgetful)
+
+
+def whatever_a_conditional_copy_meets_is_ours(patch: pytest.MonkeyPatch) -> None:
+    def believing(store: Any, event: Any, refused: Any) -> Copied:
+        del refused
+        attestation = store.capabilities.attestation
+        stored = Stored(store.head(event.key).version, event.info.size, event.info.crc32c, attestation)
+        return Copied(stored, event.info.crc64nvme)
+
+    patch.setattr("gateway.copying._found", believing)
+
+
 DEFECTS = [
+    what_the_store_copied_is_not_compared,
+    what_the_store_refuses_to_copy_is_forgotten,
+    whatever_a_conditional_copy_meets_is_ours,
     parts_before_the_upload_is_durable,
     leases_never_expire,
     nothing_counts_as_stuck,

@@ -29,7 +29,7 @@ from gateway.store_calls import (
 from skyplane_core import read_ahead
 from skyplane_core.coordinator import decide, journal, queues, receipt
 from skyplane_core.coordinator.journal import ClosedRecord, UploadRecord, decode
-from skyplane_core.errors import SkyplaneError, StoreUnavailable, Throttled
+from skyplane_core.errors import PermissionDenied, SkyplaneError, StoreUnavailable, Throttled
 from skyplane_core.model import Lease, LeaseResult, ObjectAttributes, StoreConfig
 from skyplane_core.spec import (
     Compare,
@@ -125,7 +125,8 @@ class World:
             attributes_listed=plan.attributes_listed,
             wide=plan.source_wide,
         )
-        self.destination = ModelStore("d", attests=plan.attests, same_id=plan.same_id)
+        self.destination = ModelStore("d", attests=plan.attests, same_id=plan.same_id, max_copy=plan.max_copy)
+        self.destination.beside, self.destination.copying = self.source, self._copying
         self.destination.replacing = self._check_replaced
         names = sorted({name for route in plan.routes for name in (route.reader, *route.path)})
         self.gateways = Gateways(self, names)
@@ -222,6 +223,13 @@ class World:
             self.kernel.log("a byte is damaged on its way to the store")
             return bytes([data[0] ^ 1]) + data[1:]
         return data
+
+    def _copying(self, data: bytes) -> bytes:
+        """What the store writes when it copies ``data`` by itself."""
+        if self.chance(self.plan.copy_refused):
+            self.kernel.log("the store refuses to copy")
+            raise PermissionDenied("the store refuses to copy")
+        return self.damaged(data)
 
     def misread(self, data: bytearray) -> None:
         """Damage what came from the source, where the source lets that be found."""

@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from skyplane_core.stores.base import DataPath, ObjectStore, TaggedStore
+from skyplane_core.stores.base import CopyingStore, DataPath, ObjectStore, TaggedStore
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "adding-a-store.md").read_text()
 
 
 def test_the_calls_of_the_protocol_are_listed() -> None:
-    for protocol in (ObjectStore, DataPath, TaggedStore):
+    for protocol in (ObjectStore, DataPath, TaggedStore, CopyingStore):
         [row] = [line for line in TEXT.splitlines() if line.startswith(f"| `{protocol.__name__}` |")]
         calls = {name for name in vars(protocol) if not name.startswith("_")}
         assert set(re.findall("`([a-z_]+)`", row.rpartition("|")[0].rpartition("|")[2])) == calls

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 
+import msgspec
 import pytest
 
 from skyplane_core.client import Location, SkyplaneClient
 from skyplane_core.model import Attestation, Credentials, StoreConfig
-from skyplane_core.spec import Compare, TransferOptions
+from skyplane_core.spec import Compare, ServerSideCopy, TransferOptions
 from skyplane_core.testing.objectserver import ObjectServer
 
 MIB = 1024 * 1024
-STRIPED = TransferOptions(part_size=5 * MIB, multipart_threshold=6 * MIB)
+STRIPED = TransferOptions(part_size=5 * MIB, multipart_threshold=6 * MIB, server_side_copy=ServerSideCopy.NEVER)
 READ_BACK, WHOLE, PER_PART = Attestation.READ_BACK, Attestation.WHOLE, Attestation.PER_PART
 
 
@@ -51,7 +52,7 @@ def test_a_tree_arrives_and_a_sync_replaces_what_changed(
         for key in ("small", "striped"):
             objects[key] = objects[key][::-1]
             server.put("a", f"src/{key}", objects[key])
-        options = TransferOptions(compare=Compare.EXACT, part_size=5 * MIB, multipart_threshold=6 * MIB)
+        options = msgspec.structs.replace(STRIPED, compare=Compare.EXACT)
         again = client.sync(source, destination, options=options)
         assert (again.progress.objects_copied, again.progress.objects_skipped) == (2, 1)
         assert {key: server.get("b", f"dst/{key}") for key in objects} == objects

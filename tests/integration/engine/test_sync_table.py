@@ -231,7 +231,9 @@ def test_somebody_else_writes_first(bench: Bench, kind: str) -> None:
     prepared = bench.prepared(source, destination, overwrite=Overwrite.NEVER)
     check(prepared, create_directory=True)
     server = bench.servers["s3"]
-    server.set_faults(Faults(Fault("GetObject", "hold-before", key=f"{source.location.key}a")))
+    read = Fault("GetObject", "hold-before", key=f"{source.location.key}a")
+    # Between buckets of one server nothing is read.
+    server.set_faults(Faults(read, Fault("CopyObject", "hold-before")))
     tracker = bench.dataplane.submit(prepared)
     server.wait_held()
     destination.put("a", b"theirs")

@@ -7,6 +7,7 @@ import getpass
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from awscrt.checksums import crc32c
@@ -21,6 +22,9 @@ from skyplane_core.errors import (
 from skyplane_core.model import Hadoop, ObjectAttributes, Precondition, StoreConfig, Stored
 from skyplane_core.spec import SOURCE_VERSION_KEY
 from skyplane_core.stores.hdfs import HdfsStore, make_root, open_store
+from skyplane_core.testing.objectserver import ObjectServer
+from tests.docs.pages import on_page
+from tests.docs.running import SOURCE, environment_for, shell
 from tests.servers.hdfs import HdfsServer, hdfs
 
 
@@ -270,3 +274,20 @@ def test_where_parts_cannot_be_joined_they_are_read_once_more_and_one_that_is_da
         store.complete_upload("damaged", upload, [part], size=5, crc32c=crc32c(b"right"), precondition=Precondition())
     assert "damaged" not in [info.key for info in store.list("damaged")]
     store.abort_upload("damaged", upload)
+
+
+def test_the_commands_of_the_documentation(server: HdfsServer, tmp_path: Path) -> None:
+    """As docs/hdfs.md shows them, with this NameNode's address in the place of those there."""
+    text = "".join(snippet.text for snippet in reversed(on_page("hdfs.md", "hdfs")))
+    for name in ("namenode.example.org", "nameservice1"):
+        text = text.replace(f"hdfs://{name}", server.url)
+    server.make_directory("/data", 0o777)
+    with (
+        ObjectServer("s3", buckets=["source-bucket"], in_process=False) as s3,
+        ObjectServer("gcs", buckets=["destination-bucket"], in_process=False) as gcs,
+    ):
+        for key, body in SOURCE.items():
+            s3.put("source-bucket", key, body)
+        shell(text, environment_for(s3.endpoint_url, gcs.endpoint_url), tmp_path)
+        for key, body in SOURCE.items():
+            assert gcs.get("destination-bucket", key) == body

@@ -13,11 +13,12 @@ from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator, Skypl
 from skyplane_core.errors import UsageError
 from skyplane_core.filters import Filters, NameRule
 from skyplane_core.provision.local import LocalProvisioner
-from skyplane_core.spec import Compare, DeleteCap, Overwrite
+from skyplane_core.spec import Compare, DeleteCap, Overwrite, ServerSideCopy
 
 TREE = {"mode": "copy", "recursive": True}
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"compare": "mtime"}, "Invalid value for compare: 'mtime'. Expected one of exact, checksum, size+mtime"),
+    ({"server_side_copy": "always"}, "Invalid value for server_side_copy: 'always'. Expected one of auto, never"),
     ({"overwrite": "maybe"}, "Invalid value for overwrite: 'maybe'. Expected one of if-changed"),
     ({**TREE, "delete": True}, "Invalid value for delete: only a sync deletes"),
     ({"max_delete": 5}, "max_delete is given, and nothing is to be deleted"),
@@ -71,12 +72,14 @@ def test_the_sync_operator_only_syncs(tmp_path: Path) -> None:
 
 def test_what_is_asked_for_is_what_is_requested(tmp_path: Path) -> None:
     made = operator(
-        tmp_path, compare="checksum", overwrite="if-newer", include=["*.csv", "x/"], exclude="*.tmp",
+        tmp_path, compare="checksum", overwrite="if-newer", server_side_copy="never",
+        include=["*.csv", "x/"], exclude="*.tmp",
         exclude_regex="^a",
         min_size="1KiB", max_size=5000, min_age=60, max_age=datetime.timedelta(days=2), manifest=["b", "a", "b"],
         max_objects=7, max_bytes="1MB",
     )  # fmt: skip
     request = made._request()
+    assert request.options.server_side_copy is ServerSideCopy.NEVER
     assert (request.mode, request.options.compare, request.options.overwrite) == (
         "sync",
         Compare.CHECKSUM,

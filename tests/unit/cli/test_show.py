@@ -168,3 +168,13 @@ def test_what_was_deleted_and_what_was_not_selected_is_told(capsys: pytest.Captu
     out = capsys.readouterr().out
     assert "Done: 1 copied, 1 skipped, 0 failed, 3 deleted; 2.0 KiB" in out
     assert "The selection ended at --max-objects" in out
+
+
+def test_what_the_store_copied_and_what_it_refused_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    moved = msgspec.structs.replace(DONE, objects_server_side=1, bytes_server_side=2048)
+    TextShow().result(moved)
+    assert "Copied by the store itself: 1 objects, 2.0 KiB" in capsys.readouterr().out
+    TextShow().result(msgspec.structs.replace(DONE, server_side_refused="access denied\x1b"))
+    assert "The store does not copy by itself: access denied" in capsys.readouterr().out
+    TextShow().result(DONE)
+    assert "itself" not in capsys.readouterr().out

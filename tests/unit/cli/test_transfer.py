@@ -27,6 +27,7 @@ from skyplane_core.spec import (
     MappingKind,
     Overwrite,
     Selection,
+    ServerSideCopy,
     TransferOptions,
     Verification,
 )
@@ -227,6 +228,7 @@ def test_options_of_stores_and_attributes_reach_the_transfer(shell: Shell) -> No
         (["sync", "src", "out", "--max-objects", "0"], "--max-objects"),
         (["sync", "src", "out", "--max-bytes", "0"], "--max-bytes"),
         (["sync", "src", "out", "--overwrite", "maybe"], "--overwrite"),
+        (["sync", "src", "out", "--server-side-copy", "always"], "--server-side-copy"),
         (["sync", "src", "out", "--compare", "mtime"], "--compare"),
         (["sync", "src", "out", "--compare", "size", "--overwrite", "never"], "compare is 'size'"),
         (["cp", "-r", "src", "out", "--compare", "name", "--overwrite", "if-newer"], "compare is 'name'"),
@@ -278,10 +280,11 @@ def test_filters_reach_the_transfer_in_the_order_in_which_they_were_given(shell:
 def test_what_a_sync_may_do_reaches_the_transfer(shell: Shell) -> None:
     shell("sync", "--dry-run", "--delete", "--max-delete", "10%", "--overwrite", "if-newer", "src", "out")
     shell("sync", "--dry-run", "--delete", "--compare", "size-only", "src", "out")
-    shell("cp", "--dry-run", "-r", "--overwrite", "never", "src", "out")
+    shell("cp", "--dry-run", "-r", "--overwrite", "never", "--server-side-copy", "never", "src", "out")
     first, second, third = (prepared.spec.options for prepared in shell.client.prepared)
     assert (first.delete, first.max_delete, first.overwrite) == (True, DeleteCap(None, 10), Overwrite.IF_NEWER)
     assert (second.max_delete, second.compare) == (DeleteCap(1000, 50), Compare.SIZE)
+    assert (first.server_side_copy, third.server_side_copy) == (ServerSideCopy.AUTO, ServerSideCopy.NEVER)
     assert (third.delete, third.overwrite, third.compare) == (False, Overwrite.NEVER, Compare.ALWAYS)
 
 

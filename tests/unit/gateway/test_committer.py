@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from gateway.agent_store import CalledStore
 from gateway.committer import Committer
@@ -29,6 +30,7 @@ from tests.unit.gateway.memory_agent import transfer
 OURS = b"our bytes"
 KEY = "to/a"
 NO_UPLOADS = Uploads(transfer(), CalledStore(print, 1), {}, None)  # type: ignore[arg-type]  # no object is sent anew
+NO_COPYING: Any = None
 MARKED = ObjectAttributes(metadata={SOURCE_VERSION_KEY: "v1"})
 
 
@@ -41,7 +43,7 @@ class Copying:
         self.machine = new_machine(transfer(), [Route("r")], 1 << 20)
         self.lines: list[ReceiptLine] = []
         agent = CalledStore(lambda call, _: perform(store, call), 1)  # type: ignore[arg-type]
-        self._committer = Committer(self.machine, {0: agent}, self._do, lambda upload_id: None, NO_UPLOADS)
+        self._committer = Committer(self.machine, {0: agent}, self._do, lambda upload_id: None, NO_UPLOADS, NO_COPYING)
         info = ObjectInfo("p/a", len(OURS), "v1")
         self._do(lambda: self.machine.admit(1, info, "new", [PartTarget(0, KEY, upload_id)], cut))
         lease = self.machine.table.take("r", 0.0)

@@ -61,7 +61,9 @@ def test_both_sides_agree_on_who_what_and_keys(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("secret", "listener"), [(bytes(32), "b"), (SECRET, "c"), (SECRET, "a"), (SECRET[:31] + b"x", "b")]
+    ("secret", "listener"),
+    [(bytes(32), "b"), (SECRET, "c"), (SECRET, "a"), (SECRET[:31] + b"x", "b")],
+    ids=["zeros", "a third", "the dialler itself", "one byte off"],
 )
 def test_another_secret_or_another_gateway_is_refused(secret: bytes, listener: str) -> None:
     results = both(lambda sock: dial(sock, SECRET, "a", "b", "data"), lambda sock: accept(sock, secret, listener))

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import hashlib
 import time
 from typing import Any
 
 from skyplane_core.testing.objectserver.blobs import concatenate
 from skyplane_core.testing.objectserver.gcs.download import download, find
+from skyplane_core.testing.objectserver.gcs.placement import CLASS, placement
 from skyplane_core.testing.objectserver.gcs.preconditions import Preconditions, from_query
 from skyplane_core.testing.objectserver.gcs.resources import (
     answer,
@@ -21,10 +23,12 @@ from skyplane_core.testing.objectserver.gcs.resources import (
 )
 from skyplane_core.testing.objectserver.listing import list_page
 from skyplane_core.testing.objectserver.messages import ApiError, Request, Response, unquote
-from skyplane_core.testing.objectserver.state import State
+from skyplane_core.testing.objectserver.state import State, StoredObject
 
 MAX_COMPONENTS = 32
 """Sources of one compose at most."""
+REWRITE_STEP = 1 << 20
+"""Bytes that one call of a rewrite moves. GCS does not say how many; few of them show whoever does not go on."""
 
 
 def get_object(state: State, request: Request, bucket_name: str, key: str) -> Response:
@@ -131,13 +135,26 @@ def compose(state: State, request: Request, bucket_name: str, key: str) -> Respo
 
 
 def rewrite(state: State, request: Request, bucket_name: str, key: str) -> Response:
-    """``rewriteTo`` and ``copyTo``; always done in one call, as the bytes are shared."""
+    """``rewriteTo`` and ``copyTo``. A rewrite into another storage class takes a call for every few bytes."""
     raw_source, verb, raw_target = _split_copy(request.path)
     target_bucket, _, raw_key = raw_target.partition("/o/")
     value, target = read_json(request), state.bucket(unquote(target_bucket))
     stored = find(state.bucket(bucket_name), unquote(raw_source), request.query.get("sourceGeneration"))
     from_query(request, "Source")(stored)
     attributes, metadata = attributes_of(value) if value else (stored.attributes, stored.metadata)
+    attributes = attributes | placement("", request.query.get("destinationKmsKeyName", ""))
+    if verb == "rewriteTo" and attributes.get(CLASS) != stored.attributes.get(CLASS):
+        moved = _moved(request, stored, raw_target)
+        if moved < stored.blob.size:
+            return answer(
+                {
+                    "kind": "storage#rewriteResponse",
+                    "totalBytesRewritten": str(moved),
+                    "objectSize": str(stored.blob.size),
+                    "done": False,
+                    "rewriteToken": _token(stored, raw_target, moved),
+                }
+            )
     copied = state.new_object(
         unquote(raw_key),
         stored.blob,
@@ -160,6 +177,21 @@ def rewrite(state: State, request: Request, bucket_name: str, key: str) -> Respo
             "resource": made,
         }
     )
+
+
+def _moved(request: Request, stored: StoredObject, target: str) -> int:
+    """How far a rewrite is after this call. Raises ApiError for a token of another one."""
+    token = request.query.get("rewriteToken", "")
+    before = 0
+    if token:
+        before = next((at for at in range(0, stored.blob.size, REWRITE_STEP) if _token(stored, target, at) == token), 0)
+        if not before:
+            raise ApiError(400, "invalid", "Invalid rewriteToken")
+    return before + REWRITE_STEP
+
+
+def _token(stored: StoredObject, target: str, moved: int) -> str:
+    return hashlib.sha256(f"{stored.generation} {target} {moved}".encode()).hexdigest()
 
 
 def _split_copy(path: str) -> tuple[str, str, str]:

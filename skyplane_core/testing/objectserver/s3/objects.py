@@ -25,7 +25,13 @@ from skyplane_core.testing.objectserver.s3.bodies import (
     land,
     supported,
 )
-from skyplane_core.testing.objectserver.s3.placement import check_readable, placement, shown, tagging
+from skyplane_core.testing.objectserver.s3.placement import (
+    TAGGING,
+    check_readable,
+    placement,
+    shown,
+    tagging,
+)
 from skyplane_core.testing.objectserver.state import CONTENT_HEADERS, Bucket, State, StoredObject
 
 META = "x-amz-meta-"
@@ -176,15 +182,32 @@ def copy_source(state: State, request: Request) -> StoredObject:
         check_read(dataclasses.replace(request, headers=conditions), stored)
     except ApiError as error:
         raise ApiError(412, "PreconditionFailed", error.message) from None
+    if bucket_name in state.requester_pays and request.headers.get("x-amz-request-payer") != "requester":
+        raise ApiError(403, "AccessDenied", "Access Denied")
+    check_readable(stored)
     return stored
+
+
+def _of_copy(request: Request, source: StoredObject) -> tuple[dict[str, str], dict[str, str]]:
+    """What a copy gets: each of metadata and tags is the source's or the request's, its class always the request's."""
+    attributes, metadata = described(request)
+    tags = attributes.pop(TAGGING, "")
+    if request.headers.get("x-amz-tagging-directive", "COPY").upper() != "REPLACE":
+        tags = source.attributes.get(TAGGING, "")
+    if request.headers.get("x-amz-metadata-directive", "COPY").upper() != "REPLACE":
+        placed = placement(request)
+        placed.pop(TAGGING, None)
+        content = {name: value for name, value in source.attributes.items() if name in CONTENT_HEADERS}
+        attributes, metadata = content | placed, source.metadata
+    return attributes | ({TAGGING: tags} if tags else {}), metadata
 
 
 def copy_object(state: State, request: Request, bucket_name: str, key: str) -> Response:
     bucket = state.bucket(bucket_name)
     source = copy_source(state, request)
-    attributes, metadata = source.attributes, source.metadata
-    if request.headers.get("x-amz-metadata-directive", "COPY").upper() == "REPLACE":
-        attributes, metadata = described(request)
+    if source.blob.size > MAX_PUT:
+        raise ApiError(400, "InvalidRequest", "The specified copy source is larger than the maximum allowable size")
+    attributes, metadata = _of_copy(request, source)
     asked = request.headers.get("x-amz-checksum-algorithm", "")
     algorithm = supported(asked) if asked else next(iter(source.checksums), "")
     stored = _whole(state, key, source.blob, algorithm, attributes, metadata)

@@ -1,0 +1,128 @@
+"""Has a destination's store copy objects by itself, and hands what it refuses back to the gateways."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from skyplane_core.coordinator.events import Copy, CopyPart, Event
+from skyplane_core.coordinator.machine import TransferMachine
+from skyplane_core.coordinator.store import AgentStore
+from skyplane_core.errors import (
+    BucketNotFound,
+    ObjectNotFound,
+    PermissionDenied,
+    PreconditionFailed,
+    SkyplaneError,
+    StoreRejected,
+)
+from skyplane_core.model import Attestation, Copied, CopySource, ObjectInfo, Stored
+from skyplane_core.spec import SOURCE_VERSION_KEY, TransferSpec
+
+log = logging.getLogger(__name__)
+
+REFUSALS = (PermissionDenied, StoreRejected, BucketNotFound)
+"""What says that this store does not copy from that source. Gateways read with other credentials, and may be let."""
+
+
+class Copying:
+    """Performs the copies of one transfer on committer threads; every call may block on a store.
+
+    Args:
+        machine: changed only through ``do``.
+        destinations: stores by destination index; they try again by themselves where that may help.
+    """
+
+    def __init__(
+        self,
+        spec: TransferSpec,
+        machine: TransferMachine,
+        destinations: dict[int, AgentStore],
+        do: Callable[[Callable[[], list[Event]]], None],
+    ) -> None:
+        self._source = spec.source
+        self._machine = machine
+        self._destinations = destinations
+        self._do = do
+
+    def copy(self, event: Copy) -> None:
+        """Copy a whole object and tell the machine what came of it."""
+
+        def act() -> Callable[[], list[Event]]:
+            store = self._destinations[event.destination]
+            try:
+                copied = store.copy(self._from(event.info), event.key, event.attributes, event.precondition)
+            except PreconditionFailed as refused:
+                found = _found(store, event, refused)
+                if found is None:
+                    return lambda: self._machine.copy_left(event)
+                copied = found
+            return lambda: self._machine.copied(event, copied)
+
+        self._settle(event, act)
+
+    def copy_part(self, event: CopyPart) -> None:
+        """Copy a part into its upload and tell the machine what came of it."""
+
+        def act() -> Callable[[], list[Event]]:
+            part = event.part
+            stored = self._destinations[event.destination].copy_part(
+                self._from(event.info), event.key, event.upload_id, part.part, part.offset, part.size
+            )
+            return lambda: self._machine.part_copied(event, stored)
+
+        self._settle(event, act)
+
+    def _settle(self, event: Copy | CopyPart, act: Callable[[], Callable[[], list[Event]]]) -> None:
+        # Of what was given up or refused meanwhile thousands may be waiting here.
+        known = self._machine.tally.server_side_refused
+        if known or not self._machine.awaits(event):
+            self._do(lambda: self._machine.copy_refused(event, known))
+            return
+        try:
+            change = act()
+        except REFUSALS as refusal:
+            why = str(refusal)
+            if not self._machine.tally.server_side_refused:
+                log.warning("the store refuses to copy, so that gateways do", extra={"key": event.key, "why": why})
+            self._do(lambda: self._machine.copy_refused(event, why))
+        except SkyplaneError as failure:
+            error = failure.record()
+            self._do(lambda: self._machine.copy_failed(event, error))
+        else:
+            self._do(change)
+
+    def _from(self, info: ObjectInfo) -> CopySource:
+        plain = msgspec.structs.replace(info, attributes=None)
+        return CopySource(self._source.bucket, plain, self._source.requester_pays)
+
+
+def _found(store: AgentStore, event: Copy, refused: PreconditionFailed) -> Copied | None:
+    """What stands there instead, if it has the source's bytes: a copy of ours whose answer was lost, or as good as it.
+
+    None if neither a sum nor a record tells.
+
+    Raises:
+        PreconditionFailed: ``refused``, as it is something else.
+    """
+    try:
+        there = store.head(event.key)
+    except ObjectNotFound:
+        raise refused from None
+    source, crc32c = event.info, there.crc32c
+    if there.size != source.size:
+        raise refused
+    if source.crc32c is not None and crc32c is None:
+        crc32c = store.read_back(event.key, there.version, there.size)
+    sums = ((source.crc32c, crc32c), (source.crc64nvme, there.crc64nvme))
+    alike = [theirs == ours for theirs, ours in sums if theirs is not None and ours is not None]
+    made_from = there.attributes.metadata.get(SOURCE_VERSION_KEY) if there.attributes is not None else None
+    if not alike and made_from is None:
+        return None
+    if not (all(alike) if alike else made_from == source.version):
+        raise refused
+    summed = there.crc32c is not None or there.crc64nvme is not None
+    attestation: Attestation | None = store.capabilities.attestation if summed else None
+    return Copied(Stored(there.version, there.size, there.crc32c, attestation), there.crc64nvme)
