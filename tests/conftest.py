@@ -121,8 +121,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _group(item: pytest.Item) -> str:
     """What runs in one process when several share the tests: a file, for its servers; of the conformance suite a case.
 
-    What needs a whole Airflow shares one. Labs are one after another, since they look for what an earlier one has left
-    in the kernel.
+    What needs a whole Airflow shares one. Labs and hosts are one after another: they look for what an earlier one has
+    left, and have the same addresses.
     """
     if "airflow" in getattr(item, "fixturenames", ()):
         return "airflow"
@@ -130,7 +130,7 @@ def _group(item: pytest.Item) -> str:
     case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
     if folder == "conformance" and case is not None:
         return f"conformance {case.name}"
-    return folder if folder == "lab" else str(item.path)
+    return folder if folder in ("lab", "integration/ssh") else str(item.path)
 
 
 # --- nothing is left behind -----------------------------------------------------------------------------------------

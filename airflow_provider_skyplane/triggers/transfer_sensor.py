@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from airflow_provider_skyplane.finished import outcome
-from airflow_provider_skyplane.hooks.skyplane import read_control_secret
+from airflow_provider_skyplane.hooks.skyplane import read_access
 from airflow_provider_skyplane.triggers.looking import LookingTrigger
 from airflow_provider_skyplane.watch import Watch
 from skyplane_core.provision.base import DataplaneReference
@@ -41,14 +41,12 @@ class SkyplaneTransferSensorTrigger(LookingTrigger):
         """How the transfer ended, None while it runs."""
         if not self.dataplane:
             raise LookupError("no gateway of the transfer is known; its destination is asked by a worker")
-        secret = await read_control_secret(self.skyplane_conn_id)
-        watch = await asyncio.to_thread(self._watch, secret)
+        secret, hosts = await read_access(self.skyplane_conn_id)
+        fingerprint = msgspec.json.decode(self.dataplane, type=DataplaneReference).ca_fingerprint
+        # It derives keys, which takes some milliseconds.
+        watch = await asyncio.to_thread(Watch, self.dataplane, self.transfer_id, secret, fingerprint, hosts)
         try:
             progress = await watch.progress()
         finally:
             await watch.close()
         return {"finished": outcome(progress)["finished"]} if progress.state.ended else None
-
-    def _watch(self, secret: bytes) -> Watch:
-        fingerprint = msgspec.json.decode(self.dataplane, type=DataplaneReference).ca_fingerprint
-        return Watch(self.dataplane, self.transfer_id, secret, fingerprint)

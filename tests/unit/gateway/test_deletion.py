@@ -9,7 +9,7 @@ import pytest
 
 from gateway.records import what_of
 from skyplane_core.coordinator import receipt, retry
-from skyplane_core.coordinator.journal import BeganRecord, DeletingRecord
+from skyplane_core.coordinator.journal import BeganRecord, DeletingRecord, decode
 from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.errors import PermissionDenied
 from skyplane_core.filters import Filters, NameRule
@@ -181,7 +181,7 @@ def test_a_run_that_continues_tells_what_was_deleted_before_and_counts_it() -> N
     destination.refuse = failing("delete", "to/x00003", DENIED)
     assert run(MemoryStore(objects(1)), destination, mirror(60)).objects_deleted == 50
     (journal,) = [key for key in destination.state if "journal" in key and b"deleting" in destination.state[key]]
-    record = msgspec.json.decode(destination.state[journal].splitlines()[-1], type=DeletingRecord)
+    (record,) = [found for found in decode(destination.state[journal]) if isinstance(found, DeletingRecord)]
     assert (record.held, len(record.segments)) == (60, 2)
     destination.refuse = lambda call, key: None
     destination.listed |= {info.key: info for info in there("y")}
