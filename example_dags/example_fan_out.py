@@ -42,7 +42,7 @@ with DAG(
             DESTINATIONS["azure"],
         ],
         mode="sync",
-        outlets=[Asset(name=f"releases_{cloud}", uri=uri) for cloud, uri in DESTINATIONS.items()],
+        outlets=[Asset(uri) for uri in DESTINATIONS.values()],
     )
 
     @task

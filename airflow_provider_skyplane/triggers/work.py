@@ -8,11 +8,15 @@ import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
-from airflow.providers.common.compat.triggers import BaseEventTrigger
 from airflow.triggers.base import TriggerEvent
 
 from airflow_provider_skyplane.question import WORK, Question
 from airflow_provider_skyplane.triggers.aside import aside
+
+try:
+    from airflow.triggers.base import BaseEventTrigger
+except ImportError:  # Airflow 2, which has no watchers of assets
+    from airflow.triggers.base import BaseTrigger as BaseEventTrigger  # type: ignore[assignment]
 
 
 class SkyplaneWorkTrigger(BaseEventTrigger):
