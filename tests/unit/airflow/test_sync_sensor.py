@@ -39,7 +39,6 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"min_age": "2h", "max_age": 60}, "min_age is 7200 and max_age 60"),
     ({"source_options": {"colour": "red"}}, "the options of a store cannot be used"),
     ({"soft_fail": True, "never_fail": True}, "mutually exclusive"),
-    ({"mode": "deferred"}, "The mode must be one of"),
 ]
 
 
