@@ -113,10 +113,7 @@ class Reconnection:
 
     def _receipt(self, reference: Reference) -> tuple[Standing, Finished | None] | None:
         progress = self._engine.ended(self._request(), reference.transfer_id)
-        if progress is None:
-            return None
-        standing, finished = _standing(progress)
-        return (standing, finished) if standing is Standing.DONE else None
+        return None if progress is None else _standing(progress)
 
     def _silent(self, run: Run, reference: Reference) -> Standing:
         """Whether gateways that do not answer are gone for certain, which they are once they have been stopped."""

@@ -145,4 +145,10 @@ def test_a_task_that_is_killed_in_the_middle_of_a_call_ends_its_gateways(
         signal.signal(signal.SIGUSR1, before)
     assert not any(psutil.pid_exists(pid) for pid in killed[0])
     assert world.destination.uploads("dst") == []
+    # Nobody is left who could delete the reference, and it leads nobody astray.
+    (receipt,) = (name for name in world.destination.list("dst") if name.endswith("receipt.json"))
+    world.source.set_faults(None)
+    result = copier("big").execute({"ti": TaskInstance()})
+    assert result["transfer_id"] not in receipt
+    assert result["objects_copied"] == 1
     assert references(world) == []

@@ -264,7 +264,7 @@ def test_a_retry_returns_what_has_arrived(
         (FakeRun("t0", Progress("t0", TransferState.CANCELLED)), None, None),
         (FakeRun("t0", TransferNotFound("never started")), None, None),
         (FakeRun("t0", GatewayUnreachable("gone")), None, "t0"),
-        (FakeRun("t0", GatewayUnreachable("gone")), Progress("t0", TransferState.CANCELLED), "t0"),
+        (FakeRun("t0", GatewayUnreachable("gone")), Progress("t0", TransferState.CANCELLED), None),
         (FakeRun("t0", GatewayRefused("another's port")), None, "t0"),
         (FakeRun("t0", UsageError("no such host any more"), stop=UsageError("no such host any more")), None, None),
         (FakeRun("t0", GatewayRefused("not you"), stop=GatewayRefused("not you")), None, None),

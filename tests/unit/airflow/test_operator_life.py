@@ -38,12 +38,12 @@ class FakeRun:
     transfer_id, dataplane_id, ca_fingerprint, reference, fingerprint = "t1", "dp", "fp", "{}", "asked"
     outlives_task = False
 
-    def __init__(self, end: Finished | Exception = DONE, expiry: float | None = None) -> None:
+    def __init__(self, end: Finished | BaseException = DONE, expiry: float | None = None) -> None:
         self.end, self.expiry, self.calls = end, expiry, []
 
     def wait(self, on_progress: Any) -> Finished:
         self.calls.append("wait")
-        if isinstance(self.end, Exception):
+        if isinstance(self.end, BaseException):
             raise self.end
         return self.end
 
