@@ -5,6 +5,7 @@ Imports no cloud provider and no SDK: every DAG file that uses our operators pay
 
 from __future__ import annotations
 
+import importlib.util
 from typing import TYPE_CHECKING
 
 from airflow.providers.common.compat.sdk import (
@@ -15,10 +16,17 @@ from airflow.providers.common.compat.sdk import (
     AirflowSkipException,
     BaseHook,
     BaseOperator,
+    BaseOperatorLink,
     BaseSensorOperator,
+    DecoratedOperator,
     PokeReturnValue,
+    TaskDecorator,
+    XComArg,
     conf,
+    context_merge,
+    determine_kwargs,
     mask_secret,
+    task_decorator_factory,
 )
 
 try:
@@ -38,9 +46,22 @@ __all__ = [
     "AirflowSkipException",
     "BaseHook",
     "BaseOperator",
+    "BaseOperatorLink",
     "BaseSensorOperator",
     "Context",
+    "DecoratedOperator",
     "PokeReturnValue",
+    "TaskDecorator",
+    "XComArg",
     "conf",
+    "context_merge",
+    "determine_kwargs",
     "mask_secret",
+    "task_decorator_factory",
+    "web_server_is_flask",
 ]
+
+
+def web_server_is_flask() -> bool:
+    """Whether this is Airflow 2, whose pages are served by Flask; later ones have FastAPI."""
+    return importlib.util.find_spec("airflow.www") is not None

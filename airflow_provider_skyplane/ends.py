@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from airflow_provider_skyplane.compat import XComArg
 from skyplane_core.errors import InvalidURI, UsageError
 from skyplane_core.keys import map_key, rule
 from skyplane_core.locations import Location, check_apart, check_distinct
@@ -58,6 +59,16 @@ class End:
             ) from error
 
 
+class Later:
+    """Stands for an argument that the task's own function will say."""
+
+    def __init__(self, argument: str) -> None:
+        self._argument = argument
+
+    def __repr__(self) -> str:
+        return f"the {self._argument} that its function returns"
+
+
 def is_literal(text: object) -> bool:
     """Whether the text is what it will be at run time: no template, and not another task's output."""
     return isinstance(text, str) and "{{" not in text and "{%" not in text
@@ -69,8 +80,8 @@ def is_template(value: object) -> bool:
 
 
 def is_later(value: object) -> bool:
-    """Whether the value is another task's output, which only a run knows."""
-    return hasattr(value, "resolve")
+    """Whether the value is a task's output, or its function's, which only a run knows."""
+    return isinstance(value, (Later, XComArg))
 
 
 def is_listed(destination: object) -> bool:
@@ -154,51 +165,48 @@ def check_ends(source: End, destinations: Sequence[End], *, recursive: bool, ren
     if not known or known[0][0].written:
         return
     here = known[0][1]
-    landings = {id(end): _landing(here, endpoint, recursive=recursive) for end, endpoint in there}
     for end, endpoint in there:
         if end.conn_id == source.conn_id:
-            _check_apart(here, endpoint, landings[id(end)], recursive=recursive)
+            _check_apart(here, endpoint, recursive=recursive)
     for together in _by_connection(there):
-        check_distinct(
-            [Location(_store(endpoint), landings[id(end)]) for end, endpoint in together], recursive=recursive
-        )
+        check_distinct([_landing(here, endpoint, recursive=recursive) for endpoint in together], recursive=recursive)
 
 
-def _by_connection(ends: Sequence[tuple[End, Endpoint]]) -> Iterator[list[tuple[End, Endpoint]]]:
-    """Those that surely are of one service, and of which names tell whether they are apart."""
-    groups: dict[tuple[Any, ...], list[tuple[End, Endpoint]]] = {}
+def _by_connection(ends: Sequence[tuple[End, Endpoint]]) -> Iterator[list[Endpoint]]:
+    """Those that surely are of one service."""
+    groups: dict[tuple[Any, ...], list[Endpoint]] = {}
     for end, endpoint in ends:
         asked = StoreOptions.of(end.options)
-        groups.setdefault((end.conn_id, endpoint.kind, asked.endpoint_url, asked.account), []).append((end, endpoint))
+        groups.setdefault((end.conn_id, endpoint.kind, asked.endpoint_url, asked.account), []).append(endpoint)
     return iter(groups.values())
 
 
-def _check_apart(here: Endpoint, there: Endpoint, landing: str, *, recursive: bool) -> None:
+def _check_apart(here: Endpoint, there: Endpoint, *, recursive: bool) -> None:
     if {here.kind, there.kind} & _IN_FILES:
         # Only a file system knows where links and ".." lead; the very same path is the same in any.
-        if here.kind == there.kind and tree_root(here.uri) == tree_root(there.uri):
+        if tree_root(here.uri) == tree_root(there.uri):
             raise UsageError(
                 "source and destination are the same", where=here.uri, next_step="Name another destination."
             )
         return
     check_apart(
-        Location(_store(here), here.key),
-        Location(_store(there), there.key),
+        _location(here),
+        _location(there),
         recursive=recursive,
-        destination_key=landing,
+        destination_key=_landing(here, there, recursive=recursive).key,
     )
 
 
-def _landing(here: Endpoint, there: Endpoint, *, recursive: bool) -> str:
-    """The key, or the root, that the destination gets in its store."""
+def _landing(here: Endpoint, there: Endpoint, *, recursive: bool) -> Location:
+    """The object, or the root, that the destination gets in its store."""
     if recursive or there.kind in _IN_FILES:
-        return there.key
+        return _location(locate(there, directory=recursive))
     selection, mapping = rule(locate(here, directory=False).key, there.key, recursive=False)
-    return map_key(mapping, selection.prefix)
+    return Location(_location(there).store, map_key(mapping, selection.prefix))
 
 
-def _store(endpoint: Endpoint) -> StoreConfig:
-    return StoreConfig(endpoint.kind, endpoint.bucket, endpoint.endpoint_url)
+def _location(endpoint: Endpoint) -> Location:
+    return Location(StoreConfig(endpoint.kind, endpoint.bucket, endpoint.endpoint_url), endpoint.key)
 
 
 def _check_connection_fits(end: End, endpoint: Endpoint) -> None:

@@ -13,7 +13,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from typing import NamedTuple
 
 import msgspec
 
@@ -24,14 +23,12 @@ from skyplane_core.client import ClientConfig, Dataplane, Location, Prepared, Sk
 from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.diff import Decision
 from skyplane_core.difference import first_difference
-from skyplane_core.dry_run import DryRun
 from skyplane_core.errors import ObjectNotFound
 from skyplane_core.filters import Filters
 from skyplane_core.keys import listing_prefix
 from skyplane_core.locations import check_distinct, resolve
 from skyplane_core.model import Compression, StoreConfig
-from skyplane_core.planner.cost import CostMeter
-from skyplane_core.planner.plan import Plan
+from skyplane_core.object_file import ObjectFile
 from skyplane_core.prepare import check
 from skyplane_core.provision import local
 from skyplane_core.provision.base import DataplaneReference
@@ -54,7 +51,6 @@ from skyplane_core.tracker import watch
 
 __all__ = ["Engine", "FanOut", "Location", "Request", "Run", "resolve"]
 
-LOG_EVERY_SECONDS = 30.0
 _CANCEL_POLL_SECONDS = 0.1
 
 
@@ -106,14 +102,6 @@ class FanOut:
     """What is to be moved to several destinations: ``each`` is a request for one of them, all of the same source."""
 
     each: tuple[Request, ...]
-
-
-class Planned(NamedTuple):
-    """A dry run: where bytes would go, what would become of each object as a stream, and a meter of its cost."""
-
-    plan: Plan
-    decisions: DryRun
-    meter: CostMeter
 
 
 def _store(place: Location | str, *, directory: bool) -> StoreConfig:
@@ -177,7 +165,9 @@ class Engine:
         try:
             trackers = [dataplane.tracker(one.spec.transfer_id) for one in prepared]
             announce(Run(dataplane, trackers, fingerprint))
-            return Run(dataplane, [dataplane.submit(one) for one in prepared], fingerprint)
+            # A retry that comes back while others still run has to be told how one has ended.
+            several = len(prepared) > 1
+            return Run(dataplane, [dataplane.submit(one, keep=several) for one in prepared], fingerprint)
         except BaseException:
             dataplane.deprovision()
             raise
@@ -246,23 +236,20 @@ class Engine:
         """
         self._dataplane(reference).deprovision()
 
-    def outlines(self, request: Request | FanOut) -> list[Outline]:
+    def outlines(
+        self, request: Request | FanOut, on_decision: Callable[[Decision], None] = lambda _decision: None
+    ) -> list[Outline]:
         """Routes, counts and price of a request, for each destination. Starts nothing and writes nothing.
 
-        Raises:
-            SkyplaneError: refused.
-        """
-        return [outline(self.client, one) for one in self._prepared(request)]
-
-    def plan(self, request: Request) -> Planned:
-        """What the request would do. Starts nothing and writes nothing.
+        Args:
+            on_decision: called with what would become of each object.
 
         Raises:
             SkyplaneError: refused.
         """
-        (prepared,) = self._prepared(request)
-        plan, decisions = self.client.dry_run(prepared)
-        return Planned(plan, decisions, self.client.cost_meter(prepared))
+        prepared = self._prepared(request)
+        _check_distinct(prepared)
+        return [outline(self.client, one, on_decision) for one in prepared]
 
     def first_difference(
         self, request: Request, *, gently: bool = False, stopped: Callable[[], bool] = lambda: False
@@ -310,6 +297,17 @@ class Engine:
         """An open store and the key prefix in it for something of this name, at the (first) destination."""
         prepared = self._at_destination(request.each[0], name)
         return open_store(prepared.destinations[0]), prepared.spec.state
+
+    def write(self, place: Location, content: bytes, content_type: str) -> None:
+        """Write a small object; once this returns it is there.
+
+        Raises:
+            SkyplaneError: it could not be written.
+        """
+        with closing(open_store(place.store)) as store:
+            file = ObjectFile(lambda: store, place.key, content_type)
+            file.write(content)
+            file.commit()
 
     def mac(self, content: bytes) -> str:
         """By which this client knows again what it has written: 64 hexadecimal digits."""
@@ -382,16 +380,13 @@ class Run:
         """Block until all transfers have ended, well or not, renewing credentials on the way.
 
         Args:
-            on_progress: called every :data:`LOG_EVERY_SECONDS`.
+            on_progress: called at least every second.
         """
-        told = time.monotonic()
         known: dict[str, Progress] = {}
 
         def report(progress: Progress) -> None:
-            nonlocal told
             known[progress.transfer_id] = progress
-            if len(known) == len(self._trackers) and time.monotonic() - told >= LOG_EVERY_SECONDS:
-                told = time.monotonic()
+            if len(known) == len(self._trackers):
                 on_progress(as_one([known[tracker.transfer_id] for tracker in self._trackers]))
 
         return Finished.of(as_one([result.progress for result in watch(self._trackers, report)]))
@@ -418,7 +413,7 @@ class Run:
                 continue
             prepared = one.prepare(engine.client, tracker.transfer_id)
             self._dataplane.renew(dataclasses.replace(prepared, refresh=None, refresh_receipt=None))
-            trackers[number] = self._dataplane.tracker(tracker.transfer_id, prepared)
+            trackers[number] = self._dataplane.tracker(tracker.transfer_id, prepared, keep=len(trackers) > 1)
         self._trackers = trackers
 
     def cancel(self, seconds: float) -> bool:

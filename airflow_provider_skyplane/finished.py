@@ -7,7 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
+
 from airflow_provider_skyplane.several import Several
+from skyplane_core.report.value import brief
 from skyplane_core.shrinkage import describe
 from skyplane_core.spec import Progress, TransferState
 
@@ -23,6 +26,8 @@ class Finished:
     ``compression`` says what was compressed between gateways and what not, and why; empty where nothing could be.
     ``stopped_at``: the limit that ended the selection, or empty. Where a task has several destinations ``destinations``
     holds a Finished of each as plain values, in their order, and the numbers are sums; ``destination`` is then its URI.
+    ``course``: the progress with its history, as JSON, of which a report is made; empty where there are several.
+    ``usd``: the cost by list prices; None if one of them is not known.
     """
 
     transfer_id: str
@@ -39,6 +44,8 @@ class Finished:
     stopped_at: str = ""
     destination: str = ""
     destinations: tuple[dict[str, Any], ...] = ()
+    course: str = ""
+    usd: float | None = None
 
     @classmethod
     def of(cls, progress: Progress) -> Finished:
@@ -63,6 +70,8 @@ class Finished:
             objects_deleted=progress.objects_deleted,
             stopped_at=progress.stopped_at,
             destinations=tuple(dataclasses.asdict(one) for one in each),
+            usd=_cost(progress) if not each else _sum([one.usd for one in each]),
+            course="" if each else msgspec.json.encode(brief(progress)).decode(),
         )
 
     def named(self, uris: Sequence[str]) -> Finished:
@@ -83,7 +92,7 @@ class Finished:
             "failures": [list(pair) for pair in self.failures],
             "destinations": [one.summary() for one in self.each],
         }
-        left_out = {"compression"}
+        left_out = {"compression", "course", "usd"}
         if not self.failed:
             left_out |= {"objects_failed", "failures", "error"}
         left_out |= {name for name in ("destination", "destinations") if not told[name]}
@@ -110,8 +119,18 @@ class Finished:
         return text
 
 
+def _cost(progress: Progress) -> float | None:
+    cost = progress.history.cost if progress.history is not None else None
+    return None if cost is None else cost.usd
+
+
+def _sum(parts: Sequence[float | None]) -> float | None:
+    known = [part for part in parts if part is not None]
+    return sum(known) if len(known) == len(parts) else None
+
+
 def outcome(progress: Progress) -> dict[str, Any]:
-    """An ended transfer as the details of a trigger's event: plain JSON, a few hundred bytes."""
+    """An ended transfer as the details of a trigger's event: plain JSON, some KB."""
     finished = Finished.of(progress)
     return {
         "status": "error" if finished.failed else "success",

@@ -87,7 +87,9 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "hooks": _modules("airflow_provider_skyplane.hooks.skyplane"),
         "operators": _modules(
-            "airflow_provider_skyplane.operators.skyplane", "airflow_provider_skyplane.operators.deprovision"
+            "airflow_provider_skyplane.operators.skyplane",
+            "airflow_provider_skyplane.operators.plan",
+            "airflow_provider_skyplane.operators.deprovision",
         ),
         "sensors": _modules("airflow_provider_skyplane.sensors.skyplane"),
         "triggers": _modules(
@@ -96,6 +98,9 @@ def get_provider_info() -> dict[str, Any]:
             "airflow_provider_skyplane.triggers.transfer_sensor",
             "airflow_provider_skyplane.triggers.work",
         ),
+        "task-decorators": [
+            {"name": "skyplane", "class-name": "airflow_provider_skyplane.decorators.skyplane.skyplane_task"}
+        ],
         "transfers": [
             {
                 "source-integration-name": "Amazon Simple Storage Service (S3)",
@@ -103,6 +108,7 @@ def get_provider_info() -> dict[str, Any]:
                 "python-module": "airflow_provider_skyplane.transfers.s3_to_gcs",
             }
         ],
+        "extra-links": ["airflow_provider_skyplane.links.report.SkyplaneReportLink"],
         "connection-types": [
             {
                 "connection-type": CONNECTION_TYPE,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from skyplane_core.client import Prepared, SkyplaneClient
+from skyplane_core.diff import Decision
 from skyplane_core.dry_run import Totals
 from skyplane_core.errors import UsageError
 from skyplane_core.planner.cost import Cost
@@ -32,8 +33,13 @@ class Outline:
         return {**msgspec.to_builtins(self.totals), **self.cost.summary(), "routes": routes}
 
 
-def outline(client: SkyplaneClient, prepared: Prepared) -> Outline:
+def outline(
+    client: SkyplaneClient, prepared: Prepared, on_decision: Callable[[Decision], None] = lambda _decision: None
+) -> Outline:
     """List both ends and decide about each object. Starts nothing and writes nothing.
+
+    Args:
+        on_decision: called with what would become of each object.
 
     Raises:
         SkyplaneError: refused.
@@ -42,6 +48,7 @@ def outline(client: SkyplaneClient, prepared: Prepared) -> Outline:
     meter = client.cost_meter(prepared)
     for decision in decisions:
         meter.add(decision)
+        on_decision(decision)
     return Outline(plan, decisions.totals, meter.cost())
 
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from skyplane_core.spec import Progress, TransferState
 
 _SEPARATOR = ","
+_COUNTS = tuple(field.name for field in msgspec.structs.fields(Progress) if field.type is int)
 
 
 class Several(Progress, frozen=True):
@@ -35,24 +38,18 @@ def as_one(progresses: Sequence[Progress]) -> Progress:
     return Several(
         transfer_id=joined([one.transfer_id for one in progresses]),
         state=running[0].state if running else _end([one.state for one in progresses]),
-        objects_listed=sum(one.objects_listed for one in progresses),
-        objects_selected=sum(one.objects_selected for one in progresses),
-        objects_copied=sum(one.objects_copied for one in progresses),
-        objects_skipped=sum(one.objects_skipped for one in progresses),
-        objects_failed=sum(one.objects_failed for one in progresses),
-        bytes_selected=sum(one.bytes_selected for one in progresses),
-        bytes_copied=sum(one.bytes_copied for one in progresses),
-        bytes_acked=sum(one.bytes_acked for one in progresses),
-        wire_bytes=sum(one.wire_bytes for one in progresses),
         listing_done=all(one.listing_done for one in progresses),
         started_at=min(one.started_at for one in progresses),
         ended_at=None if running else max(ends, default=None),
         failures=tuple(failure for one in progresses for failure in one.failures),
         error="; ".join(one.error for one in progresses if one.error),
         credentials_expire_at=min(expiries, default=None),
-        objects_deleted=sum(one.objects_deleted for one in progresses),
         stopped_at=", ".join(dict.fromkeys(one.stopped_at for one in progresses if one.stopped_at)),
+        server_side_refused="; ".join(
+            dict.fromkeys(one.server_side_refused for one in progresses if one.server_side_refused)
+        ),
         each=tuple(progresses),
+        **{name: sum(getattr(one, name) for one in progresses) for name in _COUNTS},
     )
 
 

@@ -12,7 +12,8 @@ from typing import Annotated
 import msgspec
 
 from skyplane_core.filters import Filters
-from skyplane_core.model import Attestation, AttributeRules, Compression, Concurrency, Shrinkage, StoreConfig
+from skyplane_core.history import History
+from skyplane_core.model import Attestation, AttributeRules, Compression, Concurrency, Role, Shrinkage, StoreConfig
 
 STATE_SEGMENT = ".skyplane"
 """The reserved key segment under a destination's prefix. Listings and syncs leave it out."""
@@ -206,6 +207,21 @@ class Route(msgspec.Struct, frozen=True):
         return self.path[:-1]
 
 
+class Site(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A gateway that may be used. ``loopback``: a process on this very machine, reached over its loopback interface.
+
+    ``role`` None: its place among the others says what it does (see :func:`skyplane_core.planner.plan.plan`).
+    ``dials_out``: nobody can dial it, so its neighbours on a route must be gateways that can be dialled.
+    """
+
+    gateway_id: str
+    provider: str = "local"
+    region: str = "local"
+    loopback: bool = True
+    role: Role | None = None
+    dials_out: bool = False
+
+
 class ReceiptPlace(msgspec.Struct, frozen=True):
     """An object that the receipt is written to besides the transfer's state. ``store`` carries no credentials here.
 
@@ -220,7 +236,8 @@ class TransferSpec(msgspec.Struct, frozen=True):
     """One cp or sync, from one source to one or more destinations.
 
     ``state`` is the key prefix (ending in ``/``) for journal and receipt, in the store of destination 0.
-    ``routes``: as planned, at least one for each destination; empty where the head reads and writes.
+    ``routes``: as planned, at least one for each destination; empty where the head reads and writes. ``gateways``:
+    those of the plan, by which the transfer's cost is reckoned.
     """
 
     transfer_id: str
@@ -232,6 +249,7 @@ class TransferSpec(msgspec.Struct, frozen=True):
     created_at: float
     routes: tuple[Route, ...] = ()
     receipt: ReceiptPlace | None = None
+    gateways: tuple[Site, ...] = ()
 
 
 class TransferState(enum.Enum):
@@ -310,6 +328,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     (``max_objects``, ``max_bytes``) that ended the selection; what comes after it in key order was not selected.
     ``objects_server_side`` and ``bytes_server_side`` are those of the copied ones that the store copied by itself, and
     ``server_side_refused`` is why it did not copy the rest, if it refused one.
+    ``history`` comes with the last report, and in the receipt's totals.
     """
 
     transfer_id: str
@@ -336,3 +355,4 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     objects_server_side: int = 0
     bytes_server_side: int = 0
     server_side_refused: str = ""
+    history: History | None = None

@@ -249,7 +249,7 @@ class SkyplaneHook(Lifecycle, BaseHook):
 
         Args:
             options: how the store is reached and written; anonymous ones ask no connection.
-            directory, written: as for :func:`skyplane_core.locations.resolve`.
+            directory, written: as for :func:`skyplane_core.locations.resolve`; who does not write may only read.
             copies_from: URI of the source, if this is where its objects go: a store copies within itself.
 
         Raises:
@@ -297,7 +297,7 @@ class SkyplaneHook(Lifecycle, BaseHook):
     def test_connection(self) -> tuple[bool, str]:
         """Whether gateways could be started by this connection, and found again by a trigger. Starts none.
 
-        SSH hosts are reached and looked at. Without hosts the machine that asks says whether it could run gateways.
+        SSH hosts are reached and looked at. Without hosts only what the connection says is checked.
         """
         from skyplane_core.errors import SkyplaneError
 

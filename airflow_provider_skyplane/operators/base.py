@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
 import socket
 import time
@@ -13,8 +14,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from airflow_provider_skyplane.compat import AirflowException, BaseOperator, conf
 from airflow_provider_skyplane.durable import DestinationReferences, References, StateStoreReferences
 from airflow_provider_skyplane.ends import is_literal
+from airflow_provider_skyplane.extras import Extras
 from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.hooks.skyplane import DEFAULT_CONN_ID, SkyplaneHook
+from airflow_provider_skyplane.lineage import Lineage
+from airflow_provider_skyplane.links.report import SkyplaneReportLink, push_link
+from airflow_provider_skyplane.progress_lines import ProgressLines
 from airflow_provider_skyplane.reconnect import CANCEL_SECONDS, Found, Reconnection, end
 from skyplane_core.errors import NothingToTransfer, SkyplaneError
 from skyplane_core.model import Compression
@@ -48,7 +53,7 @@ def engine_errors() -> Iterator[None]:
         raise AirflowException(str(error)) from error
 
 
-class SkyplaneBaseOperator(BaseOperator):
+class SkyplaneBaseOperator(Lineage, BaseOperator):
     """Runs the request that a subclass builds.
 
     Args:
@@ -62,6 +67,10 @@ class SkyplaneBaseOperator(BaseOperator):
         receipt_path: short for a ``receipt_url`` in the destination's bucket: a key prefix. (templated)
         receipt_conn_id: connection for the receipt's store; default that of the end which is in a store of the same
             kind, else ``aws_default`` or ``google_cloud_default``. (templated)
+        report_url: where the worker writes the page of the report once the transfer has ended, well or not: an object
+            or a file, or a prefix that ends in ``/``, which gets ``<transfer id>.html``. (templated)
+        report_conn_id: connection for the report's store; default ``aws_default``, ``google_cloud_default`` or
+            ``wasb_default``. (templated)
         deferrable: free the worker slot while gateways work.
         poll_interval: seconds between two looks at the transfer while deferred.
         durable: a retry goes on with the transfer that a try has started whose process died, if that is running or has
@@ -69,6 +78,8 @@ class SkyplaneBaseOperator(BaseOperator):
         local_gateways_outlive_task: that processes started by a task survive its deferral here, and that the triggerer
             runs on the same host. Default: ``[skyplane] local_gateways_outlive_task``.
     """
+
+    operator_extra_links = (SkyplaneReportLink(),)
 
     _run: Run | None = None
 
@@ -81,6 +92,8 @@ class SkyplaneBaseOperator(BaseOperator):
         receipt_url: str | None = None,
         receipt_path: str | None = None,
         receipt_conn_id: str | None = None,
+        report_url: str | None = None,
+        report_conn_id: str | None = None,
         deferrable: bool = False,
         poll_interval: float = 10,
         durable: bool = True,
@@ -102,6 +115,8 @@ class SkyplaneBaseOperator(BaseOperator):
         if receipt_url and is_literal(receipt_url):
             parse(receipt_url)
             format_of(receipt_url)
+        if report_url and is_literal(report_url):
+            parse(report_url)
         self.skyplane_conn_id = skyplane_conn_id
         self.gateways = gateways
         self.compression = compression or Compression.AUTO.value
@@ -109,6 +124,8 @@ class SkyplaneBaseOperator(BaseOperator):
         self.receipt_url = receipt_url
         self.receipt_path = receipt_path
         self.receipt_conn_id = receipt_conn_id
+        self.report_url = report_url
+        self.report_conn_id = report_conn_id
         self.deferrable = deferrable
         self.poll_interval = poll_interval
         self.durable = durable
@@ -153,6 +170,7 @@ class SkyplaneBaseOperator(BaseOperator):
             AirflowException: the transfer failed, or could not be started.
             NothingToTransfer: the source holds nothing.
         """
+        push_link(context, self.log)
         with engine_errors():
             request = self._request()
             found = self._earlier(context, request)
@@ -221,7 +239,7 @@ class SkyplaneBaseOperator(BaseOperator):
     def _wait(self, context: Context, run: Run) -> Any:
         try:
             with engine_errors():
-                finished = run.wait(self._log_progress)
+                finished = run.wait(self._log_progress(ProgressLines()))
         except BaseException:
             self._abandon(context, run)
             raise
@@ -242,6 +260,7 @@ class SkyplaneBaseOperator(BaseOperator):
         finally:
             self._tear_down(run)
         self._forget(context)
+        self._leave_extras(context, finished)
         if finished.failed:
             raise AirflowException(finished.failure_text())
         return result
@@ -321,6 +340,7 @@ class SkyplaneBaseOperator(BaseOperator):
         if "finished" in event:
             finished = self._named(Finished(**event["finished"]))
             self._push_failed(context, finished)
+            self._leave_extras(context, finished)
             message = finished.failure_text()
         self._abandon(context, run)
         raise AirflowException(message)
@@ -364,10 +384,28 @@ class SkyplaneBaseOperator(BaseOperator):
             self.log.warning("Could not stop dataplane %s, which ends by its expiry: %s", run.dataplane_id, error)
         self._run = None
 
-    def _log_progress(self, progress: Progress) -> None:
-        self.log.info(
-            "%d of %d objects copied, %d bytes.",
-            progress.objects_copied,
-            progress.objects_selected,
-            progress.bytes_copied,
-        )
+    def _log_progress(self, lines: ProgressLines) -> Callable[[Progress], None]:
+        def say(progress: Progress) -> None:
+            if line := lines.line(progress, time.monotonic()):
+                self.log.info(line)
+
+        return say
+
+    def _kept_receipt(self, finished: Finished) -> str:
+        """Where the receipt is once the task has succeeded; empty if none is kept."""
+        return finished.receipt
+
+    def _leave_extras(self, context: Context, finished: Finished) -> None:
+        if not finished.failed:
+            finished = dataclasses.replace(finished, receipt=self._kept_receipt(finished))
+        self._finished = finished
+        Extras(context, self.outlets, self.log, self._save_report if self.report_url else None).leave(finished)
+
+    def _save_report(self, transfer_id: str, page: bytes) -> None:
+        uri = str(self.report_url)
+        if uri.endswith("/"):
+            uri += f"{transfer_id}.html"
+        chain = getattr(self, "google_impersonation_chain", None)
+        place = self.hook.place(uri, self.report_conn_id, chain, written=True)
+        self.hook.engine.write(place, page, "text/html; charset=utf-8")
+        self.log.info("The report of transfer %s is %s", transfer_id, uri)

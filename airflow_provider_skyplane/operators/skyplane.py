@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -12,8 +13,9 @@ import msgspec
 from airflow_provider_skyplane.choosing import NAMES, cap_of, keys_of, limits, name_rules
 from airflow_provider_skyplane.compat import AirflowException, conf
 from airflow_provider_skyplane.connections import check_connection
-from airflow_provider_skyplane.ends import End, check_ends, destinations_of, is_listed, is_literal
+from airflow_provider_skyplane.ends import End, check_ends, destinations_of, is_later, is_listed, is_literal
 from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator, engine_errors
+from airflow_provider_skyplane.planning import together
 from airflow_provider_skyplane.rendered import refuse_nothing
 from skyplane_core.attribute_rules import rules_of
 from skyplane_core.errors import NothingToTransfer
@@ -28,8 +30,11 @@ if TYPE_CHECKING:
     from airflow_provider_skyplane.compat import Context
     from airflow_provider_skyplane.engine import FanOut, Location, Request
     from airflow_provider_skyplane.finished import Finished
+    from skyplane_core.diff import Decision
 
 _MODES = ("copy", "sync")
+_LOGGED = 1000
+"""Decisions of a dry run that are logged one by one."""
 
 E = TypeVar("E", bound=enum.Enum)
 
@@ -99,6 +104,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         "receipt_url",
         "receipt_path",
         "receipt_conn_id",
+        "report_url",
+        "report_conn_id",
         *NAMES,
         "manifest",
     )
@@ -241,12 +248,15 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         return result
 
     def _dry_run(self) -> dict[str, Any]:
-        from airflow_provider_skyplane.planning import plan_summary
+        decided = itertools.count()
+
+        def tell(decision: Decision) -> None:
+            if next(decided) < _LOGGED:
+                self.log.info("%s %s (%s)", decision.action.value, decision.destination_key, decision.reason)
 
         with engine_errors():
-            request = self._request()
-            names = self._names() if is_listed(self.destination) else None
-            summary = plan_summary(self.hook.engine, request, names, self.log.info)
+            each = [found.summary() for found in self.hook.engine.outlines(self._request(), tell)]
+        summary = together(each, self._names()) if is_listed(self.destination) else each[0]
         self.log.info("Dry run: %s", summary)
         return summary
 
@@ -291,6 +301,10 @@ class SkyplaneOperator(SkyplaneBaseOperator):
     def _named(self, finished: Finished) -> Finished:
         return finished.named(self._names()) if is_listed(self.destination) else finished
 
+    def _lineage_uris(self) -> tuple[Sequence[str], Sequence[str]]:
+        source = () if is_later(self.source) else (self.source,)
+        return source, () if self.dry_run_only else self._names()
+
     def _result(self, finished: Finished) -> dict[str, Any]:
         return finished.summary()
 
@@ -315,8 +329,8 @@ def _member(kind: type[E], name: str, value: str) -> E:
         raise ValueError(f"Invalid value for {name}: {value!r}. Expected one of {known}") from error
 
 
-def _several(value: str | Sequence[str] | None) -> Sequence[str]:
-    return (value,) if isinstance(value, str) else value or ()
+def _several(value: Any) -> Sequence[Any]:
+    return (value,) if isinstance(value, str) or is_later(value) else value or ()
 
 
 def _receipts(source: End, destination: End) -> tuple[str, dict[str, str | None]]:

@@ -63,6 +63,8 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
         "receipt_url",
         "receipt_path",
         "receipt_conn_id",
+        "report_url",
+        "report_conn_id",
     )
     ui_color = "#e09411"
 
@@ -207,6 +209,9 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
         else:
             self.log.info("In sync, no files needed to be uploaded to Google Cloud Storage")
         return {**finished.summary(), "receipt": kept} if self.return_summary else copied
+
+    def _kept_receipt(self, finished: Finished) -> str:
+        return finished.receipt if self.receipt_url or self.receipt_path else ""
 
     def _copied(self, request: Request, transfer_id: str) -> list[str]:
         bucket, _ = split_gcs_url(self.dest_gcs)

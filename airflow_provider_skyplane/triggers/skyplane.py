@@ -11,6 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_skyplane.finished import outcome
 from airflow_provider_skyplane.hooks.skyplane import read_access
+from airflow_provider_skyplane.progress_lines import ProgressLines
 from airflow_provider_skyplane.triggers import task_state
 from airflow_provider_skyplane.watch import RENEW_MARGIN_SECONDS, Watch
 from skyplane_core.errors import Retry, SkyplaneError
@@ -105,10 +106,13 @@ class SkyplaneTransferTrigger(BaseTrigger):
 
     async def _until_event(self, watch: Watch) -> dict[str, Any]:
         answered = time.monotonic()
+        lines = ProgressLines()
         while True:
             try:
                 progress = await watch.progress()
                 answered = time.monotonic()
+                if line := lines.line(progress, answered):
+                    self.log.info(line)
             except SkyplaneError as error:
                 lost_for = time.monotonic() - answered
                 if error.retry is Retry.PERMANENT or lost_for > UNREACHABLE_LIMIT_SECONDS:

@@ -6,6 +6,7 @@ Free ports and an AIRFLOW_HOME of its own; every process is ended by the pid tha
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import json
 import os
 import secrets
@@ -19,7 +20,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 
+AIRFLOW_3 = not importlib.metadata.version("apache-airflow").startswith("2.")
 HEALTHY_SECONDS = 150.0
 STOP_SECONDS = 40.0
 COMPONENTS = {
@@ -120,13 +123,18 @@ class AirflowStack:
         answer = httpx.request(
             method,
             f"{self.url}/api/v2/{path}",
-            headers={"Authorization": f"Bearer {self._token}"},
+            headers=self.headers,
             trust_env=False,
             timeout=30,
             **how,
         )
         answer.raise_for_status()
         return answer.json() if answer.content else None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """By which a request is a user's who has logged in."""
+        return {"Authorization": f"Bearer {self._token}"}
 
     def run_dag(self, dag_id: str, conf: Mapping[str, Any] | None = None, seconds: float = 60) -> str:
         """Unpause a DAG, as soon as it has been parsed, and start a run; returns the run's id."""
@@ -226,7 +234,12 @@ class AirflowStack:
 
 @contextlib.contextmanager
 def airflow_stack(home: Path, dags: Path, environment: Mapping[str, str]) -> Iterator[AirflowStack]:
-    """Run Airflow with ``dags`` as its DAGs folder and ``environment`` (connections, settings) on top of this one's."""
+    """Run Airflow with ``dags`` as its DAGs folder and ``environment`` (connections, settings) on top of this one's.
+
+    On Airflow 2, whose processes and API are others, it skips the test; there ``dag.test()`` defers in this process.
+    """
+    if not AIRFLOW_3:
+        pytest.skip("this stack is Airflow 3's")
     stack = AirflowStack(home, dags, environment)
     try:
         stack.start()

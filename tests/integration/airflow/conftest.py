@@ -7,9 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.servers.airflow_canaries import canary_connections
 from tests.servers.airflow_clouds import CONTROL_SECRET, Clouds, clouds
 from tests.servers.airflow_stack import AirflowStack, airflow_stack
 from tests.servers.airflow_threads import no_idle_thread
+from tests.servers.observers import Observers, observers
 from tests.servers.tokens import TokenServer, token_server
 
 __all__ = ["no_idle_thread"]
@@ -26,6 +28,13 @@ def stack_clouds() -> Iterator[Clouds]:
 
 
 @pytest.fixture(scope="session")
+def stack_observers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Observers]:
+    """Who listens to :func:`airflow`."""
+    with observers(tmp_path_factory.mktemp("observers")) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
 def tokens() -> Iterator[TokenServer]:
     """Where the connection ``expiring`` of :func:`airflow` gets its tokens."""
     with token_server(TOKEN_SECONDS) as server:
@@ -34,15 +43,20 @@ def tokens() -> Iterator[TokenServer]:
 
 @pytest.fixture(scope="session")
 def airflow(
-    stack_clouds: Clouds, tokens: TokenServer, tmp_path_factory: pytest.TempPathFactory
+    stack_clouds: Clouds,
+    tokens: TokenServer,
+    stack_observers: Observers,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[AirflowStack]:
     """One for the session, since it takes half a minute to start; a module adds its DAGs to it."""
     root = tmp_path_factory.mktemp("stack")
     (root / "dags").mkdir()
     environment = {
         **stack_clouds.environment(),
+        **stack_observers.environment(),
         "AIRFLOW_CONN_SKYPLANE_DEFAULT": json.dumps({"conn_type": "skyplane", "password": CONTROL_SECRET}),
         "AIRFLOW_CONN_EXPIRING": tokens.connection(),
+        **canary_connections(stack_clouds.s3_url),
     }
     with airflow_stack(root / "home", root / "dags", environment) as stack:
         yield stack

@@ -15,6 +15,7 @@ from airflow.providers.common.compat.sdk import (
 )
 
 from airflow_provider_skyplane.finished import Finished
+from airflow_provider_skyplane.links.report import LINK_XCOM_KEY
 from airflow_provider_skyplane.operators.base import FAILED_XCOM_KEY, RUN_XCOM_KEY
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
 from airflow_provider_skyplane.transfers.s3_to_gcs import SkyplaneS3ToGCSOperator
@@ -312,6 +313,7 @@ def test_a_deferred_task_leaves_the_transfer_running_and_holds_no_secret(deferre
     path, kwargs = event.trigger.serialize()
     assert kwargs["transfer_id"] == "t1"
     assert kwargs["poll_interval"] == 3
+    assert ti.xcoms.pop(LINK_XCOM_KEY) == "/skyplane/report/d/r/t/-1"
     assert ti.xcoms == {RUN_XCOM_KEY: {"dataplane": "{}", "transfer_id": "t1", "host": socket.gethostname()}}
     assert SECRET not in repr((path, kwargs, ti.xcoms, vars(operator)))
 

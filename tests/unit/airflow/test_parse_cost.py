@@ -34,7 +34,8 @@ print(json.dumps(sorted(set(sys.modules) - before)))
     "module",
     [
         "airflow_provider_skyplane.transfers.s3_to_gcs",
-        "airflow_provider_skyplane.operators.skyplane",
+        "airflow_provider_skyplane.operators.plan",
+        "airflow_provider_skyplane.decorators.skyplane",
         "airflow_provider_skyplane.hooks.skyplane",
         "airflow_provider_skyplane.sensors.skyplane",
     ],

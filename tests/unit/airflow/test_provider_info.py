@@ -35,6 +35,12 @@ def test_every_named_module_can_be_imported(module: str) -> None:
     importlib.import_module(module)
 
 
+def test_every_decorator_can_be_imported() -> None:
+    for decorator in INFO["task-decorators"]:
+        module, _, name = decorator["class-name"].rpartition(".")
+        assert callable(getattr(importlib.import_module(module), name))
+
+
 def test_the_connection_type_is_the_hooks() -> None:
     (connection,) = INFO["connection-types"]
     module, _, name = connection["hook-class-name"].rpartition(".")

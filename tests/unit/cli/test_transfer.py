@@ -26,9 +26,11 @@ from skyplane_core.spec import (
     KeyMapping,
     MappingKind,
     Overwrite,
+    Progress,
     Selection,
     ServerSideCopy,
     TransferOptions,
+    TransferState,
     Verification,
 )
 from tests.unit.cli.fakes import CANCELLED, DONE, FAILED, LINE, NEW, RUNNING, Shell, Step
@@ -191,6 +193,8 @@ def test_options_of_stores_and_attributes_reach_the_transfer(shell: Shell) -> No
         (["cp", "-r", "src", "out", "--keep-tags"], "objects have no tags"),
         (["sync", "src", "out", "--keep-mtime", "--compare", "size+mtime"], "contradict each other"),
         (["cp", "-r", "src", "gs://b/p", "--anonymous-destination", "--storage-class", "COLD"], "STANDARD, NEARLINE"),
+        (["cp", "-r", "src", "out", "--report", "missing/report.html"], "report"),
+        (["cp", "-r", "src", "out", "--report", "src"], "report"),
         (["cp", "-r", "src", "out", "--receipt", "missing/receipt"], "receipt"),
         (["cp", "-r", "src", "out", "--receipt", "src"], "receipt"),
         (["cp", "-r", "src", "out", "--receipt", "src/receipt"], "among the objects"),
@@ -469,6 +473,13 @@ def test_the_receipt_is_written(shell: Shell) -> None:
     totals, line = Path("receipt.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(totals)["totals"]["objects_copied"] == 1
     assert json.loads(line)["destination_key"] == "in/a"
+
+
+@pytest.mark.parametrize(("state", "code"), [(TransferState.DONE, 0), (TransferState.FAILED, 1)])
+def test_the_report_is_written_whatever_became_of_the_transfer(shell: Shell, state: TransferState, code: int) -> None:
+    shell.client.steps = [Progress("t1", state, objects_copied=1)]
+    assert shell("cp", "-r", "src", "out", "--report", "report.html") == code
+    assert f'<span class="state {state.value}">' in Path("report.html").read_text(encoding="utf-8")
 
 
 def test_why_a_transfer_failed_matters_more_than_its_missing_receipt(shell: Shell, capsys: Captured) -> None:
