@@ -47,7 +47,7 @@ with DAG("canaries", schedule=None, start_date=datetime(2025, 1, 1, tzinfo=timez
         task_id="bad_ssh", destination="gs://dst/x/", **SOURCE, skyplane_conn_id="canary_bad_ssh", retries=0
     )
     SkyplaneOperator(
-        task_id="bad_blob", destination="az://account1/b/", destination_conn_id="canary_bad_blob", **SOURCE, **HOW
+        task_id="bad_blob", destination="az://account1/box/", destination_conn_id="canary_bad_blob", **SOURCE, **HOW
     )
     SkyplaneOperator(
         task_id="bad_google", destination="gs://dst/x/", destination_conn_id="canary_bad_google", **SOURCE, **HOW
@@ -85,7 +85,7 @@ def test_none_comes_to_light(airflow: AirflowStack, stack_clouds: Clouds) -> Non
     assert "all there is:" in airflow.task_log("canaries", run, "shown")
     places = (airflow.home, default_log_dir())
     # What is no secret is found there, so the search can find.
-    found = holding(("canary_skyplane",), *places)
-    assert any(name.endswith(".db") for name in found)
+    found = holding(("canary_skyplane", "all there is:"), *places)
+    assert any("airflow.db" in name for name in found)
     assert any("task_id=shown" in name for name in found)
     assert holding(CANARIES, *places) == []

@@ -39,11 +39,10 @@ def test_the_provider_is_known_and_its_connection_can_be_tried(airflow_home: Pat
     info = get_provider_info()
     assert told["package-name"] == info["package-name"]
     for kind in ("hooks", "operators", "triggers", "transfers", "connection-types", "config"):
-        assert str(told[kind]) == str(info[kind])
+        # It shows numbers as texts.
+        assert told[kind] == json.loads(json.dumps(info[kind]), parse_int=str)
     hooks = json.loads(airflow(airflow_home, "providers", "hooks", "-o", "json"))
     (ours,) = (hook for hook in hooks if hook["connection_type"] == "skyplane")
     assert ours["class"] == "airflow_provider_skyplane.hooks.skyplane.SkyplaneHook"
     assert ours["hook_name"] == "Skyplane"
-    tried = airflow(airflow_home, "connections", "test", "skyplane_tried")
-    assert "Connection success!" in tried
-    assert "Gateways would be 2 process(es) of a task's worker" in " ".join(tried.split())
+    assert "Connection success!" in airflow(airflow_home, "connections", "test", "skyplane_tried")

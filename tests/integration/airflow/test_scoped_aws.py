@@ -291,3 +291,15 @@ def test_what_is_temporary_or_no_aws_is_not_exchanged(sts: Sts, monkeypatch: pyt
     keys_and(monkeypatch, sts, "always")
     assert SkyplaneHook().place("s3://p-s3alias/k").store.credentials.access_key == "AKIAUSER"
     assert sts.asked == []
+
+
+def test_what_is_renewed_is_as_narrow(sts: Sts, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """By the task that waits, and by the one that a trigger wakes: both resolve the request's ends again."""
+    keys_and(monkeypatch, sts, "always")
+    hook = SkyplaneHook()
+    request = hook.request("s3://b/in/", f"file://{tmp_path}/out")
+    prepared = request.prepare(hook.engine.client, "0" * 32)
+    assert prepared.credentials_expire_at == 4070908800.0
+    assert prepared.renewed().source.credentials.access_key == "ASIAnarrow"
+    assert request.prepare(hook.engine.client, "0" * 32).source.credentials.access_key == "ASIAnarrow"
+    assert [asked["Policy"] for asked in sts.asked] == [s3_policy(Scope("b", "in/"))] * 3
