@@ -22,6 +22,7 @@ from airflow_provider_skyplane.several import as_one, joined, separate
 from skyplane_core.client import ClientConfig, Dataplane, Location, Prepared, SkyplaneClient, Tracker
 from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.diff import Decision
+from skyplane_core.difference import first_difference
 from skyplane_core.errors import ObjectNotFound
 from skyplane_core.filters import Filters
 from skyplane_core.keys import listing_prefix
@@ -291,6 +292,13 @@ class Engine:
         prepared = self._settled(request, self._prepared(request))
         _check_distinct(prepared)
         return [outline(self.client, one, on_decision) for one in prepared]
+
+    def first_difference(
+        self, request: Request, *, gently: bool = False, stopped: Callable[[], bool] = lambda: False
+    ) -> Decision | None:
+        """The first thing that the request would do, None if there is nothing; see :mod:`skyplane_core.difference`."""
+        prepared = request.prepare(self.client, secrets.token_hex(16))
+        return first_difference(prepared, gently=gently, stopped=stopped)
 
     def attach(self, reference: str, transfer_id: str) -> Run:
         """A run that somebody with the same control secret started; ``reference`` is its :attr:`Run.reference`."""

@@ -104,10 +104,16 @@ def get_provider_info() -> dict[str, Any]:
             "airflow_provider_skyplane.operators.plan",
             "airflow_provider_skyplane.operators.deprovision",
         ),
+        "sensors": _modules("airflow_provider_skyplane.sensors.skyplane"),
+        "triggers": _modules(
+            "airflow_provider_skyplane.triggers.skyplane",
+            "airflow_provider_skyplane.triggers.sync_sensor",
+            "airflow_provider_skyplane.triggers.transfer_sensor",
+            "airflow_provider_skyplane.triggers.work",
+        ),
         "task-decorators": [
             {"name": "skyplane", "class-name": "airflow_provider_skyplane.decorators.skyplane.skyplane_task"}
         ],
-        "triggers": _modules("airflow_provider_skyplane.triggers.skyplane"),
         "transfers": [
             _transfer(_S3, _GCS, "s3_to_gcs"),
             _transfer(_AZURE, _GCS, "azure_blob_to_gcs"),

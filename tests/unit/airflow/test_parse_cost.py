@@ -53,6 +53,7 @@ print(json.dumps(sorted(set(sys.modules) - before)))
         DROP_INS,
         "airflow_provider_skyplane.operators.skyplane",
         "airflow_provider_skyplane.hooks.skyplane",
+        "airflow_provider_skyplane.sensors.skyplane",
     ],
 )
 def test_importing_an_operator_loads_nothing_heavy(module: str) -> None:
