@@ -6,11 +6,12 @@ import glob
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_skyplane.openlineage.naming import dataset_name
 from airflow_provider_skyplane.transfers.drop_in import OWN_TEMPLATE_FIELDS, IncrementalDropIn
 from airflow_provider_skyplane.transfers.s3_extra_args import Written, written
 from airflow_provider_skyplane.transfers.s3_hook_args import S3HookArgs
 from airflow_provider_skyplane.transfers.s3_url import split_s3_url
-from airflow_provider_skyplane.transfers.wasb import container, public_read, refuse_empty
+from airflow_provider_skyplane.transfers.wasb import container, dataset, public_read, refuse_empty
 from skyplane_core.spec import KeyMapping, MappingKind, ReceiptLine, Selection
 
 if TYPE_CHECKING:
@@ -109,6 +110,15 @@ class SkyplaneAzureBlobStorageToS3Operator(IncrementalDropIn):
 
     def _names(self, copied: Sequence[ReceiptLine]) -> list[str]:
         return [line.key for line in copied]
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        """What is read and written, of which the stock operator tells nothing."""
+        from airflow.providers.common.compat.openlineage.facet import Dataset
+        from airflow.providers.openlineage.extractors import OperatorLineage
+
+        read = dataset(self.container_name, self.wasb_conn_id, (self.prefix or "").strip("/") or "/")
+        written = dataset_name("s3://{}/{}".format(*split_s3_url(self.dest_s3_key)))
+        return OperatorLineage(inputs=[read], outputs=[Dataset(*written)])
 
 
 AzureBlobStorageToS3Operator = SkyplaneAzureBlobStorageToS3Operator

@@ -7,9 +7,10 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_skyplane.openlineage.naming import dataset_name
 from airflow_provider_skyplane.transfers.drop_in import OWN_TEMPLATE_FIELDS, IncrementalDropIn
 from airflow_provider_skyplane.transfers.s3_hook_args import S3HookArgs
-from airflow_provider_skyplane.transfers.wasb import container, public_read, refuse_empty, uri
+from airflow_provider_skyplane.transfers.wasb import container, dataset, public_read, refuse_empty, uri
 from skyplane_core.errors import NothingToTransfer
 from skyplane_core.filters import Filters, NameRule
 from skyplane_core.spec import KeyMapping, MappingKind, ReceiptLine, Selection
@@ -167,6 +168,16 @@ class SkyplaneS3ToAzureBlobStorageOperator(IncrementalDropIn):
         if self.s3_key:
             return [self.s3_key.rsplit("/", 1)[-1] for _ in copied]
         return [line.key.removeprefix(self._directory) for line in copied]
+
+    def get_openlineage_facets_on_start(self) -> Any:
+        """What is read and written, of which the stock operator tells nothing."""
+        from airflow.providers.common.compat.openlineage.facet import Dataset
+        from airflow.providers.openlineage.extractors import OperatorLineage
+
+        read = dataset_name(f"s3://{self.s3_bucket}/{self.s3_key or self.s3_prefix or ''}")
+        name = (self.blob_name or self.blob_prefix or "").strip("/") or "/"
+        written = dataset(self.container_name, self.wasb_conn_id, name)
+        return OperatorLineage(inputs=[Dataset(*read)], outputs=[written])
 
 
 def _one(key: str, blob: str) -> tuple[Selection, KeyMapping]:

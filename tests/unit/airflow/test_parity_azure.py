@@ -165,6 +165,24 @@ def test_openlineage_datasets_are_the_same(
 
 
 @pytest.mark.parametrize(
+    ("pair", "given", "read", "written"),
+    [
+        (PAIRS[1], {"prefix": "a/", "dest_s3_key": "s3://b/c/"}, "wasbs://in@account1 a", "s3://b c"),
+        (PAIRS[2], {"s3_bucket": "b", "s3_prefix": "a/", "blob_prefix": "x"}, "s3://b a", "wasbs://in@account1 x"),
+        (PAIRS[2], {"s3_bucket": "b", "s3_key": "a/f", "blob_name": "g"}, "s3://b a/f", "wasbs://in@account1 g"),
+    ],
+)
+def test_openlineage_datasets_where_the_stock_operator_has_none(
+    monkeypatch: pytest.MonkeyPatch, pair: Pair, given: dict[str, Any], read: str, written: str
+) -> None:
+    assert not hasattr(pair.stock, "get_openlineage_facets_on_start")
+    monkeypatch.setenv("AIRFLOW_CONN_WASB_DEFAULT", json.dumps({"conn_type": "wasb", "login": "account1"}))
+    operator = pair.ours(task_id="copy", container_name="in", **given)
+    lineage = operator.get_openlineage_facets_on_start()
+    assert [f"{one.namespace} {one.name}" for one in (*lineage.inputs, *lineage.outputs)] == [read, written]
+
+
+@pytest.mark.parametrize(
     ("pair", "given", "said"),
     [
         (PAIRS[0], {"gzip": True, "preserve_metadata": True}, "preserve_metadata needs gzip=False"),
