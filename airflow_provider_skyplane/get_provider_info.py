@@ -78,6 +78,12 @@ def _modules(*names: str) -> list[dict[str, Any]]:
 _S3 = "Amazon Simple Storage Service (S3)"
 _GCS = "Google Cloud Storage (GCS)"
 _AZURE = "Microsoft Azure Blob Storage"
+_ASSETS = {
+    # Of stores that no other provider speaks for; s3, gs and file are known already.
+    "schemes": ["az", "r2", "cos"],
+    "handler": "airflow_provider_skyplane.assets.sanitize_uri",
+    "to_openlineage_converter": "airflow_provider_skyplane.assets.to_openlineage",
+}
 
 
 def _transfer(source: str, target: str, module: str) -> dict[str, str]:
@@ -124,6 +130,9 @@ def get_provider_info() -> dict[str, Any]:
             _transfer(_GCS, _GCS, "gcs_to_gcs"),
             _transfer(_S3, _S3, "s3_copy_object"),
         ],
+        # Airflow before 3.0 looks for the latter.
+        "asset-uris": [_ASSETS],
+        "dataset-uris": [_ASSETS],
         "extra-links": ["airflow_provider_skyplane.links.report.SkyplaneReportLink"],
         "connection-types": [
             {
