@@ -64,7 +64,7 @@ AT_PARSE: list[tuple[dict[str, Any], str]] = [
     ),
     (to(GS, S3, destination_options={"encryption": "AES256"}), "encryption means nothing there [gs://dst/b/]"),
     (to({"uri": GS, "options": {"requester": 1}}), "unknown field"),
-    (to({"uri": GS, "attribute_rules": {"tags": 1}}), "unknown field"),
+    (to({"uri": GS, "attribute_rules": {"labels": 1}}), "unknown field"),
     (to(GS, S3, receipt_url="s3://log/r.jsonl"), "receipt_url: 's3://log/r.jsonl' names one object"),
     # Nothing, where something was meant.
     ({"source_conn_id": ""}, "source_conn_id is ''"),
