@@ -11,12 +11,16 @@ from typing import TYPE_CHECKING
 from airflow.exceptions import AirflowProviderDeprecationWarning
 from airflow.providers.common.compat.sdk import (
     AirflowException,
+    AirflowFailException,
     AirflowNotFoundException,
+    AirflowSensorTimeout,
     AirflowSkipException,
     BaseHook,
     BaseOperator,
     BaseOperatorLink,
+    BaseSensorOperator,
     DecoratedOperator,
+    PokeReturnValue,
     TaskDecorator,
     XComArg,
     conf,
@@ -26,19 +30,29 @@ from airflow.providers.common.compat.sdk import (
     task_decorator_factory,
 )
 
+try:
+    from airflow.sdk.exceptions import AirflowRescheduleException
+except ImportError:  # Airflow 2
+    from airflow.exceptions import AirflowRescheduleException
+
 if TYPE_CHECKING:
     from airflow.providers.common.compat.sdk import Context  # noqa: TC004  # a name for annotations only
 
 __all__ = [
     "AirflowException",
+    "AirflowFailException",
     "AirflowNotFoundException",
     "AirflowProviderDeprecationWarning",
+    "AirflowRescheduleException",
+    "AirflowSensorTimeout",
     "AirflowSkipException",
     "BaseHook",
     "BaseOperator",
     "BaseOperatorLink",
+    "BaseSensorOperator",
     "Context",
     "DecoratedOperator",
+    "PokeReturnValue",
     "TaskDecorator",
     "XComArg",
     "conf",

@@ -22,11 +22,12 @@ from airflow_provider_skyplane.several import as_one, joined, separate
 from skyplane_core.client import ClientConfig, Dataplane, Location, Prepared, SkyplaneClient, Tracker
 from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.diff import Decision
+from skyplane_core.difference import first_difference
 from skyplane_core.errors import ObjectNotFound
 from skyplane_core.filters import Filters
 from skyplane_core.keys import listing_prefix
 from skyplane_core.locations import check_distinct, resolve
-from skyplane_core.model import Compression, StoreConfig
+from skyplane_core.model import Compression, ObjectInfo, StoreConfig
 from skyplane_core.object_file import ObjectFile
 from skyplane_core.prepare import check
 from skyplane_core.provision import local
@@ -50,7 +51,7 @@ from skyplane_core.stores.registry import open_store
 from skyplane_core.stores.whole import get_bytes
 from skyplane_core.tracker import watch
 
-__all__ = ["Engine", "FanOut", "Location", "Request", "Run", "resolve"]
+__all__ = ["Engine", "FanOut", "Location", "Request", "Run", "listing", "resolve"]
 
 _CANCEL_POLL_SECONDS = 0.1
 
@@ -62,6 +63,7 @@ class Request:
     ``also``: what is taken along besides ``selection``. ``state``: the prefix at the destination below which
     ``.skyplane/`` is; None leaves it to the mapping. ``settle`` looks at the stores for what depends on them, once,
     before the transfer starts, and returns the request that is run; ``state`` must not depend on it.
+    ``create_container``: make a destination in Azure that is not there, if there is something to move.
     """
 
     source: Callable[[], Location | str]
@@ -76,6 +78,7 @@ class Request:
     receipt: Callable[[], Location | str] | None = None
     filters: Filters | None = None
     mode: str = "copy"
+    create_container: bool = False
 
     def settled(self) -> Request:
         """The request that is run. Raises NothingToTransfer, or what else the stores say against it."""
@@ -117,6 +120,20 @@ class FanOut:
     """What is to be moved to several destinations: ``each`` is a request for one of them, all of the same source."""
 
     each: tuple[Request, ...]
+
+    def settled(self) -> FanOut:
+        """The requests that are run."""
+        return FanOut(tuple(one.settled() for one in self.each))
+
+
+def listing(store: StoreConfig, prefix: str) -> Iterator[ObjectInfo]:
+    """The objects under ``prefix``, in key order.
+
+    Raises:
+        StoreError: the store says no.
+    """
+    with closing(open_store(store)) as opened:
+        yield from opened.list(prefix)
 
 
 def _store(place: Location | str, *, directory: bool) -> StoreConfig:
@@ -175,7 +192,7 @@ class Engine:
         prepared = self._prepared(request, transfer_id)
         fingerprint = _fingerprint(prepared)
         prepared = self._settled(request, prepared)
-        self._check(prepared)
+        self._check(request, prepared)
         dataplane = self.client.dataplane()
         dataplane.provision()
         try:
@@ -206,13 +223,13 @@ class Engine:
         options = msgspec.structs.replace(request.options, compression=self._compression)
         return dataclasses.replace(request, options=options)
 
-    def _check(self, prepared: Sequence[Prepared]) -> None:
+    def _check(self, request: Request | FanOut, prepared: Sequence[Prepared]) -> None:
         _check_distinct(prepared)
         # The price first: it is known without anything being written, and the check makes directories.
         if self._budget_usd is not None:
             check_budget(self.client, prepared, self._budget_usd)
-        for one in prepared:
-            check(one, create_directory=True)
+        for asked, one in zip(request.each, prepared, strict=True):
+            check(one, create_directory=True, create_container=asked.create_container)
 
     def look(self) -> list[str]:
         """What gateways there would be, a sentence each. SSH hosts are reached, and nothing is started.
@@ -249,7 +266,7 @@ class Engine:
         prepared = self._prepared(request)
         fingerprint = _fingerprint(prepared)
         prepared = self._settled(request, prepared)
-        self._check(prepared)
+        self._check(request, prepared)
         dataplane = self._dataplane(reference)
         return Run(dataplane, [dataplane.submit(one) for one in prepared], fingerprint)
 
@@ -275,6 +292,13 @@ class Engine:
         prepared = self._settled(request, self._prepared(request))
         _check_distinct(prepared)
         return [outline(self.client, one, on_decision) for one in prepared]
+
+    def first_difference(
+        self, request: Request, *, gently: bool = False, stopped: Callable[[], bool] = lambda: False
+    ) -> Decision | None:
+        """The first thing that the request would do, None if there is nothing; see :mod:`skyplane_core.difference`."""
+        prepared = request.prepare(self.client, secrets.token_hex(16))
+        return first_difference(prepared, gently=gently, stopped=stopped)
 
     def attach(self, reference: str, transfer_id: str) -> Run:
         """A run that somebody with the same control secret started; ``reference`` is its :attr:`Run.reference`."""
@@ -335,7 +359,7 @@ class Engine:
         """The transfer as far as its state at the destination goes; the source's credentials stay unresolved."""
         # No bucket's name, so that no destination lies inside it.
         nowhere = Location(StoreConfig("s3", "-"), "")
-        elsewhere = dataclasses.replace(request, source=lambda: nowhere, receipt=None)
+        elsewhere = dataclasses.replace(request, source=lambda: nowhere, receipt=None, options=TransferOptions())
         return elsewhere.prepare(self.client, transfer_id)
 
 

@@ -75,6 +75,19 @@ def _modules(*names: str) -> list[dict[str, Any]]:
     return [{"integration-name": "Skyplane", "python-modules": list(names)}]
 
 
+_S3 = "Amazon Simple Storage Service (S3)"
+_GCS = "Google Cloud Storage (GCS)"
+_AZURE = "Microsoft Azure Blob Storage"
+
+
+def _transfer(source: str, target: str, module: str) -> dict[str, str]:
+    return {
+        "source-integration-name": source,
+        "target-integration-name": target,
+        "python-module": f"airflow_provider_skyplane.transfers.{module}",
+    }
+
+
 def get_provider_info() -> dict[str, Any]:
     """Metadata after ``airflow/provider_info.schema.json``."""
     return {
@@ -91,31 +104,25 @@ def get_provider_info() -> dict[str, Any]:
             "airflow_provider_skyplane.operators.plan",
             "airflow_provider_skyplane.operators.deprovision",
         ),
+        "sensors": _modules("airflow_provider_skyplane.sensors.skyplane"),
+        "triggers": _modules(
+            "airflow_provider_skyplane.triggers.skyplane",
+            "airflow_provider_skyplane.triggers.sync_sensor",
+            "airflow_provider_skyplane.triggers.transfer_sensor",
+            "airflow_provider_skyplane.triggers.work",
+        ),
         "task-decorators": [
             {"name": "skyplane", "class-name": "airflow_provider_skyplane.decorators.skyplane.skyplane_task"}
         ],
-        "triggers": _modules("airflow_provider_skyplane.triggers.skyplane"),
         "transfers": [
-            {
-                "source-integration-name": "Amazon Simple Storage Service (S3)",
-                "target-integration-name": "Google Cloud Storage (GCS)",
-                "python-module": "airflow_provider_skyplane.transfers.s3_to_gcs",
-            },
-            {
-                "source-integration-name": "Google Cloud Storage (GCS)",
-                "target-integration-name": "Amazon Simple Storage Service (S3)",
-                "python-module": "airflow_provider_skyplane.transfers.gcs_to_s3",
-            },
-            {
-                "source-integration-name": "Google Cloud Storage (GCS)",
-                "target-integration-name": "Google Cloud Storage (GCS)",
-                "python-module": "airflow_provider_skyplane.transfers.gcs_to_gcs",
-            },
-            {
-                "source-integration-name": "Amazon Simple Storage Service (S3)",
-                "target-integration-name": "Amazon Simple Storage Service (S3)",
-                "python-module": "airflow_provider_skyplane.transfers.s3_copy_object",
-            },
+            _transfer(_S3, _GCS, "s3_to_gcs"),
+            _transfer(_AZURE, _GCS, "azure_blob_to_gcs"),
+            _transfer(_AZURE, _S3, "azure_blob_to_s3"),
+            _transfer(_S3, _AZURE, "s3_to_wasb"),
+            _transfer(_GCS, _AZURE, "gcs_to_wasb"),
+            _transfer(_GCS, _S3, "gcs_to_s3"),
+            _transfer(_GCS, _GCS, "gcs_to_gcs"),
+            _transfer(_S3, _S3, "s3_copy_object"),
         ],
         "extra-links": ["airflow_provider_skyplane.links.report.SkyplaneReportLink"],
         "connection-types": [

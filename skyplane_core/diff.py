@@ -149,18 +149,21 @@ def merge(
 
 
 def look_up_each(
-    source: Iterable[Mapped], lookups: Lookups, rule: Rule, *, check: Check | None = None
+    source: Iterable[Mapped], lookups: Lookups, rule: Rule, *, check: Check | None = None, first_wins: bool = False
 ) -> Iterator[Decision]:
     """As :func:`merge`, for mappings that do not preserve order: no listing, one lookup an object.
 
     Two source objects can map to one destination key here: the second is refused, or, where the name alone counts,
     left alone as if the first were there already. Destination keys are held in memory for that.
+
+    Args:
+        first_wins: leave the second alone in any case, as ``taken``.
     """
     seen: set[str] = set()
     held: list[_Pair] = []
     for info, key in source:
-        if key and key in seen and rule.compare is Compare.NAME:
-            held.append(_Pair(info, key, info))
+        if key and key in seen and (first_wins or rule.compare is Compare.NAME):
+            held.append(_Pair(info, key, info, taken=first_wins))
             continue
         refused = _TAKEN if key in seen else _refusal(key, check)
         seen.add(key)
@@ -201,7 +204,7 @@ def apart(decisions: Iterable[Decision], rule: Rule) -> Iterator[Decision]:
 
 @dataclasses.dataclass(slots=True)
 class _Pair:
-    """``source`` None: there is none, and the destination object is to go."""
+    """``source`` None: there is none, and the destination object is to go. ``taken``: another one has its key."""
 
     source: ObjectInfo | None
     key: str
@@ -209,6 +212,7 @@ class _Pair:
     refused: str | None = None
     ask: bool = False
     ask_source: bool = False
+    taken: bool = False
 
 
 def _ascending(source: Iterable[Mapped]) -> Iterator[Mapped]:
@@ -259,6 +263,8 @@ def _decide(pairs: list[_Pair], rule: Rule, lookups: Lookups | None) -> Iterator
 
 
 def _decided(pair: _Pair, there: ObjectInfo | None, rule: Rule) -> Decision:
+    if pair.source is not None and pair.taken:
+        return Decision(Action.SKIP, pair.source, pair.key, "taken")
     if pair.source is not None:
         return _decision(pair.source, pair.key, pair.refused, judge(rule, pair.source, there), there)
     if there is None:

@@ -9,6 +9,9 @@ import msgspec
 
 from skyplane_core.cost import Cost
 
+_SHORTEST_SECONDS = 1e-6
+"""Steps below this say nothing about a rate."""
+
 
 class Sample(msgspec.Struct, frozen=True, array_like=True):
     """How far a transfer was, ``seconds`` after it began: bytes that were acknowledged, and objects settled."""
@@ -51,8 +54,8 @@ class History(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 def rates(samples: Sequence[Sample]) -> Iterable[tuple[float, float, float]]:
-    """``(from, until, bytes a second)`` between each two samples; a step that took no time is left out."""
+    """``(from, until, bytes a second)`` between each two samples; a step that took no time worth a name is left out."""
     for before, after in itertools.pairwise(samples):
         passed = after.seconds - before.seconds
-        if passed > 0:
+        if passed >= _SHORTEST_SECONDS:
             yield before.seconds, after.seconds, max(0, after.bytes - before.bytes) / passed

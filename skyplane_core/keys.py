@@ -163,4 +163,7 @@ def _basename(key: str) -> str:
 
 
 def _foreign(mapping: KeyMapping, key: str) -> UsageError:
-    return UsageError(f"the key {key!r} is not under {mapping.source!r}, so it has no destination")
+    return UsageError(
+        f"the key {key!r} is not under {mapping.source!r}, so it has no destination",
+        next_step="Select only what is under it: let the source's prefix end in a slash.",
+    )

@@ -43,6 +43,7 @@ from skyplane_core.spec import (
     TransferOptions,
     TransferSpec,
 )
+from skyplane_core.stores.azure_container import make_container
 from skyplane_core.stores.base import Capabilities, ObjectStore
 from skyplane_core.stores.hdfs import make_root
 from skyplane_core.stores.registry import open_store
@@ -176,11 +177,13 @@ def _check_pinned(source: Location, picks: Sequence[Pick]) -> None:
         )
 
 
-def check(prepared: Prepared, *, create_directory: bool = False) -> None:
-    """Ask both stores what would make the transfer fail at once. Reads only, but for ``create_directory``.
+def check(prepared: Prepared, *, create_directory: bool = False, create_container: bool = False) -> None:
+    """Ask both stores what would make the transfer fail at once. Reads only, but for what it may create.
 
     Args:
         create_directory: make the root directory of a destination that is a file system, and that of a local receipt.
+        create_container: make a destination that is a container of Azure's and is not there, if there is something to
+            move.
 
     Raises:
         BucketNotFound, PermissionDenied, Unauthenticated: from either store.
@@ -200,7 +203,7 @@ def check(prepared: Prepared, *, create_directory: bool = False) -> None:
             make_root(config)
         destination = open_store(config)
         try:
-            destination.probe()
+            _probe(destination, config, create=create_container)
             _check_parts(prepared, single, destination.capabilities, config)
             check_readable(prepared.spec.options, destination.capabilities, config)
             if prepared.resume:
@@ -212,6 +215,15 @@ def check(prepared: Prepared, *, create_directory: bool = False) -> None:
             destination.close()
     if prepared.receipt is not None:
         _check_receipt(prepared.receipt, create_directory=create_directory)
+
+
+def _probe(destination: ObjectStore, config: StoreConfig, *, create: bool) -> None:
+    try:
+        destination.probe()
+    except BucketNotFound:
+        if not (create and config.kind == "azure"):
+            raise
+        make_container(config)
 
 
 def _check_receipt(config: StoreConfig, *, create_directory: bool) -> None:

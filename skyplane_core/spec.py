@@ -40,12 +40,17 @@ class MappingKind(enum.Enum):
     """Destination prefix + what follows the last ``/``; several keys may get the same one."""
 
 
-class KeyMapping(msgspec.Struct, frozen=True):
-    """A rule and its two prefixes; for OBJECT they are whole keys."""
+class KeyMapping(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A rule and its two prefixes; for OBJECT they are whole keys.
+
+    ``first_wins``: of several objects that get one key the first is taken and the others are left alone. Otherwise they
+    are refused, unless the name alone counts.
+    """
 
     kind: MappingKind
     source: str
     destination: str
+    first_wins: bool = False
 
 
 class Selection(msgspec.Struct, frozen=True, omit_defaults=True):

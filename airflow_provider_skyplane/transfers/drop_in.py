@@ -75,10 +75,12 @@ class SkyplaneDropIn(SkyplaneBaseOperator):
     def _result(self, finished: Finished) -> Any:
         request = self._request()
         names = None if self.return_summary else self._names(self._copied(request, finished.transfer_id))
-        kept = finished.receipt if request.receipt is not None else ""
         self._discard_state(request, finished.transfer_id)
         self._log_copied(finished.objects_copied)
-        return {**finished.summary(), "receipt": kept} if self.return_summary else names
+        return {**finished.summary(), "receipt": self._kept_receipt(finished)} if self.return_summary else names
+
+    def _kept_receipt(self, finished: Finished) -> str:
+        return finished.receipt if self.receipt_url or self.receipt_path else ""
 
     def _kept_receipt(self, finished: Finished) -> str:
         return finished.receipt if self.receipt_url or self.receipt_path else ""

@@ -252,8 +252,8 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
         uris = dict.fromkeys(f"gs://{self._bucket}/{line.destination_key}" for line in ranked)
         return [uri for uri in uris if not uri.endswith("/")]
 
-    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002  # OpenLineage's signature
-        """The same datasets as the stock operator's."""
+    def get_openlineage_facets_on_start(self) -> Any:
+        """The same datasets as the stock operator's, which tells them in the end."""
         from airflow.providers.common.compat.openlineage.facet import Dataset
         from airflow.providers.openlineage.extractors import OperatorLineage
 

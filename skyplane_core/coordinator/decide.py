@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 from skyplane_core.compare import Rule, rule_of
@@ -41,7 +41,7 @@ def decisions(
     source: ListedStore,
     destination: ListedStore,
     stopped: list[str] | None = None,
-) -> Iterator[Decision]:
+) -> Generator[Decision]:
     """What to do with each object as a stream, in key order of each pick: memory does not grow with their number.
 
     Args:
@@ -83,7 +83,7 @@ def _picked(
     if _asks_nobody(rule) and in_order:
         yield from copy_all(objects, check=check)
     elif selection.single or named or not in_order:
-        yield from look_up_each(objects, lookups, rule, check=check)
+        yield from look_up_each(objects, lookups, rule, check=check, first_wins=mapping.first_wins)
     else:
         yield from merge(
             objects,

@@ -213,6 +213,19 @@ def test_where_the_name_alone_counts_the_first_of_one_name_is_there_already() ->
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("compare", list(Compare))
+def test_the_first_of_one_destination_key_can_win_whatever_is_compared(compare: Compare) -> None:
+    source = [(info("a"), "k"), (info("b"), "l"), (info("c"), "k"), (info("d", 0), ""), (info("e", 0), "")]
+    decisions = list(look_up_each(source, Lookups({}.get), Rule(compare), first_wins=True))
+    assert [(d.source.key, d.action, d.reason) for d in decisions] == [
+        ("a", Action.COPY, "new"),
+        ("b", Action.COPY, "new"),
+        ("c", Action.SKIP, "taken"),
+        ("d", Action.SKIP, "root-marker"),
+        ("e", Action.SKIP, "root-marker"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("compare", "second"), [(Compare.NAME, (Action.SKIP, "exists")), (Compare.ALWAYS, (Action.REFUSE, None))]
 )

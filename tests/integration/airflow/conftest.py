@@ -16,6 +16,8 @@ from tests.servers.tokens import TokenServer, token_server
 
 __all__ = ["no_idle_thread"]
 
+pytest.register_assert_rewrite("tests.servers.differential")
+
 TOKEN_SECONDS = 605
 """A little more than what makes a task renew its credentials."""
 

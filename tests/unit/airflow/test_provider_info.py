@@ -26,7 +26,7 @@ def test_the_package_name_is_the_distributions() -> None:
 
 
 def _modules() -> list[str]:
-    groups = [group for kind in ("hooks", "operators", "triggers") for group in INFO[kind]]
+    groups = [group for kind in ("hooks", "operators", "sensors", "triggers") for group in INFO[kind]]
     return [m for group in groups for m in group["python-modules"]] + [t["python-module"] for t in INFO["transfers"]]
 
 
