@@ -125,7 +125,7 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
             said.append(_DEPRECATED.format("source_objects"))
         if self.delimiter:
             said.append(_DELIMITER)
-        ends = [name.split(WILDCARD, 1)[1] for name in self._named() if name.count(WILDCARD) == 1]
+        ends = [name.split(WILDCARD, 1)[1] for name in self._asked() if name.count(WILDCARD) == 1]
         if any(end not in ("", "/") for end in (*ends, self.delimiter or "")):
             said.append(_DELIMITER_OF_A_LISTING)
         for text in said:
@@ -139,11 +139,11 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
             )
         if not self.source_object and not self.source_objects:
             raise AirflowException("You must set source_object parameter or source_objects parameter. None set")
-        if not all(isinstance(name, str) for name in self._named()):
+        if not all(isinstance(name, str) for name in self._asked()):
             raise AirflowException("At least, one of the `objects` in the `source_objects` is not a string")
-        if self._named().count("") > 1:
+        if self._asked().count("") > 1:
             raise AirflowException("You can't have two empty strings inside source_object")
-        for name in self._named():
+        for name in self._asked():
             if name.count(WILDCARD) > 1:
                 raise AirflowException(
                     "Only one wildcard '*' is allowed in source_object parameter. "
@@ -156,18 +156,18 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
             self.log.warning("destination_bucket is None. Defaulting it to source_bucket (%s)", self.source_bucket)
 
     def _check_glob(self) -> None:
-        plain = [name for name in self._named() if WILDCARD not in name]
+        plain = [name for name in self._asked() if WILDCARD not in name]
         if not self.match_glob or not plain:
             return
         if self.delimiter and self.delimiter != "/":
             raise AirflowException("'match_glob' param cannot be used with 'delimiter' that differs than '/'")
-        if len(plain) < len(self._named()):
+        if len(plain) < len(self._asked()):
             raise AirflowException(
                 "match_glob does not apply to names with a wildcard, and would have to apply to the others of "
                 "source_objects. Use two tasks."
             )
 
-    def _named(self) -> tuple[str, ...]:
+    def _asked(self) -> tuple[str, ...]:
         """The names and prefixes that are asked for."""
         return (self.source_object,) if self.source_object else tuple(self.source_objects or ())
 
@@ -200,14 +200,14 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
         from airflow_provider_skyplane.engine import Location
 
         store = self.hook.gcs(self.source_bucket, self.gcp_conn_id, self.impersonation_chain)
-        wildcards = any(WILDCARD in name for name in self._named())
+        wildcards = any(WILDCARD in name for name in self._asked())
         glob = "" if wildcards else self.match_glob or ""
         return Location(msgspec.structs.replace(store, match_glob=glob), "")
 
     def _settled(self, request: Request) -> Request:
         wanted = Wanted(
             self.source_bucket,
-            self._named(),
+            self._asked(),
             self.destination_object,
             "" if self.match_glob else self.delimiter or "",
             exact=self.exact_match,
@@ -247,7 +247,7 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
         self.log.info("Retained %d objects until %s", len(versions), until)
 
     def _names(self, copied: Sequence[ReceiptLine]) -> list[str]:
-        named = self._named()
+        named = self._asked()
         ranked = sorted(copied, key=lambda line: (rank(named, line.key), line.key))
         uris = dict.fromkeys(f"gs://{self._bucket}/{line.destination_key}" for line in ranked)
         return [uri for uri in uris if not uri.endswith("/")]
@@ -257,7 +257,7 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
         from airflow.providers.common.compat.openlineage.facet import Dataset
         from airflow.providers.openlineage.extractors import OperatorLineage
 
-        inputs = [dataset_name(name) for name in self._named()]
+        inputs = [dataset_name(name) for name in self._asked()]
         outputs = inputs if self.destination_object is None else [dataset_name(self.destination_object)]
         return OperatorLineage(
             inputs=[Dataset(namespace=f"gs://{self.source_bucket}", name=name) for name in sorted(set(inputs))],

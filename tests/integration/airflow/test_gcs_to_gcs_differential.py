@@ -247,11 +247,12 @@ def put(world: Clouds, bucket: str, objects: Objects) -> None:
     target = world.gcs().bucket(bucket)
     last = datetime.datetime.min.replace(tzinfo=datetime.timezone.utc)
     for key, body in objects.items():
-        blob = target.blob(key)
-        blob.metadata = {"owner": "me"}
-        blob.cache_control = "no-store"
-        blob.upload_from_string(body, content_type="text/x-source")
-        while blob.updated <= last:
+        blob = None
+        while blob is None or blob.updated <= last:
+            # A blob sends what was set only once.
+            blob = target.blob(key)
+            blob.metadata = {"owner": "me"}
+            blob.cache_control = "no-store"
             blob.upload_from_string(body, content_type="text/x-source")
         last = blob.updated
 
