@@ -181,6 +181,7 @@ def write(results: list[dict], reasons: dict[str, str], example_tasks: int) -> N
             counts[other["reason"]] = counts.get(other["reason"], 0) + 1
         told = ", ".join(f"{count} {reason}" for reason, count in sorted(counts.items()))
         lines.append(f"| `{result['operator']}` | {result['tests']} | {result['passed']} | {told or 'none'} |")
+    lines += ["", *(f"- {reason}: {text}" for reason, text in reasons.items())]
     page = PAGE.read_text()
     before, rest = page.split(BEGIN)
     PAGE.write_text(before + BEGIN + "\n".join(lines) + "\n" + END + rest.split(END)[1])
