@@ -14,7 +14,7 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.uploads import PLAIN, Uploads, mtime_ns
+from gateway.uploads import Uploads, mtime_ns, plain
 from skyplane_core.coordinator.events import Event
 from skyplane_core.coordinator.journal import Recovered
 from skyplane_core.coordinator.machine import TransferMachine
@@ -175,7 +175,7 @@ class Admission:
             key=decision.destination_key,
             upload_id=upload_id,
             precondition=decision.precondition,
-            attributes=attributes if options.keep_attributes else PLAIN,
+            attributes=attributes if options.keep_attributes else plain(tags or {}),
             extra_metadata={SOURCE_VERSION_KEY: info.version} if options.record_source else {},
             tags=tags or {},
             mtime_ns=mtime_ns(info) if options.keep_attributes and options.attributes.keep_mtime else None,

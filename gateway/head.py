@@ -22,13 +22,16 @@ from gateway.deletion import Deletion
 from gateway.limits import new_machine
 from gateway.liveness import REPORT_SECONDS, Liveness, stalled, stranded
 from gateway.records import Records
+from gateway.removal import Removal
 from gateway.uploads import Uploads
+from skyplane_core.coordinator.chronicle import Chronicle
 from skyplane_core.coordinator.decide import decisions
 from skyplane_core.coordinator.events import Abort, Acked, Event, Finished
 from skyplane_core.coordinator.journal import AckRecord
 from skyplane_core.coordinator.leases import Out
 from skyplane_core.coordinator.store import AgentStore
 from skyplane_core.errors import SkyplaneError, TransferCancelled
+from skyplane_core.history import History
 from skyplane_core.model import Lease, LeaseResult, ObjectInfo
 from skyplane_core.object_file import ObjectFile
 from skyplane_core.shrinkage import describe
@@ -83,12 +86,14 @@ class TransferRun:
         self._receipt_store = receipt
         self._changed = threading.Condition()
         self._machine = new_machine(spec, routes, pool_bytes)
+        self._chronicle = Chronicle(spec, routes, time.monotonic())
         self._state = TransferState.QUEUED
         self._error: SkyplaneError | None = None
         self._admitting = True
         self._cancelled = False
         self._started_at = time.time()
         self._ended_at: float | None = None
+        self._history: History | None = None
         self._records = Records(destinations[0], spec.state)
         self._receipt_uri = spec.destinations[0].store.object_uri(self._records.receipt.key)
         self._uploads = Uploads(spec, source, destinations, self._records.journal)
@@ -150,6 +155,7 @@ class TransferRun:
                 ended_at=self._ended_at,
                 error=str(self._error) if self._error else "",
                 receipt=self._receipt_uri,
+                history=self._history,
             )
 
     # --- what admission asks of its host -----------------------------------------------------------------------------
@@ -194,7 +200,8 @@ class TransferRun:
                 self.spec, self._source, destination, self._machine, self._records, self.do, lambda: self.stopping
             )
             decided = decisions(self.spec, self._counted, self._source, destination, stopped)
-            admission.run(deletion.sifted(decided))
+            metered = self._chronicle.metered(decided, destination.capabilities, self._pool_bytes)
+            admission.run(deletion.sifted(metered))
             self._machine.tally.stopped_at = "".join(stopped)
             if self._error is None:
                 # After an error they stay, for a run that gets further.
@@ -202,6 +209,10 @@ class TransferRun:
                 self.do(lambda: [Abort(0, upload.destination_key, upload.upload_id) for upload in uploads])
             if (self.spec.options.delete or self._records.deleting) and self._all_arrived():
                 deletion.run()
+            if self.spec.options.move and self._all_arrived():
+                Removal(
+                    self.spec, self._source, destination, self._machine, self._records, self.do, lambda: self.stopping
+                ).run()
         except SkyplaneError as error:
             self._fail(error)
         except Exception as bug:  # noqa: BLE001 - a defect of ours ends the transfer, by name
@@ -259,6 +270,7 @@ class TransferRun:
                 unanswered = "; ".join(store.trouble for store in self._destinations.values() if store.trouble)
                 self._fail(stalled(self._machine, liveness.limit, now, unanswered))
             if liveness.report_due(now):
+                self._chronicle.look(now, self._machine.tally)
                 self._report(self.progress())
             if liveness.renewal_due(now):
                 self._renew()
@@ -290,6 +302,7 @@ class TransferRun:
         self._committers.shutdown(wait=True)
         with self._changed:
             self._ended_at = time.time()
+            self._history = self._chronicle.history(time.monotonic(), self._machine.tally)
         state = self._outcome()
         # The summary last: it is to tell, too, that the receipt could not be written where the user wants it.
         for write in (self._hand_over_receipt, self._close_receipt):
@@ -344,7 +357,9 @@ class TransferRun:
         with self._changed:
             events = change()
             work = [event for event in events if not isinstance(event, Finished | Acked)]
-            segments = self._records.receipt.add([event.line for event in events if isinstance(event, Finished)])
+            lines = [event.line for event in events if isinstance(event, Finished)]
+            segments = self._records.receipt.add(lines)
+            self._chronicle.settled(lines)
             for event in events:
                 if isinstance(event, Acked):
                     self._records.journal.note(AckRecord(event.upload_id, event.ack))

@@ -17,6 +17,11 @@ PLAIN = ObjectAttributes(content_type="application/octet-stream")
 """What an object gets when attributes are not kept: the default type of every store, said explicitly."""
 
 
+def plain(tags: dict[str, str]) -> ObjectAttributes:
+    """The attributes of a copy that keeps none of the source's but, where they are asked for, its tags."""
+    return msgspec.structs.replace(PLAIN, tags=tags) if tags else PLAIN
+
+
 def mtime_ns(info: ObjectInfo) -> int | None:
     """When a listed object was modified, in nanoseconds since the epoch, as far as its listing says."""
     return round(info.modified * 1e9) or None
@@ -96,11 +101,11 @@ class Uploads:
             StoreRejected: the destination cannot hold them.
         """
         options = self._spec.options
-        attributes = PLAIN
-        if options.keep_attributes:
-            attributes = info.attributes or ObjectAttributes()
-            if attributes.mtime_ns is None:
-                attributes = msgspec.structs.replace(attributes, mtime_ns=mtime_ns(info))
+        attributes = info.attributes or ObjectAttributes()
+        if not options.keep_attributes:
+            attributes = plain(attributes.tags)
+        elif attributes.mtime_ns is None:
+            attributes = msgspec.structs.replace(attributes, mtime_ns=mtime_ns(info))
         if options.record_source:
             metadata = {**attributes.metadata, SOURCE_VERSION_KEY: info.version}
             attributes = msgspec.structs.replace(attributes, metadata=metadata)
@@ -109,5 +114,4 @@ class Uploads:
 
     def tags(self, info: ObjectInfo) -> dict[str, str]:
         """The object's tags, where they are kept: one request."""
-        keep = self._spec.options.keep_attributes and self._spec.options.attributes.keep_tags
-        return self._source.tags(info.key) if keep else {}
+        return self._source.tags(info.key) if self._spec.options.attributes.keep_tags else {}

@@ -9,12 +9,13 @@ from typing import Any
 import msgspec
 
 from skyplane_core.errors import UsageError
+from skyplane_core.fidelity import CONTENT_HEADERS
 from skyplane_core.model import Attestation, AttributeRules, StoreConfig, Unfit
 from skyplane_core.spec import Compare, TransferOptions, Verification
 from skyplane_core.stores.base import Capabilities
 from skyplane_core.stores.holding import Holding, Mtime, holding
 
-_OF_SOURCE = ("keep_tags", "keep_mtime", "keep_mode", "keep_storage_class", "metadata_rename", "metadata_drop")
+_OF_SOURCE = ("keep_mtime", "keep_mode", "keep_storage_class", "metadata_rename", "metadata_drop")
 
 
 def rules_of(values: Mapping[str, Any]) -> AttributeRules:
@@ -45,7 +46,7 @@ def check_attributes(options: TransferOptions, source: StoreConfig, destination:
         raise UsageError(
             f"there is no place for {what}", where=destination.uri, next_step="Leave the rule for them out."
         )
-    if rules.keep_tags and not holds.tags and rules.unfit is Unfit.FAIL:
+    if (rules.keep_tags or rules.tags) and not holds.tags and rules.unfit is Unfit.FAIL:
         raise UsageError(
             "there is no place for tags",
             where=destination.uri,
@@ -87,6 +88,8 @@ def _no_place(rules: AttributeRules, holds: Holding) -> Iterator[str]:
         yield "permissions"
     if rules.metadata and not holds.metadata:
         yield "metadata"
+    if any(getattr(rules, name) for name in CONTENT_HEADERS) and not holds.content_headers:
+        yield "content headers"
 
 
 def _check_metadata(rules: AttributeRules, holds: Holding, where: str) -> None:

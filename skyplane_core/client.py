@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -34,7 +34,7 @@ from skyplane_core.provision.choose import check_shape
 from skyplane_core.provision.hosts import SshHost
 from skyplane_core.receipt_place import at_hand, check_format
 from skyplane_core.settings import check_gateways, checked_options, delete_cap
-from skyplane_core.spec import Compare, KeyMapping, Overwrite, Progress, Selection, TransferOptions
+from skyplane_core.spec import Compare, KeyMapping, Overwrite, Pick, Progress, Selection, TransferOptions
 from skyplane_core.store_options import StoreOptions
 from skyplane_core.stores.registry import open_store
 from skyplane_core.tracker import Result, Tracker
@@ -114,6 +114,7 @@ class SkyplaneClient:
         options: TransferOptions | None = None,
         selection: Selection | None = None,
         mapping: KeyMapping | None = None,
+        also: Sequence[Pick] = (),
         filters: Filters | None = None,
         compare: Compare | str | None = None,
         overwrite: Overwrite | str | None = None,
@@ -181,6 +182,7 @@ class SkyplaneClient:
             recursive=recursive,
             selection=selection,
             mapping=mapping,
+            also=also,
             filters=filters,
             state=state,
             transfer_id=transfer_id,

@@ -6,6 +6,7 @@ matter (:mod:`skyplane_core.control_tls` dials directly); what they mean is said
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from skyplane_core import control_calls as calls
@@ -16,7 +17,15 @@ from skyplane_core.spec import Progress, TransferSpec
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["AsyncControlChannel", "AsyncTransport", "ControlChannel", "GatewayStatus", "PeerAddress", "Transport"]
+__all__ = [
+    "AsyncControlChannel",
+    "AsyncTransport",
+    "ControlChannel",
+    "GatewayStatus",
+    "PeerAddress",
+    "ThreadedTransport",
+    "Transport",
+]
 
 T = TypeVar("T")
 
@@ -52,6 +61,26 @@ class AsyncTransport(Protocol):
 
     async def close(self) -> None:
         """As :meth:`Transport.close`."""
+
+
+class ThreadedTransport:
+    """An :class:`AsyncTransport` over a :class:`Transport`, whose calls wait in threads while the loop goes on."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    @property
+    def where(self) -> str:
+        """As :attr:`Transport.where`."""
+        return self._transport.where
+
+    async def send(self, request: Request) -> Response:
+        """As :meth:`Transport.send`."""
+        return await asyncio.to_thread(self._transport.send, request)
+
+    async def close(self) -> None:
+        """As :meth:`Transport.close`."""
+        await asyncio.to_thread(self._transport.close)
 
 
 class ControlChannel:

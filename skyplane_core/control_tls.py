@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
+import logging
 import ssl
 import threading
 import time
+from collections.abc import Iterator
 from typing import TypedDict
 
 import httpx
@@ -19,6 +23,28 @@ TIMEOUT = httpx.Timeout(connect=10.0, read=90.0, write=30.0, pool=10.0)
 """Seconds. The gateway itself gives up on a call after 75, with an error that says more than a timeout does."""
 _LIMITS = httpx.Limits(max_connections=8, max_keepalive_connections=2)
 _RENEW_SECONDS = CLIENT_LIFETIME_SECONDS / 2
+
+
+_calling = contextvars.ContextVar("calling", default=False)
+
+
+class _Quiet(logging.Filter):
+    """Drops httpx's note of each request of ours: polls would bury what a task's log is read for."""
+
+    def filter(self, _record: logging.LogRecord) -> bool:
+        return not _calling.get()
+
+
+logging.getLogger("httpx").addFilter(_Quiet())
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    token = _calling.set(True)
+    try:
+        yield
+    finally:
+        _calling.reset(token)
 
 
 class _CallArguments(TypedDict):
@@ -132,7 +158,7 @@ class _DirectTransport:
         with self._turn:
             self._target.renew()
             try:
-                with self._client.stream(**self._target.call(request)) as answer:
+                with _quietly(), self._client.stream(**self._target.call(request)) as answer:
                     body = bytearray()
                     for chunk in answer.iter_raw():
                         self._target.collect(body, chunk)
@@ -157,11 +183,12 @@ class _AsyncDirectTransport:
     async def send(self, request: Request) -> Response:
         self._target.renew()
         try:
-            async with self._client.stream(**self._target.call(request)) as answer:
-                body = bytearray()
-                async for chunk in answer.aiter_raw():
-                    self._target.collect(body, chunk)
-                return Response(answer.status_code, bytes(body))
+            with _quietly():
+                async with self._client.stream(**self._target.call(request)) as answer:
+                    body = bytearray()
+                    async for chunk in answer.aiter_raw():
+                        self._target.collect(body, chunk)
+                    return Response(answer.status_code, bytes(body))
         except (httpx.HTTPError, ssl.SSLError) as error:
             raise self._target.error(request, error) from error
 

@@ -155,17 +155,21 @@ class Dataplane:
         """The plan that :meth:`submit` executes."""
         return plan(prepared.spec, sites(self._config, self._reference), via=self._config.via)
 
-    def submit(self, prepared: Prepared) -> Tracker:
+    def submit(self, prepared: Prepared, *, keep: bool = False) -> Tracker:
         """Start a transfer and return at once. Submitting the same one again changes nothing.
+
+        Args:
+            keep: as for :class:`Tracker`.
 
         Raises:
             GatewayUnreachable, GatewayRefused: a gateway did not take it.
         """
-        spec = msgspec.structs.replace(prepared.spec, routes=self.plan(prepared).routes)
+        planned = self.plan(prepared)
+        spec = msgspec.structs.replace(prepared.spec, routes=planned.routes, gateways=planned.gateways)
         self._keys.setdefault(spec.transfer_id, TransferKeys(secrets.token_bytes(32)))
         self._hand_out(prepared, spec.routes)
         self.head.start(spec)
-        return Tracker(self, spec.transfer_id, dataclasses.replace(prepared, spec=spec))
+        return Tracker(self, spec.transfer_id, dataclasses.replace(prepared, spec=spec), keep=keep)
 
     def renew(self, prepared: Prepared) -> Prepared:
         """Give the gateways fresh credentials for a running transfer; returns it with them."""
@@ -182,9 +186,9 @@ class Dataplane:
                 # It goes with the gateway at the latest; how the transfer ended stays what matters.
                 log.warning("a gateway could not be told to forget a transfer: %s", error)
 
-    def tracker(self, transfer_id: str, prepared: Prepared | None = None) -> Tracker:
+    def tracker(self, transfer_id: str, prepared: Prepared | None = None, *, keep: bool = False) -> Tracker:
         """A tracker for a transfer that was started earlier, by this or another client."""
-        return Tracker(self, transfer_id, prepared)
+        return Tracker(self, transfer_id, prepared, keep=keep)
 
     def queue_copy(self, src: str | Location, dst: str | Location, recursive: bool = False, **how: Any) -> str:  # noqa: FBT001, FBT002 - the signature that users know
         """Remember a copy for the next :meth:`run`; returns its transfer id. Arguments: see ``SkyplaneClient.prepare``.

@@ -19,7 +19,7 @@ from skyplane_core.errors import UsageError
 from skyplane_core.keys import map_key
 from skyplane_core.listing import ordered
 from skyplane_core.model import ObjectInfo, Precondition
-from skyplane_core.spec import KeyMapping
+from skyplane_core.spec import Compare, KeyMapping
 
 __all__ = [
     "Action",
@@ -30,6 +30,7 @@ __all__ = [
     "Mapped",
     "Mirror",
     "Parallel",
+    "apart",
     "copy_all",
     "look_up_each",
     "mapped",
@@ -49,6 +50,7 @@ Check = Callable[[str], str | None]
 """Why a destination key cannot exist, or None: :func:`skyplane_core.keys.check_key` with its capabilities bound."""
 
 
+_TAKEN = "another source object has the same destination key"
 HELD = 8
 """Pairs kept back, for each lookup of a window, so that lookups that are far apart are still made together."""
 
@@ -147,17 +149,23 @@ def merge(
 
 
 def look_up_each(
-    source: Iterable[Mapped], lookups: Lookups, rule: Rule, *, check: Check | None = None
+    source: Iterable[Mapped], lookups: Lookups, rule: Rule, *, check: Check | None = None, first_wins: bool = False
 ) -> Iterator[Decision]:
     """As :func:`merge`, for mappings that do not preserve order: no listing, one lookup an object.
 
-    Two source objects can map to one destination key here; the second is refused. Destination keys are held in
-    memory for that.
+    Two source objects can map to one destination key here: the second is refused, or, where the name alone counts,
+    left alone as if the first were there already. Destination keys are held in memory for that.
+
+    Args:
+        first_wins: leave the second alone in any case, as ``taken``.
     """
     seen: set[str] = set()
     held: list[_Pair] = []
     for info, key in source:
-        refused = "another source object has the same destination key" if key in seen else _refusal(key, check)
+        if key and key in seen and (first_wins or rule.compare is Compare.NAME):
+            held.append(_Pair(info, key, info, taken=first_wins))
+            continue
+        refused = _TAKEN if key in seen else _refusal(key, check)
         seen.add(key)
         asked = bool(key) and refused is None
         ask_source = asked and lookups.source is not None and needs_source_lookup(rule, info, info)
@@ -177,9 +185,26 @@ def copy_all(source: Iterable[Mapped], *, check: Check | None = None) -> Iterato
         yield _decision(info, key, _refusal(key, check), Verdict(Action.COPY, "always", Precondition()))
 
 
+def apart(decisions: Iterable[Decision], rule: Rule) -> Iterator[Decision]:
+    """The decisions about several picks of one source, each object once.
+
+    Two different objects can map to one destination key here: what becomes of the second is as in
+    :func:`look_up_each`. All destination keys are held in memory.
+    """
+    seen: dict[str, str] = {}
+    for decision in decisions:
+        key, origin = decision.destination_key, decision.source.key
+        if not key or key not in seen:
+            seen[key] = origin
+            yield decision
+        elif seen[key] != origin:
+            taken = decision.source if rule.compare is Compare.NAME else None
+            yield _decision(decision.source, key, None if taken else _TAKEN, judge(rule, decision.source, taken), taken)
+
+
 @dataclasses.dataclass(slots=True)
 class _Pair:
-    """``source`` None: there is none, and the destination object is to go."""
+    """``source`` None: there is none, and the destination object is to go. ``taken``: another one has its key."""
 
     source: ObjectInfo | None
     key: str
@@ -187,6 +212,7 @@ class _Pair:
     refused: str | None = None
     ask: bool = False
     ask_source: bool = False
+    taken: bool = False
 
 
 def _ascending(source: Iterable[Mapped]) -> Iterator[Mapped]:
@@ -237,6 +263,8 @@ def _decide(pairs: list[_Pair], rule: Rule, lookups: Lookups | None) -> Iterator
 
 
 def _decided(pair: _Pair, there: ObjectInfo | None, rule: Rule) -> Decision:
+    if pair.source is not None and pair.taken:
+        return Decision(Action.SKIP, pair.source, pair.key, "taken")
     if pair.source is not None:
         return _decision(pair.source, pair.key, pair.refused, judge(rule, pair.source, there), there)
     if there is None:

@@ -23,7 +23,7 @@ from skyplane_core.stores.holding import Holding, Mtime, holding
 MODE = "mode"
 """rclone's name for a file's permissions in metadata, in octal."""
 _TAG_PREFIX = "tag-"
-_HEADERS = ("content_type", "cache_control", "content_disposition", "content_encoding", "content_language")
+CONTENT_HEADERS = ("content_type", "cache_control", "content_disposition", "content_encoding", "content_language")
 _NEXT = (
     "Map or drop them (metadata_rename, metadata_drop), or choose what is done with what does not fit (unfit: drop or "
     "rename)."
@@ -47,14 +47,16 @@ def fit(attributes: ObjectAttributes, rules: AttributeRules, holds: Holding) -> 
     Raises:
         StoreRejected: something does not fit, and the rules are to fail then.
     """
+    attributes = _with_headers(attributes, rules)
     fitting = _Fitting(rules.unfit, holds)
     metadata = dict(attributes.metadata)
     own = metadata.pop(SOURCE_VERSION_KEY, None)
     files = _of_file(attributes, metadata, rules)
-    names = fitting.names(_mapped(metadata, rules) + fitting.tags_as_metadata(attributes.tags))
+    tags = attributes.tags | rules.tags
+    names = fitting.names(_mapped(metadata, rules) + fitting.tags_as_metadata(tags))
     changes: dict[str, Any] = fitting.headers(attributes)
     changes |= {
-        "tags": fitting.tags(attributes.tags),
+        "tags": fitting.tags(tags),
         "storage_class": rules.storage_class or fitting.storage_class(attributes, rules),
         "mtime_ns": files.mtime_ns if holds.mtime is Mtime.SET else None,
         "mode": files.mode if holds.mode else None,
@@ -74,6 +76,12 @@ def fit_at(attributes: ObjectAttributes, rules: AttributeRules, config: StoreCon
         return fit(attributes, rules, holding(config))
     except StoreRejected as error:
         raise StoreRejected(error.what, where=where, why=error.why, next_step=error.next_step) from error
+
+
+def _with_headers(attributes: ObjectAttributes, rules: AttributeRules) -> ObjectAttributes:
+    return msgspec.structs.replace(
+        attributes, **{name: value for name in CONTENT_HEADERS if (value := getattr(rules, name))}
+    )
 
 
 class _File(NamedTuple):
@@ -133,7 +141,7 @@ class _Fitting:
 
     def headers(self, attributes: ObjectAttributes) -> dict[str, Any]:
         changes: dict[str, Any] = {}
-        for name in _HEADERS:
+        for name in CONTENT_HEADERS:
             value = getattr(attributes, name)
             if not value:
                 continue

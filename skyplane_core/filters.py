@@ -35,6 +35,8 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
         rules: asked in order, the first that matches decides; what none matches takes part if the last one excludes.
         min_size, max_size: bytes, both inclusive; ``max_size`` None is no limit.
         min_age, max_age: seconds since the object was written, both inclusive; ``max_age`` None is no limit.
+        modified_since, modified_before: when the object was written, in seconds since the epoch: the first moment that
+            counts, and the first that does not; ``modified_before`` None is no limit.
         keys: exactly these whole keys, ascending; None for all that are listed.
         max_objects, max_bytes: where the selection stops: before the object that would go beyond; 0 is no limit.
     """
@@ -44,6 +46,8 @@ class Filters(msgspec.Struct, frozen=True, omit_defaults=True):
     max_size: _Count | None = None
     min_age: _Seconds = 0.0
     max_age: _Seconds | None = None
+    modified_since: _Seconds = 0.0
+    modified_before: _Seconds | None = None
     keys: tuple[str, ...] | None = None
     max_objects: _Count = 0
     max_bytes: _Count = 0
@@ -75,6 +79,8 @@ class Passing:
             and (filters.max_size is None or info.size <= filters.max_size)
             and (not filters.min_age or info.modified <= self._newest)
             and (self._oldest is None or info.modified >= self._oldest)
+            and info.modified >= filters.modified_since
+            and (filters.modified_before is None or info.modified < filters.modified_before)
         )
 
     def named(self, name: str) -> bool:

@@ -50,9 +50,10 @@ def rule(source_key: str, destination_key: str, *, recursive: bool) -> tuple[Sel
 def map_key(mapping: KeyMapping, key: str) -> str:
     """The destination key of a selected source key.
 
-    Different keys of one selection get different destination keys, with one exception: REPLACE, where the
-    selection's prefix does not start with the mapping's source (see :func:`preserves_order`). The result is empty
-    only for the folder marker of the copied root itself, which has no counterpart at a destination's root.
+    Different keys of one selection get different destination keys, with two exceptions: FLATTEN, and REPLACE where
+    the selection's prefix does not start with the mapping's source (see :func:`preserves_order`). The result is empty
+    only for what has no counterpart at the destination: the folder marker of the copied root itself, and each folder
+    marker with FLATTEN.
 
     Raises:
         UsageError: ``key`` is not one that this mapping is for.
@@ -61,6 +62,8 @@ def map_key(mapping: KeyMapping, key: str) -> str:
         return mapping.destination + key
     if mapping.kind is MappingKind.REPLACE:
         return key.replace(mapping.source, mapping.destination, 1)
+    if mapping.kind is MappingKind.FLATTEN:
+        return "" if key.endswith("/") else mapping.destination + key[key.rfind("/") + 1 :]
     if mapping.kind is MappingKind.PREFIX:
         source = tree_root(mapping.source)
         if not key.startswith(source):
@@ -86,6 +89,8 @@ def listing_prefix(mapping: KeyMapping, selection: Selection | None = None) -> s
         return tree_root(mapping.destination) + inside
     if mapping.kind is MappingKind.APPEND:
         return mapping.destination + shared
+    if mapping.kind is MappingKind.FLATTEN:
+        return mapping.destination
     if selection is None or not preserves_order(mapping, selection):
         return ""
     return map_key(mapping, shared)
@@ -99,9 +104,11 @@ def source_prefix(selection: Selection) -> str:
 def preserves_order(mapping: KeyMapping, selection: Selection) -> bool:
     """Whether ascending source keys get strictly ascending destination keys, as a streaming merge needs.
 
-    False only for REPLACE where the mapping's source may occur elsewhere than at the start of a key. There two
-    source keys may also get the same destination key.
+    False for FLATTEN, and for REPLACE where the mapping's source may occur elsewhere than at the start of a key. There
+    two source keys may also get the same destination key.
     """
+    if mapping.kind is MappingKind.FLATTEN:
+        return False
     return mapping.kind is not MappingKind.REPLACE or selection.single or selection.prefix.startswith(mapping.source)
 
 
@@ -156,4 +163,7 @@ def _basename(key: str) -> str:
 
 
 def _foreign(mapping: KeyMapping, key: str) -> UsageError:
-    return UsageError(f"the key {key!r} is not under {mapping.source!r}, so it has no destination")
+    return UsageError(
+        f"the key {key!r} is not under {mapping.source!r}, so it has no destination",
+        next_step="Select only what is under it: let the source's prefix end in a slash.",
+    )

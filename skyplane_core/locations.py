@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import posixpath
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
@@ -110,15 +112,10 @@ def check_apart(source: Location, destination: Location, *, recursive: bool, des
     Raises:
         UsageError: naming both ends.
     """
-    if in_one_tree(source.store, destination.store):
-        here = posixpath.join(source.store.bucket, source.key)
-        there = posixpath.join(destination.store.bucket, destination_key or destination.key)
-    elif same_store(source.store, destination.store):
-        here, there = source.key, destination_key or destination.key
-    else:
+    found = _beside(source, Location(destination.store, destination_key or destination.key), recursive=recursive)
+    if found is None:
         return
-    if recursive:
-        here, there = tree_root(here), tree_root(there)
+    here, there = found
     if here == there:
         raise UsageError("source and destination are the same", where=source.uri, next_step="Name another destination.")
     if recursive and there.startswith(here):
@@ -127,3 +124,37 @@ def check_apart(source: Location, destination: Location, *, recursive: bool, des
             where=f"{source.uri} -> {destination.uri}",
             next_step="Name a destination outside of the source's prefix.",
         )
+
+
+def check_distinct(destinations: Sequence[Location], *, recursive: bool) -> None:
+    """Refuse destinations of one source of which two are the same, or one tree lies inside another.
+
+    Raises:
+        UsageError: naming both.
+    """
+    for one, other in itertools.combinations(destinations, 2):
+        found = _beside(one, other, recursive=recursive)
+        if found is None:
+            continue
+        here, there = found
+        if here == there:
+            raise UsageError("the same destination twice", where=other.uri, next_step="Name it once.")
+        if recursive and (here.startswith(there) or there.startswith(here)):
+            inner, outer = (one, other) if here.startswith(there) else (other, one)
+            raise UsageError(
+                "one destination lies inside another",
+                where=f"{inner.uri} in {outer.uri}",
+                next_step="Name destinations that are apart.",
+            )
+
+
+def _beside(one: Location, other: Location, *, recursive: bool) -> tuple[str, str] | None:
+    """Both as comparable names (of trees, with a slash at the end) if they are in one store or file system."""
+    if in_one_tree(one.store, other.store):
+        names = tuple(posixpath.join(end.store.bucket, end.key) for end in (one, other))
+    elif same_store(one.store, other.store):
+        names = (one.key, other.key)
+    else:
+        return None
+    here, there = (tree_root(name) if recursive else name for name in names)
+    return here, there

@@ -52,7 +52,9 @@ class AttributeRules(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unk
     """What becomes of attributes on their way.
 
     Args:
-        metadata: entries that every copy gets, whatever the source has.
+        content_type, cache_control, content_disposition, content_encoding, content_language: of every copy, whatever
+            the source has; empty for the source's, where attributes are kept.
+        metadata, tags: entries that every copy gets, whatever the source has.
         metadata_rename: old names to new ones.
         metadata_drop: patterns (``fnmatch``, in any case) of names that are left out.
         storage_class: of every copy; empty for the destination's default.
@@ -63,7 +65,13 @@ class AttributeRules(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unk
         unfit: see :class:`Unfit`.
     """
 
+    content_type: str = ""
+    cache_control: str = ""
+    content_disposition: str = ""
+    content_encoding: str = ""
+    content_language: str = ""
     metadata: dict[str, str] = {}
+    tags: dict[str, str] = {}
     metadata_rename: dict[str, str] = {}
     metadata_drop: tuple[str, ...] = ()
     storage_class: str = ""
@@ -208,6 +216,9 @@ class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     speaks another one's protocol, as its URIs do (``r2``, ``cos``). ``path_style`` and ``virtual_host`` say how a
     bucket is named to an S3 endpoint; neither: see :func:`skyplane_core.stores.s3_sign.use_path_style`. ``encryption``
     and ``kms_key`` are what every object that is written is to be encrypted with at rest; empty: the bucket's default.
+    ``acl`` is the canned access control list of every copy that is written to S3; empty: S3's default, ``private``.
+    ``match_glob``: a GCS source lists only what matches this pattern, by GCS's own rules.
+    ``object_version`` pins the one object that a source is asked for: an S3 version id, or a GCS generation.
     ``symlinks``: ``follow`` or ``skip``, for the links in a local directory.
     """
 
@@ -224,6 +235,9 @@ class StoreConfig(msgspec.Struct, frozen=True, omit_defaults=True):
     virtual_host: bool = False
     encryption: str = ""
     kms_key: str = ""
+    acl: str = ""
+    match_glob: str = ""
+    object_version: str = ""
     symlinks: str = "follow"
     hadoop: Hadoop = Hadoop()
 

@@ -9,7 +9,7 @@ import dataclasses
 import os
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -24,6 +24,7 @@ from skyplane_core.provision.bootstrap import DEFAULT_POOL_BYTES
 from skyplane_core.receipt_place import check_aside, format_of, receipt_name
 from skyplane_core.selection import tree_root
 from skyplane_core.settings import (
+    check_move,
     check_object,
     check_part_in_pool,
     check_parts,
@@ -36,11 +37,13 @@ from skyplane_core.spec import (
     Destination,
     KeyMapping,
     MappingKind,
+    Pick,
     ReceiptPlace,
     Selection,
     TransferOptions,
     TransferSpec,
 )
+from skyplane_core.stores.azure_container import make_container
 from skyplane_core.stores.base import Capabilities, ObjectStore
 from skyplane_core.stores.hdfs import make_root
 from skyplane_core.stores.registry import open_store
@@ -97,6 +100,7 @@ def prepare(
     recursive: bool = False,
     selection: Selection | None = None,
     mapping: KeyMapping | None = None,
+    also: Sequence[Pick] = (),
     filters: Filters | None = None,
     state: str | None = None,
     transfer_id: str | None = None,
@@ -112,6 +116,7 @@ def prepare(
         recursive: all objects under the source's key, otherwise the one object of that name.
         filters: leave out some of what is selected.
         selection, mapping: say exactly what is meant instead of the rules of ``cp [-r]``; both or neither.
+        also: what is taken along besides.
         state: key prefix for journal and receipt in the destination's store; default ``.skyplane/<id>/`` under the
             destination's prefix.
         transfer_id: use this id (32 hexadecimal digits); what a transfer of it left is continued.
@@ -135,31 +140,50 @@ def prepare(
         check_apart(source, destination, recursive=not selection.single, destination_key=landing)
     if filters is not None:
         selection = msgspec.structs.replace(selection, filters=filters)
-    selection = msgspec.structs.replace(selection, filters=checked_filters(selection.filters))
-    check_sync(selection, mapping, options)
+    first, *more = (_checked_pick(pick, options) for pick in (Pick(selection, mapping), *also))
+    check_move(options, [first, *more], resume=resume)
+    _check_pinned(source, [first, *more])
     transfer_id = transfer_id or secrets.token_hex(16)
     if state is None:
         state = f"{_directory(mapping)}{STATE_SEGMENT}/{transfer_id}/"
     spec = TransferSpec(
         transfer_id=transfer_id,
         source=_public(source.store),
-        selection=selection,
+        selection=first.selection,
         destinations=(Destination(_public(destination.store), mapping),),
         options=options,
         state=state,
         created_at=time.time(),
         receipt=_receipt_place(receipt, transfer_id),
+        also=tuple(more),
     )
     check_aside(spec)
     store = receipt.store if receipt is not None else None
     return Prepared(spec, source.store, (destination.store,), refresh, resume, pool_bytes, store, refresh_receipt)
 
 
-def check(prepared: Prepared, *, create_directory: bool = False) -> None:
-    """Ask both stores what would make the transfer fail at once. Reads only, but for ``create_directory``.
+def _checked_pick(pick: Pick, options: TransferOptions) -> Pick:
+    selection = msgspec.structs.replace(pick.selection, filters=checked_filters(pick.selection.filters))
+    check_sync(selection, pick.mapping, options)
+    return Pick(selection, pick.mapping)
+
+
+def _check_pinned(source: Location, picks: Sequence[Pick]) -> None:
+    if source.store.object_version and not (len(picks) == 1 and picks[0].selection.single):
+        raise UsageError(
+            "object_version is for a source that is one object",
+            where=source.uri,
+            next_step="Name the object, and copy it without -r (recursive=False).",
+        )
+
+
+def check(prepared: Prepared, *, create_directory: bool = False, create_container: bool = False) -> None:
+    """Ask both stores what would make the transfer fail at once. Reads only, but for what it may create.
 
     Args:
         create_directory: make the root directory of a destination that is a file system, and that of a local receipt.
+        create_container: make a destination that is a container of Azure's and is not there, if there is something to
+            move.
 
     Raises:
         BucketNotFound, PermissionDenied, Unauthenticated: from either store.
@@ -169,7 +193,7 @@ def check(prepared: Prepared, *, create_directory: bool = False) -> None:
     source = open_store(prepared.source)
     try:
         source.probe()
-        single = _check_source(source, prepared.spec)
+        single = _check_picks(source, prepared.spec)
     finally:
         source.close()
     for config in prepared.destinations:
@@ -179,7 +203,7 @@ def check(prepared: Prepared, *, create_directory: bool = False) -> None:
             make_root(config)
         destination = open_store(config)
         try:
-            destination.probe()
+            _probe(destination, config, create=create_container)
             _check_parts(prepared, single, destination.capabilities, config)
             check_readable(prepared.spec.options, destination.capabilities, config)
             if prepared.resume:
@@ -191,6 +215,15 @@ def check(prepared: Prepared, *, create_directory: bool = False) -> None:
             destination.close()
     if prepared.receipt is not None:
         _check_receipt(prepared.receipt, create_directory=create_directory)
+
+
+def _probe(destination: ObjectStore, config: StoreConfig, *, create: bool) -> None:
+    try:
+        destination.probe()
+    except BucketNotFound:
+        if not (create and config.kind == "azure"):
+            raise
+        make_container(config)
 
 
 def _check_receipt(config: StoreConfig, *, create_directory: bool) -> None:
@@ -242,9 +275,18 @@ def _check_resume(destination: ObjectStore, spec: TransferSpec) -> None:
         )
 
 
-def _check_source(source: ObjectStore, spec: TransferSpec) -> ObjectInfo | None:
+def _check_picks(source: ObjectStore, spec: TransferSpec) -> ObjectInfo | None:
     """There is something to move. Returns the object if it is a single one."""
-    selection = spec.selection
+    nothing: NothingToTransfer | None = None
+    for pick in spec.picks:
+        try:
+            return _check_source(source, spec, pick.selection)
+        except NothingToTransfer as empty:
+            nothing = nothing or empty
+    raise nothing or AssertionError("a transfer of no pick")
+
+
+def _check_source(source: ObjectStore, spec: TransferSpec, selection: Selection) -> ObjectInfo | None:
     uri = spec.source.object_uri(selection.prefix)
     if selection.single:
         try:

@@ -9,7 +9,7 @@ from skyplane_core.errors import UsageError
 from skyplane_core.keys import listing_prefix
 from skyplane_core.locations import Location, in_one_tree, same_store
 from skyplane_core.selection import selects
-from skyplane_core.spec import STATE_SEGMENT, Selection, TransferSpec
+from skyplane_core.spec import STATE_SEGMENT, Pick, Selection, TransferSpec
 from skyplane_core.uri import parse
 
 _STATE = f"/{STATE_SEGMENT}/"
@@ -95,7 +95,7 @@ def check_aside(spec: TransferSpec) -> None:
             key = path.removeprefix(root)
         elif not same_store(store, receipt.store):
             continue
-        if inside(spec, key):
+        if any(inside(pick, key) for pick in spec.picks):
             raise UsageError(
                 "the receipt would lie among the objects of the transfer",
                 where=receipt.store.object_uri(receipt.key),
@@ -103,14 +103,14 @@ def check_aside(spec: TransferSpec) -> None:
             )
 
 
-def _in_source(spec: TransferSpec, key: str) -> bool:
-    selection = spec.selection
+def _in_source(pick: Pick, key: str) -> bool:
+    selection = pick.selection
     # Filters may let it through another time.
     return selects(Selection(selection.prefix, single=selection.single, tree=selection.tree), key)
 
 
-def _in_destination(spec: TransferSpec, key: str) -> bool:
-    prefix = listing_prefix(spec.destinations[0].mapping, spec.selection)
-    if spec.selection.single:
+def _in_destination(pick: Pick, key: str) -> bool:
+    prefix = listing_prefix(pick.mapping, pick.selection)
+    if pick.selection.single:
         return key == prefix
     return key.startswith(prefix) and _STATE not in f"/{key}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
 from typing import TypeVar
 
 import msgspec
@@ -19,6 +20,7 @@ from skyplane_core.spec import (
     KeyMapping,
     MappingKind,
     Overwrite,
+    Pick,
     Selection,
     TransferOptions,
 )
@@ -50,6 +52,11 @@ def checked_filters(filters: Filters) -> Filters:
     filters = _checked(filters, "filters")
     if filters.max_size is not None and filters.min_size > filters.max_size:
         raise UsageError(f"min_size is {filters.min_size} and max_size {filters.max_size}", why="no size is both")
+    if filters.modified_before is not None and filters.modified_since >= filters.modified_before:
+        raise UsageError(
+            f"modified_since is {filters.modified_since:f} and modified_before {filters.modified_before:f}",
+            why="no time is both",
+        )
     if filters.max_age is not None and filters.min_age > filters.max_age:
         raise UsageError(
             f"min_age is {filters.min_age:g} and max_age {filters.max_age:g} seconds", why="no age is both"
@@ -109,6 +116,26 @@ def check_sync(selection: Selection, mapping: KeyMapping, options: TransferOptio
     tree = selection.tree and mapping.kind is MappingKind.PREFIX and mapping.source == selection.prefix
     if not tree or selection.delimiter or selection.glob:
         raise UsageError("only a sync of a whole tree can delete", next_step="Use mode='sync' without a selection.")
+
+
+def check_move(options: TransferOptions, picks: Sequence[Pick], *, resume: bool) -> None:
+    """Refuse what a transfer of several picks, or one that moves, cannot be.
+
+    Raises:
+        UsageError: it names both sides of the contradiction.
+    """
+    if options.delete and (len(picks) > 1 or options.move):
+        raise UsageError(
+            f"delete and {'a move' if options.move else 'several picks'} contradict each other",
+            why="what is gone from the source counts as extraneous at the destination",
+            next_step="Leave one of them out.",
+        )
+    if options.move and resume:
+        raise UsageError(
+            "a move cannot be continued",
+            why="what an earlier run has copied and not deleted would stay at the source",
+            next_step="Start it anew: it copies what is left there.",
+        )
 
 
 def delete_cap(text: str | int) -> DeleteCap:

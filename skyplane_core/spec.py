@@ -12,7 +12,8 @@ from typing import Annotated
 import msgspec
 
 from skyplane_core.filters import Filters
-from skyplane_core.model import Attestation, AttributeRules, Compression, Concurrency, Shrinkage, StoreConfig
+from skyplane_core.history import History
+from skyplane_core.model import Attestation, AttributeRules, Compression, Concurrency, Role, Shrinkage, StoreConfig
 
 STATE_SEGMENT = ".skyplane"
 """The reserved key segment under a destination's prefix. Listings and syncs leave it out."""
@@ -35,14 +36,21 @@ class MappingKind(enum.Enum):
     """Destination prefix + the whole source key, as the stock S3ToGCSOperator does by default."""
     REPLACE = "replace"
     """The first occurrence of the source prefix replaced by the destination prefix: its ``apply_gcs_prefix``."""
+    FLATTEN = "flatten"
+    """Destination prefix + what follows the last ``/``; several keys may get the same one."""
 
 
-class KeyMapping(msgspec.Struct, frozen=True):
-    """A rule and its two prefixes; for OBJECT they are whole keys."""
+class KeyMapping(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A rule and its two prefixes; for OBJECT they are whole keys.
+
+    ``first_wins``: of several objects that get one key the first is taken and the others are left alone. Otherwise they
+    are refused, unless the name alone counts.
+    """
 
     kind: MappingKind
     source: str
     destination: str
+    first_wins: bool = False
 
 
 class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -62,6 +70,13 @@ class Selection(msgspec.Struct, frozen=True, omit_defaults=True):
     glob: str = ""
     drop_covered_markers: bool = False
     filters: Filters = Filters()
+
+
+class Pick(msgspec.Struct, frozen=True):
+    """One of several things that a transfer takes along: what is selected, and where its keys go."""
+
+    selection: Selection
+    mapping: KeyMapping
 
 
 class Compare(enum.Enum):
@@ -160,6 +175,7 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         max_attempts: how often one part is tried.
         keep_uploads: a transfer that fails as a whole leaves the uploads of unfinished objects open, so that one that
             continues it sends only what they do not hold. For whoever never does, False: they are aborted.
+        move: delete each source object that was copied, at the version that was copied, once everything has arrived.
         verify: see :class:`Verification`.
         attributes: what becomes of content headers, metadata and the like; see :class:`AttributeRules`.
         server_side_copy: see :class:`ServerSideCopy`.
@@ -180,6 +196,7 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     overwrite: Overwrite = Overwrite.IF_CHANGED
     delete: bool = False
     max_delete: DeleteCap = DEFAULT_DELETE_CAP
+    move: bool = False
     server_side_copy: ServerSideCopy = ServerSideCopy.AUTO
 
 
@@ -206,6 +223,21 @@ class Route(msgspec.Struct, frozen=True):
         return self.path[:-1]
 
 
+class Site(msgspec.Struct, frozen=True, omit_defaults=True):
+    """A gateway that may be used. ``loopback``: a process on this very machine, reached over its loopback interface.
+
+    ``role`` None: its place among the others says what it does (see :func:`skyplane_core.planner.plan.plan`).
+    ``dials_out``: nobody can dial it, so its neighbours on a route must be gateways that can be dialled.
+    """
+
+    gateway_id: str
+    provider: str = "local"
+    region: str = "local"
+    loopback: bool = True
+    role: Role | None = None
+    dials_out: bool = False
+
+
 class ReceiptPlace(msgspec.Struct, frozen=True):
     """An object that the receipt is written to besides the transfer's state. ``store`` carries no credentials here.
 
@@ -220,7 +252,9 @@ class TransferSpec(msgspec.Struct, frozen=True):
     """One cp or sync, from one source to one or more destinations.
 
     ``state`` is the key prefix (ending in ``/``) for journal and receipt, in the store of destination 0.
-    ``routes``: as planned, at least one for each destination; empty where the head reads and writes.
+    ``also``: what is taken along besides ``selection``, from the same source to the same destination.
+    ``routes``: as planned, at least one for each destination; empty where the head reads and writes. ``gateways``:
+    those of the plan, by which the transfer's cost is reckoned.
     """
 
     transfer_id: str
@@ -232,6 +266,13 @@ class TransferSpec(msgspec.Struct, frozen=True):
     created_at: float
     routes: tuple[Route, ...] = ()
     receipt: ReceiptPlace | None = None
+    gateways: tuple[Site, ...] = ()
+    also: tuple[Pick, ...] = ()
+
+    @property
+    def picks(self) -> tuple[Pick, ...]:
+        """All that the transfer takes along."""
+        return (Pick(self.selection, self.destinations[0].mapping), *self.also)
 
 
 class TransferState(enum.Enum):
@@ -310,6 +351,7 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     (``max_objects``, ``max_bytes``) that ended the selection; what comes after it in key order was not selected.
     ``objects_server_side`` and ``bytes_server_side`` are those of the copied ones that the store copied by itself, and
     ``server_side_refused`` is why it did not copy the rest, if it refused one.
+    ``history`` comes with the last report, and in the receipt's totals.
     """
 
     transfer_id: str
@@ -336,3 +378,4 @@ class Progress(msgspec.Struct, frozen=True, omit_defaults=True):
     objects_server_side: int = 0
     bytes_server_side: int = 0
     server_side_refused: str = ""
+    history: History | None = None

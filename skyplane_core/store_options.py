@@ -24,11 +24,25 @@ _KINDS = {
     "anonymous": ("s3", "gcs", "azure"),
     "encryption": ("s3",),
     "kms_key": ("s3", "gcs"),
+    "acl": ("s3",),
+    "match_glob": ("gcs",),
+    "object_version": ("s3", "gcs"),
     "symlinks": ("local",),
 }
 """Which kinds of stores take which option. Of a kind that is nowhere here nothing is known, and nothing refused."""
 _KNOWN = frozenset({"hdfs", *(kind for kinds in _KINDS.values() for kind in kinds)})
-_FOR_DESTINATIONS = ("encryption", "kms_key")
+_FOR_SOURCES = ("match_glob", "object_version")
+_FOR_DESTINATIONS = ("encryption", "kms_key", "acl")
+_ACLS = (
+    "private",
+    "public-read",
+    "public-read-write",
+    "authenticated-read",
+    "aws-exec-read",
+    "bucket-owner-read",
+    "bucket-owner-full-control",
+)
+"""S3 user guide, "Canned ACL", without the one that is for buckets."""
 
 
 class Addressing(enum.Enum):
@@ -59,6 +73,10 @@ class StoreOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
         anonymous: use no credentials, whatever the surroundings hold.
         encryption: how S3 encrypts what is written: ``AES256``, ``aws:kms`` or ``aws:kms:dsse``.
         kms_key: the key that what is written is encrypted with; on S3 it implies ``aws:kms``.
+        acl: the canned access control list of every copy; empty for S3's own default, ``private``.
+        match_glob: of a GCS source only what matches this pattern of whole names is listed, by the rules of GCS: ``*``
+            stops at ``/``, ``**`` does not.
+        object_version: of a source that is one object, this version of it: an S3 version id, or a GCS generation.
         symlinks: see :class:`Symlinks`.
     """
 
@@ -71,6 +89,9 @@ class StoreOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
     anonymous: bool = False
     encryption: str = ""
     kms_key: str = ""
+    acl: str = ""
+    match_glob: str = ""
+    object_version: str = ""
     symlinks: Symlinks = Symlinks.FOLLOW
 
     @classmethod
@@ -107,6 +128,8 @@ class StoreOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
                 )
             if name in _FOR_DESTINATIONS and not written:
                 raise UsageError(f"{name} is for a destination", where=where, why="a source is not written")
+            if name in _FOR_SOURCES and written:
+                raise UsageError(f"{name} is for a source", where=where, why="it says what is copied")
         if kind == "gcs" and self.requester_pays and not self.project:
             raise UsageError(
                 "requester_pays needs a project to bill", where=where, next_step="Name it with the option project."
@@ -125,6 +148,10 @@ class StoreOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
             )
         if kind == "s3" and self.encryption == "AES256" and self.kms_key:
             raise UsageError("AES256 takes no kms_key", where=where, next_step="Use aws:kms, or leave the key out.")
+        if self.acl and self.acl not in _ACLS:
+            raise UsageError(
+                f"no access control list {self.acl!r}", where=where, next_step=f"Use one of: {', '.join(_ACLS)}."
+            )
 
     def applied(self, config: StoreConfig) -> StoreConfig:
         """``config`` with these options, all but those that say where it is and who asks.
@@ -148,5 +175,8 @@ class StoreOptions(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unkno
             virtual_host=self.addressing is Addressing.VIRTUAL,
             encryption=encryption,
             kms_key=self.kms_key,
+            acl=self.acl,
+            match_glob=self.match_glob,
+            object_version=self.object_version,
             symlinks=self.symlinks.value,
         )

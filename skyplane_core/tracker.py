@@ -93,12 +93,17 @@ class Tracker:
     Args:
         prepared: with it the tracker can renew credentials and read the receipt; a tracker of a transfer that somebody
             else started can only watch and cancel.
+        keep: gateways are to go on knowing the transfer when it has ended, for others that ask; then they hold its
+            credentials until they end themselves.
     """
 
-    def __init__(self, dataplane: Dataplane, transfer_id: str, prepared: Prepared | None = None) -> None:
+    def __init__(
+        self, dataplane: Dataplane, transfer_id: str, prepared: Prepared | None = None, *, keep: bool = False
+    ) -> None:
         self.transfer_id = transfer_id
         self._dataplane = dataplane
         self._prepared = prepared
+        self._keep = keep
         self._final: Progress | None = None
         self._heard = time.monotonic()
         self._renew_after = 0.0
@@ -157,7 +162,7 @@ class Tracker:
         if on_progress is not None:
             on_progress(progress)
         if progress.state.ended:
-            if self._final is None and self._prepared is not None:
+            if self._final is None and self._prepared is not None and not self._keep:
                 # Its credentials have no business in a gateway's memory any more.
                 self._dataplane.forget(self.transfer_id)
             self._final = progress

@@ -48,3 +48,25 @@ def parse_age(text: str) -> float:
     if match is None:
         raise ValueError(f"{text!r} is not an age; write 90s, 15m, 36h, 7d or 2w")
     return float(match[1]) * _SECONDS[match[2].lower()]
+
+
+def duration(seconds: float) -> str:
+    """A time for a person: ``0.4 s``, ``12 s``, ``3:05 min``, ``2:03:05 h``, ``3 d 02:03 h``."""
+    if seconds < 10:
+        return f"{seconds:.1f} s" if seconds % 1 else f"{seconds:.0f} s"
+    whole = round(seconds)
+    minutes, rest = divmod(whole, 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours:02d}:{minutes:02d} h"
+    if hours:
+        return f"{hours}:{minutes:02d}:{rest:02d} h"
+    return f"{minutes}:{rest:02d} min" if minutes else f"{rest} s"
+
+
+def dollars(usd: float | None) -> str:
+    """A sum of money for a person; None is an unknown one."""
+    if usd is None:
+        return "unknown"
+    return "< $0.01" if 0 < usd < 0.01 else f"${usd:,.2f}"

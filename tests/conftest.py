@@ -121,8 +121,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _group(item: pytest.Item) -> str:
     """What runs in one process when several share the tests: a file, for its servers; of the conformance suite a case.
 
-    Labs and hosts are one after another: they look for what an earlier one has left, and have the same addresses.
+    What needs a whole Airflow shares one. Labs and hosts are one after another: they look for what an earlier one has
+    left, and have the same addresses.
     """
+    if "airflow" in getattr(item, "fixturenames", ()):
+        return "airflow"
     folder = str(item.path.parent.relative_to(ROOT / "tests"))
     case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
     if folder == "conformance" and case is not None:

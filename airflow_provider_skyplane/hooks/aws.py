@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import logging
 import os
 from typing import Any
 
@@ -10,10 +11,14 @@ import msgspec
 
 from airflow_provider_skyplane.compat import AirflowException, AirflowNotFoundException, BaseHook, mask_secret
 from airflow_provider_skyplane.hooks.aws_plain import plain_config, store_config
+from airflow_provider_skyplane.hooks.aws_scope import bind_role, federated
+from airflow_provider_skyplane.hooks.scopes import Scope
 from skyplane_core.model import Credentials, StoreConfig
 from skyplane_core.stores.s3_auth import bucket_region
 from skyplane_core.stores.s3_services import place_of
 from skyplane_core.stores.s3_sign import is_aws
+
+log = logging.getLogger(__name__)
 
 
 def s3_config(
@@ -26,11 +31,16 @@ def s3_config(
     service: str = "",
     endpoint_url: str = "",
     account: str = "",
+    scope: Scope | None = None,
+    federate: bool = False,
 ) -> StoreConfig:
     """The store behind ``bucket`` with the credentials of ``aws_conn_id``, as the stock S3 hook would use them.
 
     ``service`` is ``r2`` or ``cos`` for those; ``endpoint_url`` wins over the connection's, R2's ``account`` over the
     environment's.
+
+    With a ``scope`` a role is assumed with a policy for it; with ``federate`` a user's keys are exchanged for a token
+    of that policy, too. Where AWS refuses that, the connection's own credentials are used, and the log says so.
 
     A connection that holds everything itself, and any connection where the amazon provider is not installed, is read
     directly; without the provider that is static keys or boto3's default chain.
@@ -43,7 +53,7 @@ def s3_config(
         config = _raw_config(bucket, aws_conn_id, region_name, verify, botocore_config)
     if config is None:
         config = provider_config(
-            bucket, aws_conn_id, region_name=region_name, verify=verify, botocore_config=botocore_config
+            bucket, aws_conn_id, region_name=region_name, verify=verify, botocore_config=botocore_config, scope=scope
         )
     place = place_of(
         service,
@@ -55,19 +65,22 @@ def s3_config(
         environ=os.environ,
     )
     placed = msgspec.structs.replace(config, service=service, endpoint_url=place.endpoint_url, region=place.region)
-    return _in_its_region(placed)
+    config = _in_its_region(placed)
+    if scope is None or not federate or service:
+        return config
+    return federated(config, scope, _said_endpoint(aws_conn_id, "sts", general=False))
 
 
-def _said_endpoint(aws_conn_id: str | None) -> str:
-    """The endpoint that the connection itself names for S3, or nothing."""
+def _said_endpoint(aws_conn_id: str | None, service: str = "s3", *, general: bool = True) -> str:
+    """The endpoint that the connection itself names for a service, or for all of them, or nothing."""
     if not aws_conn_id:
         return ""
     try:
         extra = BaseHook.get_connection(aws_conn_id).extra_dejson
     except AirflowNotFoundException:
         return ""
-    service = (extra.get("service_config") or {}).get("s3") or {}
-    return str(service.get("endpoint_url", extra.get("endpoint_url")) or "")
+    said = (extra.get("service_config") or {}).get(service) or {}
+    return str(said.get("endpoint_url", extra.get("endpoint_url") if general else "") or "")
 
 
 def _in_its_region(config: StoreConfig) -> StoreConfig:
@@ -84,13 +97,28 @@ def provider_config(
     region_name: str | None = None,
     verify: bool | str | None = None,
     botocore_config: dict[str, Any] | None = None,
+    scope: Scope | None = None,
 ) -> StoreConfig:
     """As :func:`s3_config`, by the amazon provider's own hook."""
     from airflow.providers.amazon.aws.hooks.base_aws import AwsBaseHook
+    from botocore.exceptions import ClientError
 
-    hook = AwsBaseHook(
-        aws_conn_id=aws_conn_id, client_type="s3", region_name=region_name, verify=verify, config=botocore_config
-    )
+    def made() -> Any:
+        return AwsBaseHook(
+            aws_conn_id=aws_conn_id, client_type="s3", region_name=region_name, verify=verify, config=botocore_config
+        )
+
+    hook = made()
+    if scope is not None and bind_role(hook, scope):
+        try:
+            return _of_hook(bucket, hook)
+        except ClientError as error:
+            log.warning("The role of connection %r is assumed without a policy for %s: %s", aws_conn_id, bucket, error)
+            hook = made()
+    return _of_hook(bucket, hook)
+
+
+def _of_hook(bucket: str, hook: Any) -> StoreConfig:
     client = hook.get_conn()
     session = hook.get_session(region_name=hook.region_name)
     return _config(

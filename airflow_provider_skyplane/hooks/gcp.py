@@ -5,12 +5,16 @@ from __future__ import annotations
 import datetime
 import importlib.util
 import json
+import logging
 import os
 from collections.abc import Sequence
 from typing import Any
 
 from airflow_provider_skyplane.compat import AirflowException, BaseHook, mask_secret
+from airflow_provider_skyplane.hooks.scopes import Scope, gcs_boundary
 from skyplane_core.model import Credentials, StoreConfig
+
+log = logging.getLogger(__name__)
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 _ONLY_WITH_PROVIDER = ("key_secret_name", "credential_config_file", "idp_issuer_url")
@@ -24,12 +28,16 @@ def gcs_config(
     *,
     impersonation_chain: str | Sequence[str] | None = None,
     endpoint_url: str = "",
+    scope: Scope | None = None,
 ) -> StoreConfig:
     """The store behind ``bucket`` with a fresh access token of ``gcp_conn_id``.
 
     A connection that is anonymous or has its key inside, and any connection where the google provider is not installed,
     is read directly; without the provider that is a key file, impersonation, or the default credentials.
     ``STORAGE_EMULATOR_HOST`` names another endpoint, as for Google's own client, unless ``endpoint_url`` does.
+
+    With a ``scope`` the token is exchanged for one that is good for no more. Where Google refuses that, the
+    connection's own is used, and the log says so.
 
     Raises:
         AirflowNotFoundException: there is no such connection.
@@ -48,8 +56,24 @@ def gcs_config(
         bucket=bucket,
         endpoint_url=endpoint,
         project=project or "",
-        credentials=_token(credentials),
+        credentials=_token(credentials) if scope is None or endpoint else _bound(credentials, scope),
     )
+
+
+def _bound(credentials: Any, scope: Scope) -> Credentials:
+    """The token of ``credentials``, bound to ``scope``; their own where Google gives out none."""
+    own = _token(credentials)
+    if own.anonymous:
+        return own
+    from google.auth import downscoped
+    from google.auth.exceptions import GoogleAuthError
+
+    rules = [downscoped.AccessBoundaryRule(resource, allowed) for resource, allowed in gcs_boundary(scope)]
+    try:
+        return _token(downscoped.Credentials(credentials, downscoped.CredentialAccessBoundary(rules)))
+    except GoogleAuthError as error:
+        log.warning("Credentials for gs://%s are not narrowed, the connection's own are used: %s", scope.bucket, error)
+        return own
 
 
 def _token(credentials: Any) -> Credentials:

@@ -2,71 +2,75 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from airflow_provider_skyplane.compat import AirflowException, AirflowNotFoundException, BaseHook, mask_secret
-from airflow_provider_skyplane.get_provider_info import CONNECTION_TYPE
-from skyplane_core.model import StoreConfig
+from airflow_provider_skyplane.compat import AirflowException, AirflowNotFoundException, BaseHook
+from airflow_provider_skyplane.get_provider_info import CONNECTION_TYPE, PLACEHOLDERS
+from airflow_provider_skyplane.hooks.lifecycle import Lifecycle
+from airflow_provider_skyplane.hooks.scopes import Scope, scope_of
+from airflow_provider_skyplane.hooks.settings import Scoping, Settings, checked, given
+from airflow_provider_skyplane.hooks.ssh import connections_of
+from skyplane_core.model import Compression, StoreConfig
+from skyplane_core.provision.hosts import SshHost
 from skyplane_core.store_options import StoreOptions
 from skyplane_core.uri import parse
 
 if TYPE_CHECKING:
-    from airflow_provider_skyplane.engine import Engine, Location
+    from airflow_provider_skyplane.engine import Engine, Location, Request
 
 DEFAULT_CONN_ID = "skyplane_default"
-MIN_SECRET_CHARACTERS = 32
-_GATEWAYS = ("1", "2", "3")
 
 
-def control_secret(connection: Any) -> bytes | None:
-    """The control secret that a ``skyplane`` connection holds in its password field, None if it has none.
+async def read_settings(skyplane_conn_id: str) -> Settings:
+    """The settings of a connection that must exist, without blocking the triggerer's loop.
 
     Raises:
-        AirflowException: the secret is too short to derive an identity from.
+        AirflowNotFoundException: there is no such connection, or a host names one that does not exist.
+        AirflowException: it is no ``skyplane`` connection, or a field of it cannot be used.
     """
-    # Surrounding white space does not count, as in the command line's secret file: the same text is the same secret.
-    secret = str(connection.password or "").strip()
-    if not secret:
-        return None
-    mask_secret(secret)
-    if len(secret) < MIN_SECRET_CHARACTERS:
-        raise AirflowException(
-            f"The control secret of connection {connection.conn_id!r} has fewer than {MIN_SECRET_CHARACTERS} "
-            "characters. Put a long random one into its password field."
-        )
-    return secret.encode()
+    connection = checked(await _look_up(skyplane_conn_id))
+    found = {conn_id: await _look_up(conn_id) for conn_id in connections_of(given(connection))}
+    return Settings.of(connection, found.__getitem__)
+
+
+async def read_access(skyplane_conn_id: str) -> tuple[bytes, tuple[SshHost, ...]]:
+    """What a trigger needs to reach gateways: the control secret, and the SSH hosts.
+
+    Raises:
+        AirflowNotFoundException: as :func:`read_settings`.
+        AirflowException: also if the connection holds no control secret.
+    """
+    settings = await read_settings(skyplane_conn_id)
+    if settings.control_secret is None:
+        raise AirflowException(f"Connection {skyplane_conn_id!r} holds no control secret in its password field.")
+    return settings.control_secret, settings.hosts
 
 
 async def read_control_secret(skyplane_conn_id: str) -> bytes:
-    """The control secret, without blocking the triggerer's loop.
+    """As :func:`read_access`, where gateways are not dialled."""
+    return (await read_access(skyplane_conn_id))[0]
 
-    Raises:
-        AirflowNotFoundException: there is no such connection.
-        AirflowException: it holds no control secret.
-    """
+
+async def _look_up(conn_id: str) -> Any:
     # Airflow has the async look-up from 3.1 on; there the sync one may refuse to run inside a trigger.
     look_up = getattr(BaseHook, "aget_connection", None)
     if look_up is None:
         from asgiref.sync import sync_to_async
 
         look_up = sync_to_async(BaseHook.get_connection)
-    secret = control_secret(await look_up(skyplane_conn_id))
-    if secret is None:
-        raise AirflowException(f"Connection {skyplane_conn_id!r} holds no control secret in its password field.")
-    return secret
+    return await look_up(conn_id)
 
 
-class SkyplaneHook(BaseHook):
-    """Resolves credentials, and makes the engine's client.
+class SkyplaneHook(Lifecycle, BaseHook):
+    """Resolves credentials, and plans, starts, watches and ends transfers.
 
     Args:
-        skyplane_conn_id: a connection of type ``skyplane``: the control secret in its password, ``gateways`` in its
-            extra. ``skyplane_default`` need not exist: then gateways are started here and nobody else can reach them.
-        gateways: overrides the connection's number of gateways.
+        skyplane_conn_id: a connection of type ``skyplane``, see :class:`.settings.Settings`.
+            ``skyplane_default`` need not exist: then gateways are started here and nobody else can reach them.
+        gateways, compression: come before what the connection says.
     """
 
     conn_name_attr = "skyplane_conn_id"
@@ -75,19 +79,32 @@ class SkyplaneHook(BaseHook):
     hook_name = "Skyplane"
 
     def __init__(
-        self, skyplane_conn_id: str | None = DEFAULT_CONN_ID, *, gateways: int | None = None, **kwargs: Any
+        self,
+        skyplane_conn_id: str | None = DEFAULT_CONN_ID,
+        *,
+        gateways: int | None = None,
+        compression: str | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         self.skyplane_conn_id = skyplane_conn_id
         self._gateways = gateways
+        self._compression = compression
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """The form's fields for Airflow before 3.2; newer ones read ``get_provider_info``."""
+        from airflow_provider_skyplane.hooks.form import widgets
+
+        return widgets()
 
     @classmethod
     def get_ui_field_behaviour(cls) -> dict[str, Any]:
-        """Form behaviour for Airflow before 3.2; newer ones read ``get_provider_info``."""
+        """The form's behaviour for Airflow before 3.2; newer ones read ``get_provider_info``."""
         return {
             "hidden_fields": ["host", "schema", "login", "port"],
             "relabeling": {"password": "Control secret"},
-            "placeholders": {"extra": '{"gateways": 2}'},
+            "placeholders": PLACEHOLDERS,
         }
 
     @cached_property
@@ -96,48 +113,90 @@ class SkyplaneHook(BaseHook):
 
         Raises:
             AirflowNotFoundException: another id than the default was given and does not exist.
+            AirflowException: it is of another type.
         """
         if not self.skyplane_conn_id:
             return None
         try:
-            return self.get_connection(self.skyplane_conn_id)
+            return checked(self.get_connection(self.skyplane_conn_id))
         except AirflowNotFoundException:
             if self.skyplane_conn_id != DEFAULT_CONN_ID:
                 raise
             self.log.info("There is no connection %r: using local gateways on this worker.", DEFAULT_CONN_ID)
             return None
 
-    @property
-    def gateways(self) -> int:
-        """Gateways to use: the argument, else the connection's ``gateways``, else 1.
+    @cached_property
+    def settings(self) -> Settings:
+        """What the connection says, and this hook's own arguments before it.
 
         Raises:
-            AirflowException: the connection's is no number of gateways.
+            AirflowNotFoundException: a host names a connection that does not exist.
+            AirflowException: it is no ``skyplane`` connection, or one of its fields cannot be used; it is named.
         """
-        if self._gateways is not None:
-            return self._gateways
-        said = self.connection.extra_dejson.get("gateways") if self.connection is not None else None
-        if said in (None, ""):
-            return 1
-        if str(said) not in _GATEWAYS:
+        settings = Settings() if self.connection is None else Settings.of(self.connection, self.get_connection)
+        if self._compression is not None:
+            settings = dataclasses.replace(settings, compression=Compression(self._compression))
+        if self._gateways is None:
+            return settings
+        if settings.hosts:
             raise AirflowException(
-                f"The extra field gateways of connection {self.skyplane_conn_id!r} is {said!r}. "
-                f"Expected one of {', '.join(_GATEWAYS)}."
+                f"gateways is {self._gateways}, and connection {self.skyplane_conn_id!r} has hosts, each of which is "
+                "one gateway. Leave gateways out, or use another connection."
             )
-        return int(said)
+        return dataclasses.replace(settings, gateways=self._gateways)
+
+    @property
+    def gateways(self) -> int:
+        """How many gateways there will be."""
+        return len(self.settings.hosts) or self.settings.gateways
 
     @property
     def reachable_later(self) -> bool:
         """Whether a trigger, or another worker, can prove to the gateways that it is this client."""
-        return self.connection is not None and control_secret(self.connection) is not None
+        return self.settings.control_secret is not None
 
     @cached_property
     def engine(self) -> Engine:
         """The engine's client, with this connection's settings."""
         from airflow_provider_skyplane.engine import Engine
 
-        secret = control_secret(self.connection) if self.connection is not None else None
-        return Engine(gateways=self.gateways, control_secret=secret)
+        settings = self.settings
+        return Engine(
+            gateways=settings.gateways,
+            control_secret=settings.control_secret,
+            hosts=settings.hosts,
+            pool_bytes=settings.pool_bytes,
+            expiry_seconds=settings.expiry_seconds,
+            budget_usd=settings.budget_usd,
+            compression=settings.compression,
+        )
+
+    def request(
+        self,
+        source: str,
+        destination: str,
+        *,
+        source_conn_id: str | None = None,
+        destination_conn_id: str | None = None,
+        recursive: bool = True,
+        **how: Any,
+    ) -> Request:
+        """What to move, for :meth:`plan` and :meth:`submit`, with the connections' credentials.
+
+        Args:
+            recursive: all that is under the source, else the one object of that name.
+            how: further fields of :class:`~airflow_provider_skyplane.engine.Request`.
+        """
+        from airflow_provider_skyplane.engine import Request
+
+        return Request(
+            source=lambda: self.place(source, source_conn_id),
+            destination=lambda: self.place(
+                destination, destination_conn_id, directory=recursive, written=True, copies_from=source
+            ),
+            recursive=recursive,
+            **how,
+        )
 
     def s3(self, bucket: str, aws_conn_id: str | None = "aws_default", **options: Any) -> StoreConfig:
         """An S3 store with the connection's credentials; see :func:`hooks.aws.s3_config` for the options."""
@@ -151,18 +210,26 @@ class SkyplaneHook(BaseHook):
         gcp_conn_id: str = "google_cloud_default",
         impersonation_chain: str | Sequence[str] | None = None,
         endpoint_url: str = "",
+        scope: Scope | None = None,
     ) -> StoreConfig:
         """A GCS store with a fresh access token of the connection; see :func:`hooks.gcp.gcs_config`."""
         from airflow_provider_skyplane.hooks.gcp import gcs_config
 
-        return gcs_config(bucket, gcp_conn_id, impersonation_chain=impersonation_chain, endpoint_url=endpoint_url)
+        return gcs_config(
+            bucket, gcp_conn_id, impersonation_chain=impersonation_chain, endpoint_url=endpoint_url, scope=scope
+        )
 
-    def azure(self, bucket: str, azure_conn_id: str = "wasb_default", endpoint_url: str = "") -> StoreConfig:
+    def azure(
+        self,
+        bucket: str,
+        azure_conn_id: str = "wasb_default",
+        endpoint_url: str = "",
+        scope: Scope | None = None,
+    ) -> StoreConfig:
         """An Azure container (``account/container``) with the connection's credentials; see :mod:`hooks.azure`."""
         from airflow_provider_skyplane.hooks.azure import azure_config
 
-        config = azure_config(bucket, azure_conn_id)
-        return msgspec.structs.replace(config, endpoint_url=endpoint_url or config.endpoint_url)
+        return azure_config(bucket, azure_conn_id, endpoint_url=endpoint_url, scope=scope)
 
     def place(
         self,
@@ -173,12 +240,17 @@ class SkyplaneHook(BaseHook):
         options: StoreOptions = StoreOptions(),
         directory: bool = False,
         written: bool = False,
+        copies_from: str = "",
     ) -> Location:
         """Where ``uri`` points, with the credentials of ``conn_id`` (the usual default connection if None).
 
+        What they are good for may be no more than reading or writing there, as the connection's ``scoped_credentials``
+        says.
+
         Args:
             options: how the store is reached and written; anonymous ones ask no connection.
-            directory, written: as for :func:`skyplane_core.locations.resolve`.
+            directory, written: as for :func:`skyplane_core.locations.resolve`; who does not write may only read.
+            copies_from: URI of the source, if this is where its objects go: a store copies within itself.
 
         Raises:
             skyplane_core.errors.InvalidURI: the URI cannot be parsed.
@@ -188,6 +260,8 @@ class SkyplaneHook(BaseHook):
 
         endpoint = parse(uri)
         options.check(endpoint.kind, uri, written=written)
+        scope = scope_of(endpoint, directory=directory, written=written, copies_from=copies_from)
+        always = self.settings.scoping is Scoping.ALWAYS
         if endpoint.kind == "s3" and not options.anonymous:
             store = self.s3(
                 endpoint.bucket,
@@ -196,13 +270,22 @@ class SkyplaneHook(BaseHook):
                 service=endpoint.service,
                 endpoint_url=options.endpoint_url or endpoint.endpoint_url,
                 account=options.account,
+                scope=scope if self.settings.scoping is not Scoping.NEVER else None,
+                federate=always,
             )
         elif endpoint.kind == "gcs" and not options.anonymous:
             store = self.gcs(
-                endpoint.bucket, conn_id or "google_cloud_default", impersonation_chain, options.endpoint_url
+                endpoint.bucket,
+                conn_id or "google_cloud_default",
+                impersonation_chain,
+                options.endpoint_url,
+                # Whoever pays needs a right on a project, which no bound token can carry.
+                scope if always and not options.requester_pays else None,
             )
         elif endpoint.kind == "azure" and not options.anonymous:
-            store = self.azure(endpoint.bucket, conn_id or "wasb_default", options.endpoint_url)
+            store = self.azure(
+                endpoint.bucket, conn_id or "wasb_default", options.endpoint_url, scope if always else None
+            )
         elif endpoint.kind == "hdfs" and conn_id:
             from airflow_provider_skyplane.hooks.hdfs import hdfs_location
 
@@ -212,11 +295,16 @@ class SkyplaneHook(BaseHook):
         return Location(options.applied(store), endpoint.key)
 
     def test_connection(self) -> tuple[bool, str]:
-        """Check that the connection holds what gateways and triggers need; nothing is started."""
+        """Whether gateways could be started by this connection, and found again by a trigger. Starts none.
+
+        SSH hosts are reached and looked at. Without hosts only what the connection says is checked.
+        """
+        from skyplane_core.errors import SkyplaneError
+
         try:
-            if not self.reachable_later:
+            settings = self.settings
+            if settings.control_secret is None:
                 return False, "The password field must hold the control secret."
-            gateways = self.gateways
-        except AirflowException as error:
+            return True, " ".join(["The connection is complete.", *self.engine.look()])
+        except (AirflowException, SkyplaneError) as error:
             return False, str(error)
-        return True, f"The connection is complete: {gateways} gateway(s)."

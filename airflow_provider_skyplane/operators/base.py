@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import math
+import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from airflow_provider_skyplane.compat import AirflowException, BaseOperator, conf
+from airflow_provider_skyplane.durable import DestinationReferences, References, StateStoreReferences
+from airflow_provider_skyplane.ends import is_literal
+from airflow_provider_skyplane.extras import Extras
 from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.hooks.skyplane import DEFAULT_CONN_ID, SkyplaneHook
+from airflow_provider_skyplane.lineage import Lineage
+from airflow_provider_skyplane.links.report import SkyplaneReportLink, push_link
+from airflow_provider_skyplane.progress_lines import ProgressLines
+from airflow_provider_skyplane.reconnect import CANCEL_SECONDS, Found, Reconnection, end
 from skyplane_core.errors import NothingToTransfer, SkyplaneError
 from skyplane_core.model import Compression
 from skyplane_core.receipt_place import format_of
@@ -20,13 +29,15 @@ from skyplane_core.uri import parse
 
 if TYPE_CHECKING:
     from airflow_provider_skyplane.compat import Context
-    from airflow_provider_skyplane.engine import Location, Request, Run
+    from airflow_provider_skyplane.engine import FanOut, Location, Request, Run
 
 RUN_XCOM_KEY = "skyplane_run"
-"""Under this key a deferring task leaves the dataplane's reference (no secret), for the case that its trigger dies."""
+"""Under this key a task leaves the dataplane's reference (no secret), for who has to end it when the task cannot."""
 FAILED_XCOM_KEY = "skyplane_failed"
 """Under this key a transfer that failed leaves its summary, with the first failures, for callbacks and later tasks."""
 
+KILL_CANCEL_SECONDS = 3.0
+"""The same for a task that is killed: Airflow kills a process that has not ended 5 s after it was told to."""
 _TRIGGER_DIED = "__fail__"
 _GATEWAYS = (1, 2)
 
@@ -42,25 +53,33 @@ def engine_errors() -> Iterator[None]:
         raise AirflowException(str(error)) from error
 
 
-class SkyplaneBaseOperator(BaseOperator):
+class SkyplaneBaseOperator(Lineage, BaseOperator):
     """Runs the request that a subclass builds.
 
     Args:
         skyplane_conn_id: connection of type ``skyplane``. ``skyplane_default`` need not exist.
         gateways: 1 reads and writes in one gateway; 2 sends encrypted, compressed frames between two. Default: the
             connection's setting.
-        compression: ``auto``, ``lz4`` or ``none``, between gateways.
+        compression: ``auto``, ``lz4`` or ``none``, between gateways. Default: the connection's, else ``auto``.
         receipt_url: where the receipt is to be as well, before the task succeeds: an object or a file in any store that
             the engine can write, or a prefix that ends in ``/``, which gets ``<transfer id>.jsonl``. A name that ends
             in ``.jsonl.gz`` or ``.parquet`` says another format. (templated)
         receipt_path: short for a ``receipt_url`` in the destination's bucket: a key prefix. (templated)
         receipt_conn_id: connection for the receipt's store; default that of the end which is in a store of the same
             kind, else ``aws_default`` or ``google_cloud_default``. (templated)
+        report_url: where the worker writes the page of the report once the transfer has ended, well or not: an object
+            or a file, or a prefix that ends in ``/``, which gets ``<transfer id>.html``. (templated)
+        report_conn_id: connection for the report's store; default ``aws_default``, ``google_cloud_default`` or
+            ``wasb_default``. (templated)
         deferrable: free the worker slot while gateways work.
         poll_interval: seconds between two looks at the transfer while deferred.
+        durable: a retry goes on with the transfer that a try has started whose process died, if that is running or has
+            ended well, instead of starting another. Needs a control secret in the connection.
         local_gateways_outlive_task: that processes started by a task survive its deferral here, and that the triggerer
             runs on the same host. Default: ``[skyplane] local_gateways_outlive_task``.
     """
+
+    operator_extra_links = (SkyplaneReportLink(),)
 
     _run: Run | None = None
 
@@ -69,12 +88,15 @@ class SkyplaneBaseOperator(BaseOperator):
         *,
         skyplane_conn_id: str | None = DEFAULT_CONN_ID,
         gateways: int | None = None,
-        compression: str = "auto",
+        compression: str | None = None,
         receipt_url: str | None = None,
         receipt_path: str | None = None,
         receipt_conn_id: str | None = None,
+        report_url: str | None = None,
+        report_conn_id: str | None = None,
         deferrable: bool = False,
         poll_interval: float = 10,
+        durable: bool = True,
         local_gateways_outlive_task: bool | None = None,
         **kwargs: Any,
     ) -> None:
@@ -82,7 +104,7 @@ class SkyplaneBaseOperator(BaseOperator):
         if not 0 < poll_interval < math.inf:
             raise ValueError("Invalid value for poll_interval. Expected value greater than 0")
         known = [member.value for member in Compression]
-        if compression not in known:
+        if compression is not None and compression not in known:
             raise ValueError(f"Invalid value for compression: {compression!r}. Expected one of {', '.join(known)}")
         if gateways is not None and gateways not in _GATEWAYS:
             raise ValueError(
@@ -93,20 +115,26 @@ class SkyplaneBaseOperator(BaseOperator):
         if receipt_url and is_literal(receipt_url):
             parse(receipt_url)
             format_of(receipt_url)
+        if report_url and is_literal(report_url):
+            parse(report_url)
         self.skyplane_conn_id = skyplane_conn_id
         self.gateways = gateways
-        self.compression = compression
+        self.compression = compression or Compression.AUTO.value
+        self._compression = compression
         self.receipt_url = receipt_url
         self.receipt_path = receipt_path
         self.receipt_conn_id = receipt_conn_id
+        self.report_url = report_url
+        self.report_conn_id = report_conn_id
         self.deferrable = deferrable
         self.poll_interval = poll_interval
+        self.durable = durable
         self.local_gateways_outlive_task = local_gateways_outlive_task
 
     @cached_property
     def hook(self) -> SkyplaneHook:
         """The hook of this task's connection."""
-        return SkyplaneHook(self.skyplane_conn_id, gateways=self.gateways)
+        return SkyplaneHook(self.skyplane_conn_id, gateways=self.gateways, compression=self._compression)
 
     def _receipt(
         self, bucket: str, connections: Mapping[str, str | None], impersonation_chain: str | Sequence[str] | None = None
@@ -121,33 +149,41 @@ class SkyplaneBaseOperator(BaseOperator):
         if not uri:
             return None
         conn_id = self.receipt_conn_id or connections.get(parse(uri).kind)
-        return lambda: self.hook.place(uri, conn_id, impersonation_chain=impersonation_chain)
+        return lambda: self.hook.place(uri, conn_id, impersonation_chain=impersonation_chain, written=True)
 
-    def _request(self) -> Request:
+    def _request(self) -> Request | FanOut:
         """What to move, once templates are rendered. Bad input is refused here, before anything is started."""
         raise NotImplementedError
+
+    def _named(self, finished: Finished) -> Finished:
+        """``finished`` with the names of several destinations, which gateways do not know."""
+        return finished
 
     def _result(self, finished: Finished) -> Any:
         """The task's return value for a transfer that succeeded. Called while its gateways may already be gone."""
         raise NotImplementedError
 
     def _transfer(self, context: Context) -> Any:
-        """Start the request, then wait for its end or defer.
+        """Start the request, or go on with what an earlier try has started; then wait for its end or defer.
 
         Raises:
             AirflowException: the transfer failed, or could not be started.
             NothingToTransfer: the source holds nothing.
         """
+        push_link(context, self.log)
         with engine_errors():
             request = self._request()
-            defers = self._may_defer()
-            self._run = run = self.hook.engine.start(request)
+            found = self._earlier(context, request)
+            self._run = run = found.run or self._start(context, request, found.transfer_id)
+        if found.finished is not None:
+            return self._complete(context, run, found.finished)
         try:
+            if found.run is not None:
+                self._join(context, run, request)
             self.log.info("Transfer %s is running on dataplane %s.", run.transfer_id, run.dataplane_id)
-            if defers:
-                self._push_run(context, run)
+            defers = self._may_defer(run)
         except BaseException:
-            self._abandon(run)
+            self._abandon(context, run)
             raise
         if defers:
             # Airflow does not enforce execution_timeout on a deferred task, and a defer timeout would bypass us.
@@ -155,28 +191,81 @@ class SkyplaneBaseOperator(BaseOperator):
             self._defer(run, time.time() + limit.total_seconds() if limit else None)
         return self._wait(context, run)
 
+    def _start(self, context: Context, request: Request | FanOut, transfer_id: str | None) -> Run:
+        def announce(run: Run) -> None:
+            # Before anything is moved: whatever becomes of this process, the next one finds what it has started.
+            self._run = run
+            reconnection = self._reconnection(context, lambda: request)
+            if reconnection is not None:
+                reconnection.save(run)
+            self._push_run(context, run)
+
+        return self.hook.engine.start(request, transfer_id=transfer_id, announce=announce)
+
+    def _earlier(self, context: Context, request: Request | FanOut) -> Found:
+        reconnection = self._reconnection(context, lambda: request)
+        if reconnection is None or context["ti"].try_number <= 1:
+            return Found()
+        return reconnection.find()
+
+    def _join(self, context: Context, run: Run, request: Request | FanOut) -> None:
+        self._push_run(context, run)
+        with engine_errors():
+            run.take_over(self.hook.engine, request)
+
+    def _reconnection(self, context: Context, request: Callable[[], Request | FanOut]) -> Reconnection | None:
+        """By which a retry finds this task's transfer; None where none could."""
+        # Outside of a task run, as in somebody's own test, there are no retries.
+        if not self.durable or "ti" not in context or not self.hook.reachable_later:
+            return None
+        ti, store = context["ti"], context.get("task_state_store")
+        references: References
+        if store is not None:
+            references = StateStoreReferences(store)
+        else:
+            name = (ti.dag_id, ti.run_id, ti.task_id, ti.map_index)
+            references = DestinationReferences(self.hook.engine, request(), name)
+        return Reconnection(self.hook.engine, request, references, ti.max_tries, self.log)
+
+    def _forget(self, context: Context) -> None:
+        """The transfer has ended, and nobody is to come back to it. If that cannot be noted, nobody is hurt."""
+        try:
+            reconnection = self._reconnection(context, self._request)
+            if reconnection is not None:
+                reconnection.forget()
+        except Exception as error:  # noqa: BLE001  # what counts is how the transfer ended, and no retry trusts an id
+            self.log.warning("The reference to an ended transfer could not be deleted: %s", error)
+
     def _wait(self, context: Context, run: Run) -> Any:
         try:
             with engine_errors():
-                finished = run.wait(self._log_progress)
+                finished = run.wait(self._log_progress(ProgressLines()))
         except BaseException:
-            self._abandon(run)
+            self._abandon(context, run)
             raise
         return self._complete(context, run, finished)
 
     def _complete(self, context: Context, run: Run, finished: Finished) -> Any:
+        finished = self._named(finished)
+        result: Any = None
         try:
             if finished.compression:
                 self.log.info("Compression: %s.", finished.compression)
             if finished.failed:
                 self._push_failed(context, finished)
-                raise AirflowException(finished.failure_text())
-            with engine_errors():
-                return self._result(finished)
+            else:
+                # If this fails, the next try comes back to what has arrived.
+                with engine_errors():
+                    result = self._result(finished)
         finally:
             self._tear_down(run)
+        self._forget(context)
+        self._leave_extras(context, finished)
+        if finished.failed:
+            raise AirflowException(finished.failure_text())
+        return result
 
-    def _may_defer(self) -> bool:
+    def _may_defer(self, run: Run) -> bool:
         if not self.deferrable:
             return False
         if not self.hook.reachable_later:
@@ -186,7 +275,7 @@ class SkyplaneBaseOperator(BaseOperator):
                 self.skyplane_conn_id,
             )
             return False
-        outlives = self.local_gateways_outlive_task
+        outlives: bool | None = run.outlives_task or self.local_gateways_outlive_task
         if outlives is None:
             outlives = conf.getboolean("skyplane", "local_gateways_outlive_task", fallback=False)
         if not outlives:
@@ -197,7 +286,10 @@ class SkyplaneBaseOperator(BaseOperator):
         return bool(outlives)
 
     def _push_run(self, context: Context, run: Run) -> None:
-        context["ti"].xcom_push(key=RUN_XCOM_KEY, value={"dataplane": run.reference, "transfer_id": run.transfer_id})
+        # Nobody else can reach a dataplane whose control secret is this process's own.
+        if "ti" in context and self.hook.reachable_later:
+            left = {"dataplane": run.reference, "transfer_id": run.transfer_id, "host": socket.gethostname()}
+            context["ti"].xcom_push(key=RUN_XCOM_KEY, value=left)
 
     def _push_failed(self, context: Context, finished: Finished) -> None:
         # Outside of a task run, as in somebody's own test, there is nobody to leave it to.
@@ -239,44 +331,51 @@ class SkyplaneBaseOperator(BaseOperator):
             try:
                 with engine_errors():
                     expire_at = run.renew(self.hook.engine, self._request())
+                self.log.info("The gateways of transfer %s were given fresh credentials.", run.transfer_id)
             except BaseException:
-                self._abandon(run)
+                self._abandon(context, run)
                 raise
             self._defer(run, event.get("deadline"), expire_at)
+        message = event["message"]
         if "finished" in event:
-            self._push_failed(context, Finished(**event["finished"]))
-        self._abandon(run)
-        raise AirflowException(event["message"])
+            finished = self._named(Finished(**event["finished"]))
+            self._push_failed(context, finished)
+            self._leave_extras(context, finished)
+            message = finished.failure_text()
+        self._abandon(context, run)
+        raise AirflowException(message)
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """As Airflow's, but a transfer whose trigger died is cancelled first: execute_complete is not called then."""
         if next_method == _TRIGGER_DIED:
             left = context["ti"].xcom_pull(task_ids=self.task_id, key=RUN_XCOM_KEY, map_indexes=context["ti"].map_index)
             if left:
-                self._abandon_reference(left)
+                self._abandon_reference(context, left)
         return super().resume_execution(next_method, next_kwargs, context)
 
-    def _abandon_reference(self, left: dict[str, str]) -> None:
+    def _abandon_reference(self, context: Context, left: dict[str, str]) -> None:
         try:
             run = self.hook.engine.attach(left["dataplane"], left["transfer_id"])
         except (SkyplaneError, AirflowException) as error:
             # The trigger's own failure is what the task reports; gateways that stay alone end by their expiry.
             self.log.warning("Could not reach the gateways to cancel transfer %s: %s", left["transfer_id"], error)
             return
-        self._abandon(run)
+        self._abandon(context, run)
 
     def on_kill(self) -> None:
         """Cancel the transfer and stop its gateways."""
-        if self._run is not None:
-            self._abandon(self._run)
+        if (run := self._run) is not None:
+            # A signal has interrupted this thread, perhaps in the middle of a call to the gateways, whose connection
+            # is taken then: hence others. What Airflow keeps for the next try is not in reach here, either.
+            end(self.hook.engine.attach(run.reference, run.transfer_id), KILL_CANCEL_SECONDS, self.log)
 
-    def _abandon(self, run: Run) -> None:
+    def _abandon(self, context: Context, run: Run) -> None:
         """Cancel and tear down on the way out of a failure; that failure stays the one that is reported."""
-        try:
-            run.cancel()
-        except SkyplaneError as error:
-            self.log.warning("Could not cancel transfer %s: %s", run.transfer_id, error)
-        self._tear_down(run)
+        ending = end(run, CANCEL_SECONDS, self.log)
+        self._run = None
+        if ending.orderly:
+            self._forget(context)
+        # Else the next try finds what it left open, or that it goes on.
 
     def _tear_down(self, run: Run) -> None:
         try:
@@ -285,15 +384,28 @@ class SkyplaneBaseOperator(BaseOperator):
             self.log.warning("Could not stop dataplane %s, which ends by its expiry: %s", run.dataplane_id, error)
         self._run = None
 
-    def _log_progress(self, progress: Progress) -> None:
-        self.log.info(
-            "%d of %d objects copied, %d bytes.",
-            progress.objects_copied,
-            progress.objects_selected,
-            progress.bytes_copied,
-        )
+    def _log_progress(self, lines: ProgressLines) -> Callable[[Progress], None]:
+        def say(progress: Progress) -> None:
+            if line := lines.line(progress, time.monotonic()):
+                self.log.info(line)
 
+        return say
 
-def is_literal(text: object) -> bool:
-    """Whether the text is what it will be at run time: no template, and not another task's output."""
-    return isinstance(text, str) and "{{" not in text and "{%" not in text
+    def _kept_receipt(self, finished: Finished) -> str:
+        """Where the receipt is once the task has succeeded; empty if none is kept."""
+        return finished.receipt
+
+    def _leave_extras(self, context: Context, finished: Finished) -> None:
+        if not finished.failed:
+            finished = dataclasses.replace(finished, receipt=self._kept_receipt(finished))
+        self._finished = finished
+        Extras(context, self.outlets, self.log, self._save_report if self.report_url else None).leave(finished)
+
+    def _save_report(self, transfer_id: str, page: bytes) -> None:
+        uri = str(self.report_url)
+        if uri.endswith("/"):
+            uri += f"{transfer_id}.html"
+        chain = getattr(self, "google_impersonation_chain", None)
+        place = self.hook.place(uri, self.report_conn_id, chain, written=True)
+        self.hook.engine.write(place, page, "text/html; charset=utf-8")
+        self.log.info("The report of transfer %s is %s", transfer_id, uri)

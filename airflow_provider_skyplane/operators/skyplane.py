@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,21 +12,25 @@ import msgspec
 
 from airflow_provider_skyplane.choosing import NAMES, cap_of, keys_of, limits, name_rules
 from airflow_provider_skyplane.compat import AirflowException, conf
-from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator, engine_errors, is_literal
+from airflow_provider_skyplane.connections import check_connection
+from airflow_provider_skyplane.ends import End, check_ends, destinations_of, is_later, is_listed, is_literal
+from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator, engine_errors
+from airflow_provider_skyplane.planning import together
+from airflow_provider_skyplane.rendered import refuse_nothing
 from skyplane_core.attribute_rules import rules_of
-from skyplane_core.errors import InvalidURI, NothingToTransfer, UsageError
-from skyplane_core.keys import map_key, rule
-from skyplane_core.locations import Location, check_apart
-from skyplane_core.model import Compression, StoreConfig
+from skyplane_core.errors import NothingToTransfer
+from skyplane_core.keys import rule
+from skyplane_core.model import Compression
 from skyplane_core.settings import check_sync, checked_filters
 from skyplane_core.spec import Compare, Overwrite, ServerSideCopy, TransferOptions
 from skyplane_core.store_options import StoreOptions
-from skyplane_core.uri import Endpoint, locate, parse
+from skyplane_core.uri import Endpoint
 
 if TYPE_CHECKING:
     from airflow_provider_skyplane.compat import Context
-    from airflow_provider_skyplane.engine import Request
+    from airflow_provider_skyplane.engine import FanOut, Location, Request
     from airflow_provider_skyplane.finished import Finished
+    from skyplane_core.diff import Decision
 
 _MODES = ("copy", "sync")
 _LOGGED = 1000
@@ -35,13 +40,15 @@ E = TypeVar("E", bound=enum.Enum)
 
 
 class SkyplaneOperator(SkyplaneBaseOperator):
-    """Copies an object or a tree, or brings a destination up to date with its source.
+    """Copies an object or a tree, or brings a destination up to date with its source; or several destinations at once.
 
     Args:
         source: ``s3://bucket/key``, ``gs://bucket/key``, ``az://account/container/key``, ``r2://bucket/key``,
             ``cos://bucket/key`` or ``file:///path``.
             (templated)
-        destination: the same. (templated)
+        destination: the same; or a list of several, which get it side by side. One that has a connection, options or
+            rules of its own is a dict: ``{"uri": "s3://b/k/", "conn_id": "aws_b", "options": {...},
+            "attribute_rules": {...}}``; they go before those that are said for all. (templated)
         mode: ``copy`` writes every object, ``sync`` only those that are missing or differ.
         recursive: copy the tree below ``source``; otherwise the one object of that name. A sync always is, and
             refuses False.
@@ -74,10 +81,12 @@ class SkyplaneOperator(SkyplaneBaseOperator):
     The other arguments are those of :class:`SkyplaneBaseOperator`. Returns a dict that is small whatever was moved:
     ``transfer_id``, ``objects_copied``, ``objects_skipped``, ``objects_deleted``, ``bytes_copied``, ``seconds``,
     ``stopped_at`` (the limit that ended the selection, or empty) and ``receipt``, the URI of the list of everything.
+    With a list of destinations numbers are sums, and ``destinations`` has the same of each, with its URI as
+    ``destination``. One that fails does not stop the others; the task fails when all have ended, and says which.
     Of a transfer that failed it is under the XCom key ``skyplane_failed``, with ``objects_failed``, the first
-    ``failures`` and ``error``. With ``dry_run_only``: ``copy``, ``skip``, ``refuse``, ``delete`` (numbers of objects),
-    ``bytes``, ``bytes_deleted``, ``stopped_at``, ``refused`` (why nothing would be deleted, or empty), and the cost by
-    list prices (see docs/costs.md): ``usd`` (None if a price is not known), ``usd_known``, ``usd_month``, ``unknown``.
+    ``failures`` and ``error``.
+
+    With ``dry_run_only`` it returns what :class:`.plan.SkyplanePlanOperator` does.
 
     Raises:
         UsageError: at construction, for literal URIs that cannot be parsed (InvalidURI) or cannot be right together;
@@ -95,6 +104,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         "receipt_url",
         "receipt_path",
         "receipt_conn_id",
+        "report_url",
+        "report_conn_id",
         *NAMES,
         "manifest",
     )
@@ -104,7 +115,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         self,
         *,
         source: str,
-        destination: str,
+        destination: str | Sequence[str | Mapping[str, Any]],
         mode: str = "copy",
         recursive: bool | None = None,
         source_conn_id: str | None = None,
@@ -141,18 +152,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
             raise ValueError("Invalid value for recursive: a sync always is. Leave it out, or use mode='copy'")
         recursive = bool(recursive) or mode == "sync"
         self.attribute_rules = dict(attribute_rules or {})
-        rules_of(self.attribute_rules)
         self.source_options = dict(source_options or {})
         self.destination_options = dict(destination_options or {})
-        here, there = (parse(uri) if is_literal(uri) else None for uri in (source, destination))
-        from_there, to_there = StoreOptions.of(self.source_options), StoreOptions.of(self.destination_options)
-        if here is not None:
-            _check_source(here, recursive=recursive)
-            from_there.check(here.kind, source, written=False)
-        if there is not None:
-            to_there.check(there.kind, destination, written=True)
-        if here is not None and there is not None and source_conn_id == destination_conn_id:
-            _check_apart(here, there, recursive=recursive)
         self.source = source
         self.destination = destination
         self.mode = mode
@@ -184,7 +185,32 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         self.delete = delete
         if delete and mode != "sync":
             raise ValueError("Invalid value for delete: only a sync deletes. Use mode='sync'")
+        self._check_ends(rendered=False)
         self._check_choice(manifest)
+        self._refuse_nothing()
+
+    def _refuse_nothing(self) -> None:
+        own = {name: getattr(self, name) for name in SkyplaneOperator.template_fields}
+        refuse_nothing(own, texts=(*NAMES, "manifest"))
+
+    def _ends(self) -> tuple[End, list[End] | None]:
+        """Source and destinations; None instead of those that only a run knows."""
+        source = End("source", self.source, "source_conn_id", self.source_conn_id, self.source_options)
+        return source, destinations_of(
+            self.destination, self.destination_conn_id, self.destination_options, self.attribute_rules
+        )
+
+    def _check_ends(self, *, rendered: bool) -> None:
+        source, destinations = self._ends()
+        check_ends(source, destinations or [], recursive=self.recursive, rendered=rendered)
+        for rules in (self.attribute_rules, *(end.rules for end in destinations or ())):
+            rules_of(rules)
+        several = len(destinations or ()) > 1
+        if several and self.receipt_url and is_literal(self.receipt_url) and not self.receipt_url.endswith("/"):
+            raise ValueError(
+                f"Invalid value for receipt_url: {self.receipt_url!r} names one object, and each destination has its "
+                "own receipt. Name a prefix that ends in /"
+            )
 
     def _check_choice(self, manifest: str | Sequence[str] | None) -> None:
         """Refuse what contradicts itself, as far as it is known before templates are rendered."""
@@ -194,12 +220,12 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         filters = msgspec.structs.replace(self._limits, rules=name_rules(given) if literal else (), keys=keys)
         selection, mapping = rule("", "", recursive=True) if self.recursive else rule("key", "", recursive=False)
         selection = msgspec.structs.replace(selection, filters=checked_filters(filters))
-        check_sync(selection, mapping, self._options())
+        check_sync(selection, mapping, self._options(self.attribute_rules))
 
     def _patterns(self) -> dict[str, str | Sequence[str] | None]:
         return {name: getattr(self, name) for name in NAMES}
 
-    def _options(self) -> TransferOptions:
+    def _options(self, rules: Mapping[str, Any]) -> TransferOptions:
         return TransferOptions(
             compare=self._compare,
             compression=Compression(self.compression),
@@ -208,7 +234,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
             server_side_copy=self._server_side_copy,
             delete=self.delete,
             max_delete=self._max_delete,
-            attributes=rules_of(self.attribute_rules),
+            attributes=rules_of(rules),
         )
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -222,59 +248,72 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         return result
 
     def _dry_run(self) -> dict[str, Any]:
-        with engine_errors():
-            planned, meter = self.hook.engine.dry_run(self._request())
-            for number, decision in enumerate(planned):
-                meter.add(decision)
-                if number < _LOGGED:
-                    self.log.info("%s %s (%s)", decision.action.value, decision.destination_key, decision.reason)
-        totals: dict[str, Any] = msgspec.to_builtins(planned.totals) | meter.cost().summary()
-        self.log.info("Dry run: %s", totals)
-        return totals
+        decided = itertools.count()
 
-    def _request(self) -> Request:
+        def tell(decision: Decision) -> None:
+            if next(decided) < _LOGGED:
+                self.log.info("%s %s (%s)", decision.action.value, decision.destination_key, decision.reason)
+
+        with engine_errors():
+            each = [found.summary() for found in self.hook.engine.outlines(self._request(), tell)]
+        summary = together(each, self._names()) if is_listed(self.destination) else each[0]
+        self.log.info("Dry run: %s", summary)
+        return summary
+
+    def _request(self) -> Request | FanOut:
+        from airflow_provider_skyplane.engine import FanOut
+
+        self._refuse_nothing()
+        self._check_ends(rendered=True)
+        source, destinations = self._ends()
+        keys = keys_of(self.manifest)
+        requests = tuple(self._one(source, end, keys) for end in destinations or ())
+        return requests[0] if len(requests) == 1 else FanOut(requests)
+
+    def _one(self, source: End, destination: End, keys: tuple[str, ...] | None) -> Request:
         from airflow_provider_skyplane.engine import Request
 
-        for uri in (self.source, self.destination):
-            if not uri:
-                raise InvalidURI("the URI is empty", next_step="Check what the template was rendered to.")
-            parse(uri)
         return Request(
-            source=lambda: self._place(self.source, self.source_conn_id, self.source_options, written=False),
-            destination=lambda: self._place(
-                self.destination, self.destination_conn_id, self.destination_options, written=True
-            ),
+            source=lambda: self._place(source),
+            destination=lambda: self._place(destination),
             recursive=self.recursive,
-            options=self._options(),
-            filters=msgspec.structs.replace(
-                self._limits, rules=name_rules(self._patterns()), keys=keys_of(self.manifest)
-            ),
-            receipt=self._receipt(*self._at_destination(), self.google_impersonation_chain),
+            options=self._options(destination.rules),
+            filters=msgspec.structs.replace(self._limits, rules=name_rules(self._patterns()), keys=keys),
+            receipt=self._receipt(*_receipts(source, destination), self.google_impersonation_chain),
             mode=self.mode,
         )
 
-    def _at_destination(self) -> tuple[str, dict[str, str | None]]:
-        here, there = parse(self.source), parse(self.destination)
-        in_tree = there.kind in ("local", "hdfs")
-        bucket = (there if in_tree else Endpoint(there.kind, there.bucket, "")).uri.rstrip("/")
-        return bucket, {here.kind: self.source_conn_id, there.kind: self.destination_conn_id}
-
-    def _place(self, uri: str, conn_id: str | None, options: Mapping[str, Any], *, written: bool) -> Any:
+    def _place(self, end: End) -> Location | str:
+        check_connection(end)
         return self.hook.place(
-            uri,
-            conn_id,
+            end.uri,
+            end.conn_id,
             impersonation_chain=self.google_impersonation_chain,
-            options=StoreOptions.of(options),
-            directory=written and self.recursive,
-            written=written,
+            options=StoreOptions.of(end.options),
+            directory=end.written and self.recursive,
+            written=end.written,
+            copies_from=self.source if end.written else "",
         )
+
+    def _names(self) -> list[str]:
+        return [end.uri for end in self._ends()[1] or ()]
+
+    def _named(self, finished: Finished) -> Finished:
+        return finished.named(self._names()) if is_listed(self.destination) else finished
+
+    def _lineage_uris(self) -> tuple[Sequence[str], Sequence[str]]:
+        source = () if is_later(self.source) else (self.source,)
+        return source, () if self.dry_run_only else self._names()
 
     def _result(self, finished: Finished) -> dict[str, Any]:
         return finished.summary()
 
 
 class SkyplaneSyncOperator(SkyplaneOperator):
-    """:class:`SkyplaneOperator` with ``mode="sync"``: brings a destination up to date with its source."""
+    """:class:`SkyplaneOperator` with ``mode="sync"``: brings destinations up to date with their source.
+
+    Takes all of its arguments but ``mode`` and ``recursive``, with the same defaults.
+    """
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**{"mode": "sync", **kwargs})
@@ -290,27 +329,13 @@ def _member(kind: type[E], name: str, value: str) -> E:
         raise ValueError(f"Invalid value for {name}: {value!r}. Expected one of {known}") from error
 
 
-def _several(value: str | Sequence[str] | None) -> Sequence[str]:
-    return (value,) if isinstance(value, str) else value or ()
+def _several(value: Any) -> Sequence[Any]:
+    return (value,) if isinstance(value, str) or is_later(value) else value or ()
 
 
-def _check_source(source: Endpoint, *, recursive: bool) -> None:
-    if not recursive and not locate(source, directory=False).key:
-        raise UsageError(
-            "the source names a bucket or directory, not an object",
-            where=source.uri,
-            next_step="Set recursive=True to copy all that is in it.",
-        )
-
-
-def _check_apart(source: Endpoint, destination: Endpoint, *, recursive: bool) -> None:
-    """Refuse a bucket's tree into itself, if both ends have the same connection and so the same service."""
-    if {"local", "hdfs"} & {source.kind, destination.kind}:
-        return  # Only a file system knows what is a directory, and where links and ".." lead.
-    selection, mapping = rule(source.key, destination.key, recursive=recursive)
-    check_apart(
-        Location(StoreConfig(source.kind, source.bucket), source.key),
-        Location(StoreConfig(destination.kind, destination.bucket), destination.key),
-        recursive=recursive,
-        destination_key=map_key(mapping, source.key) if selection.single else destination.key,
-    )
+def _receipts(source: End, destination: End) -> tuple[str, dict[str, str | None]]:
+    """The destination's bucket, or its own tree, and the connections at hand by the kind of their stores."""
+    here, there = source.endpoint, destination.endpoint
+    in_tree = there.kind in ("local", "hdfs")
+    bucket = (there if in_tree else Endpoint(there.kind, there.bucket, "")).uri.rstrip("/")
+    return bucket, {here.kind: source.conn_id, there.kind: destination.conn_id}

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 THREADS = 8
 _READ_BYTES = 1024 * 1024
-_UPLOAD_BYTES = 8 * 1024 * 1024
-_TIMEOUT_SECONDS = 60
+UPLOAD_BYTES = 8 * 1024 * 1024
+TIMEOUT_SECONDS = 60
 # The stock operator's level (gzip.open's default), so that objects don't grow by a swap of operators.
 _LEVEL = 9
 _GZIP_CONTAINER = 31
@@ -130,7 +130,7 @@ class GzipCopy:
     def _copy(self, client: Any, bucket: Any, key: str) -> None:
         body = client.get_object(Bucket=self._operator.bucket, Key=key)["Body"]
         with body:
-            blob = bucket.blob(self._operator.s3_to_gcs_object(key), chunk_size=_UPLOAD_BYTES)
+            blob = bucket.blob(self._operator.s3_to_gcs_object(key), chunk_size=UPLOAD_BYTES)
             blob.upload_from_file(
-                GzipReader(body.read), content_type="application/octet-stream", timeout=_TIMEOUT_SECONDS
+                GzipReader(body.read), content_type="application/octet-stream", timeout=TIMEOUT_SECONDS
             )

@@ -7,12 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_skyplane.compat import conf
-from airflow_provider_skyplane.finished import Finished
-from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator
+from airflow_provider_skyplane.transfers.drop_in import OWN_TEMPLATE_FIELDS, IncrementalDropIn
 from airflow_provider_skyplane.transfers.gcs_url import check_directory, dataset_name, split_gcs_url
-from skyplane_core.errors import NothingToTransfer, SkyplaneError
-from skyplane_core.model import Compression
-from skyplane_core.spec import Compare, KeyMapping, MappingKind, Outcome, Selection, TransferOptions
+from skyplane_core.spec import KeyMapping, MappingKind, ReceiptLine, Selection
 
 if TYPE_CHECKING:
     from airflow_provider_skyplane.compat import Context
@@ -25,11 +22,9 @@ _RETURN_GCS_URIS_WARNING = (
     "a list of destination 'gs://' URIs instead. Pass 'return_gcs_uris=True' to opt into "
     "the new behavior now and silence this warning."
 )
-_COMPARE = ("name", "exact", "size")
-_NOTHING = Finished("", 0, 0, 0, 0, 0.0, "")
 
 
-class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
+class SkyplaneS3ToGCSOperator(IncrementalDropIn):
     """Synchronizes an S3 prefix with a Google Cloud Storage path, in parallel, verified and without temporary files.
 
     Takes every argument of the stock ``S3ToGCSOperator`` with the same meaning and default; ``docs/s3-to-gcs.md`` lists
@@ -59,12 +54,10 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
         "google_impersonation_chain",
         "gcp_conn_id",
         "aws_conn_id",
-        "skyplane_conn_id",
-        "receipt_url",
-        "receipt_path",
-        "receipt_conn_id",
+        *OWN_TEMPLATE_FIELDS,
     )
     ui_color = "#e09411"
+    destination_service = "Google Cloud Storage"
 
     def __init__(
         self,
@@ -87,12 +80,9 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
         region_name: str | None = None,
         region: str | None = None,
         botocore_config: dict[str, Any] | None = None,
-        compare: str = "name",
-        preserve_metadata: bool = False,
-        return_summary: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(deferrable=deferrable, poll_interval=poll_interval, **kwargs)
+        super().__init__(replace=replace, deferrable=deferrable, poll_interval=poll_interval, **kwargs)
         self.bucket = bucket
         self.prefix = prefix
         self.apply_gcs_prefix = apply_gcs_prefix
@@ -101,25 +91,17 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
         self.verify = verify
         self.gcp_conn_id = gcp_conn_id
         self.dest_gcs = dest_gcs
-        self.replace = replace
         self.gzip = gzip
         self.google_impersonation_chain = google_impersonation_chain
         self.return_gcs_uris = return_gcs_uris
         self.apply_wildcard = apply_wildcard
         self.region_name = region_name or region
         self.botocore_config = botocore_config
-        self.compare = compare
-        self.preserve_metadata = preserve_metadata
-        self.return_summary = return_summary
-        self._check_opt_ins()
-        if not return_gcs_uris and not return_summary:
+        self._check_gzip()
+        if not return_gcs_uris and not self.return_summary:
             warnings.warn(_RETURN_GCS_URIS_WARNING, FutureWarning, stacklevel=2)
 
-    def _check_opt_ins(self) -> None:
-        if self.compare not in _COMPARE:
-            raise ValueError(f"Invalid value for compare: {self.compare!r}. Expected one of {', '.join(_COMPARE)}")
-        if self.replace and self.compare != "name":
-            raise ValueError("replace=True copies everything; leave compare out, or use replace=False")
+    def _check_gzip(self) -> None:
         if self.gzip and (self.compare != "name" or self.preserve_metadata):
             raise ValueError(
                 "gzip=True stores other bytes than the source's; compare and preserve_metadata need gzip=False"
@@ -127,18 +109,14 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
         if self.gzip and (self.receipt_url or self.receipt_path or self.return_summary):
             raise ValueError("gzip=True copies on this worker and leaves no receipt; receipts need gzip=False")
 
-    def execute(self, context: Context) -> list[str] | dict[str, Any]:
+    def execute(self, context: Context) -> Any:
         """Copy what has to be copied and return its keys or URIs, or defer and let execute_complete do so."""
-        self._check_destination()
         if self.gzip:
+            self._check()
             return self._gzip_on_worker()
-        try:
-            copied: list[str] | dict[str, Any] = self._transfer(context)
-        except NothingToTransfer:
-            copied = _NOTHING.summary() if self.return_summary else []
-        return copied
+        return super().execute(context)
 
-    def _check_destination(self) -> None:
+    def _check(self) -> None:
         if self.dest_gcs:
             check_directory(self.dest_gcs)
 
@@ -161,12 +139,7 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
             destination=lambda: Location(
                 self.hook.gcs(bucket, self.gcp_conn_id, self.google_impersonation_chain), gcs_prefix
             ),
-            options=TransferOptions(
-                compare=Compare.ALWAYS if self.replace else Compare(self.compare),
-                compression=Compression(self.compression),
-                keep_attributes=self.preserve_metadata,
-                record_source=self.compare == "exact",
-            ),
+            options=self._options(),
             selection=selection,
             mapping=self._mapping(gcs_prefix),
             receipt=self._receipt(
@@ -197,31 +170,11 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
             return KeyMapping(MappingKind.APPEND, prefix, "")
         return KeyMapping(MappingKind.REPLACE, prefix, gcs_prefix)
 
-    def _result(self, finished: Finished) -> list[str] | dict[str, Any]:
-        request = self._request()
-        copied = [] if self.return_summary else self._copied(request, finished.transfer_id)
-        kept = finished.receipt if request.receipt is not None else ""
-        self._discard_state(request, finished.transfer_id)
-        if finished.objects_copied:
-            self.log.info("All done, uploaded %d files to Google Cloud Storage", finished.objects_copied)
-        else:
-            self.log.info("In sync, no files needed to be uploaded to Google Cloud Storage")
-        return {**finished.summary(), "receipt": kept} if self.return_summary else copied
-
-    def _copied(self, request: Request, transfer_id: str) -> list[str]:
+    def _names(self, copied: Sequence[ReceiptLine]) -> list[str]:
+        if not self.return_gcs_uris:
+            return [line.key for line in copied]
         bucket, _ = split_gcs_url(self.dest_gcs)
-        lines = self.hook.engine.receipt(request, transfer_id)
-        copied = sorted((line.key, line.destination_key) for line in lines if line.outcome is Outcome.COPIED)
-        if self.return_gcs_uris:
-            return [f"gs://{bucket}/{destination_key}" for _, destination_key in copied]
-        return [key for key, _ in copied]
-
-    def _discard_state(self, request: Request, transfer_id: str) -> None:
-        """Whoever loads ``dest_gcs`` with a wildcard finds objects and nothing else, as with the stock operator."""
-        try:
-            self.hook.engine.discard_receipt(request, transfer_id)
-        except SkyplaneError as error:
-            self.log.warning("The receipt of transfer %s stays at the destination: %s", transfer_id, error)
+        return [f"gs://{bucket}/{line.destination_key}" for line in copied]
 
     def _gzip_on_worker(self) -> list[str]:
         from airflow_provider_skyplane.transfers.gzip_copy import GzipCopy
@@ -257,3 +210,7 @@ class SkyplaneS3ToGCSOperator(SkyplaneBaseOperator):
             inputs=[Dataset(namespace=f"s3://{self.bucket}", name=self.prefix.strip("/") or "/")],
             outputs=[Dataset(namespace=f"gs://{bucket}", name=dataset_name(path))],
         )
+
+
+S3ToGCSOperator = SkyplaneS3ToGCSOperator
+"""The stock operator's name, so that a DAG changes by one import line."""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_skyplane.finished import outcome
-from airflow_provider_skyplane.hooks.skyplane import read_control_secret
+from airflow_provider_skyplane.hooks.skyplane import read_access
+from airflow_provider_skyplane.progress_lines import ProgressLines
+from airflow_provider_skyplane.triggers import task_state
 from airflow_provider_skyplane.watch import RENEW_MARGIN_SECONDS, Watch
 from skyplane_core.errors import Retry, SkyplaneError
 from skyplane_core.spec import Progress
@@ -22,7 +24,7 @@ RESUME_NOT_BEFORE_SECONDS = 8.0
 process of a deferred task has ended; if the task is queued again by then, the scheduler takes the late word of that end
 for a crash and fails it (a known race of Airflow, seen on 3.3.2)."""
 _ENDING: set[asyncio.Task[None]] = set()
-"""What on_kill has begun: an event loop by itself keeps no task alive."""
+"""What has been begun when a trigger was cancelled: an event loop by itself keeps no task alive."""
 
 
 class SkyplaneTransferTrigger(BaseTrigger):
@@ -84,22 +86,33 @@ class SkyplaneTransferTrigger(BaseTrigger):
     async def run(self) -> AsyncIterator[TriggerEvent]:
         """Watch until there is something to tell; yields exactly one event."""
         try:
+            event = await self._watched()
+            await asyncio.sleep(max(0.0, self.not_before - time.time()))
+        except asyncio.CancelledError:
+            if not task_state.TELLS:
+                await _finished(self._end_unless_deferred())
+            raise
+        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+
+    async def _watched(self) -> dict[str, Any]:
+        try:
             watch = await self._watch()
             try:
-                event = await self._until_event(watch)
+                return await self._until_event(watch)
             finally:
                 await watch.close()
         except Exception as error:  # noqa: BLE001  # a trigger that raises never reaches execute_complete
-            event = self._event("error", message=f"{type(error).__name__}: {error}")
-        await asyncio.sleep(max(0.0, self.not_before - time.time()))
-        yield TriggerEvent(event)  # type: ignore[no-untyped-call]
+            return self._event("error", message=f"{type(error).__name__}: {error}")
 
     async def _until_event(self, watch: Watch) -> dict[str, Any]:
         answered = time.monotonic()
+        lines = ProgressLines()
         while True:
             try:
                 progress = await watch.progress()
                 answered = time.monotonic()
+                if line := lines.line(progress, answered):
+                    self.log.info(line)
             except SkyplaneError as error:
                 lost_for = time.monotonic() - answered
                 if error.retry is Retry.PERMANENT or lost_for > UNREACHABLE_LIMIT_SECONDS:
@@ -132,19 +145,24 @@ class SkyplaneTransferTrigger(BaseTrigger):
         return {"status": status, "dataplane": self.dataplane, "transfer_id": self.transfer_id, **details}
 
     async def _watch(self) -> Watch:
-        secret = await read_control_secret(self.skyplane_conn_id)
-        return await asyncio.to_thread(Watch, self.dataplane, self.transfer_id, secret, self.ca_fingerprint)
+        secret, hosts = await read_access(self.skyplane_conn_id)
+        return await asyncio.to_thread(Watch, self.dataplane, self.transfer_id, secret, self.ca_fingerprint, hosts)
 
     async def on_kill(self) -> None:
         """A user ended the deferred task (Airflow 3.3+): cancel the transfer and end its gateways.
 
         Deliberately not in ``cleanup``, which also runs when the triggerer restarts.
         """
-        # Airflow 3.3 cancels again every second until we return, and would cancel this, too: hence a task of its own.
-        ending = asyncio.create_task(self._end())
-        _ENDING.add(ending)
-        ending.add_done_callback(_ENDING.discard)
-        await asyncio.shield(ending)
+        await _finished(self._end())
+
+    async def _end_unless_deferred(self) -> None:
+        try:
+            goes_on = await task_state.still_deferred(self.task_instance)
+        except Exception as error:  # noqa: BLE001  # most likely the triggerer ends, and another one takes over
+            self.log.info("Transfer %s goes on: its task cannot be asked for (%s)", self.transfer_id, error)
+            return
+        if not goes_on:
+            await self._end()
 
     async def _end(self) -> None:
         try:
@@ -157,3 +175,11 @@ class SkyplaneTransferTrigger(BaseTrigger):
             self.log.warning("Could not end transfer %s; its gateways end by expiry: %s", self.transfer_id, error)
         else:
             self.log.info("Transfer %s was cancelled and its gateways have been ended.", self.transfer_id)
+
+
+async def _finished(ending: Coroutine[Any, Any, None]) -> None:
+    """Have it done, whatever becomes of who waits: Airflow cancels again every second until a trigger has returned."""
+    task = asyncio.create_task(ending)
+    _ENDING.add(task)
+    task.add_done_callback(_ENDING.discard)
+    await asyncio.shield(task)

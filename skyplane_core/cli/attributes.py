@@ -21,6 +21,19 @@ def _pairs(_context: click.Context, _option: click.Parameter, values: tuple[str,
 
 
 _OPTIONS = [
+    click.option("--content-type", metavar="TYPE", default="", help="Of every copy. Default: the source's."),
+    click.option("--cache-control", metavar="VALUE", default="", help="Of every copy. Default: the source's."),
+    click.option("--content-disposition", metavar="VALUE", default="", help="Of every copy. Default: the source's."),
+    click.option("--content-encoding", metavar="VALUE", default="", help="Of every copy. Default: the source's."),
+    click.option("--content-language", metavar="VALUE", default="", help="Of every copy. Default: the source's."),
+    click.option(
+        "--tag",
+        "tags",
+        multiple=True,
+        callback=_pairs,
+        metavar="NAME=VALUE",
+        help="A tag that every copy gets. May be repeated.",
+    ),
     click.option(
         "--metadata",
         "metadata",

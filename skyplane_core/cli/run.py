@@ -15,6 +15,7 @@ import msgspec
 from skyplane_core.cli.exits import Exit
 from skyplane_core.cli.receipt import ReceiptRequest
 from skyplane_core.cli.records import provisioned
+from skyplane_core.cli.report import check_report, save_report
 from skyplane_core.cli.show import Show
 from skyplane_core.cli.show_cost import show_cost
 from skyplane_core.errors import GatewayError, SkyplaneError, TransferCancelled, TransferFailed, from_record
@@ -46,6 +47,7 @@ class Request:
     dry_run: bool = False
     receipt: str | None = None
     receipt_endpoint_url: str = ""
+    report: str | None = None
     resume: str | None = None
 
 
@@ -57,6 +59,8 @@ def run(client: SkyplaneClient, request: Request, show: Show) -> Exit:
         KeyboardInterrupt: interrupted before the transfer was running, or a second time.
     """
     receipt = ReceiptRequest(request.receipt, request.receipt_endpoint_url)
+    if request.report is not None:
+        check_report(request.report)
     prepared = _prepare(client, request, receipt)
     receipt.check(prepared.spec)
     if request.dry_run:
@@ -72,6 +76,8 @@ def run(client: SkyplaneClient, request: Request, show: Show) -> Exit:
             result = _watch(tracker, show)
     show.result(result.progress)
     receipt.save(result, show)
+    if request.report is not None:
+        save_report(request.report, result.progress)
     with _next_steps(prepared.spec):
         result.raise_for_state()
     return Exit.OK

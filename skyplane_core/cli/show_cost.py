@@ -6,7 +6,7 @@ import msgspec
 
 from skyplane_core.cli.show import Show
 from skyplane_core.planner.cost import Cost, CostLine
-from skyplane_core.units import human
+from skyplane_core.units import dollars, human
 
 
 def show_cost(show: Show, cost: Cost) -> None:
@@ -20,17 +20,11 @@ def show_cost(show: Show, cost: Cost) -> None:
 
 def _line(line: CostLine) -> str:
     amount = f"{line.quantity:,.0f} requests" if line.unit == "requests" else human(int(line.quantity))
-    return f"{_usd(line.usd):>10}  {line.what}, {amount} ({line.basis})"
+    return f"{dollars(line.usd):>10}  {line.what}, {amount} ({line.basis})"
 
 
 def _sum(cost: Cost) -> str:
-    known = f"at least {_usd(cost.usd_known)}" if cost.usd is None else _usd(cost.usd)
-    month = "an unknown sum" if cost.usd_month is None else _usd(cost.usd_month)
+    known = f"at least {dollars(cost.usd_known)}" if cost.usd is None else dollars(cost.usd)
+    month = "an unknown sum" if cost.usd_month is None else dollars(cost.usd_month)
     text = f"Cost by list prices: {known} once, then {month} a month for what is copied."
     return f"{text} Unknown: {'; '.join(cost.unknown)}." if cost.unknown else text
-
-
-def _usd(usd: float | None) -> str:
-    if usd is None:
-        return "unknown"
-    return "< $0.01" if 0 < usd < 0.01 else f"${usd:,.2f}"

@@ -37,8 +37,19 @@ _OF_DESTINATION: dict[str, dict[str, Any]] = {
         "help": "How S3 encrypts what is written: AES256, aws:kms or aws:kms:dsse.",
     },
     "kms_key": {"metavar": "KEY", "default": "", "help": "The key that what is written is encrypted with."},
+    "acl": {"metavar": "NAME", "default": "", "help": "The canned access control list of what is written to S3."},
 }
 _OF_SOURCE: dict[str, dict[str, Any]] = {
+    "match_glob": {
+        "metavar": "GLOB",
+        "default": "",
+        "help": "Of a gs:// source, only objects whose whole name matches; GCS itself chooses.",
+    },
+    "object_version": {
+        "metavar": "ID",
+        "default": "",
+        "help": "Of a source that is one object, this version: an S3 version id or a GCS generation.",
+    },
     "symlinks": {
         "type": click.Choice([how.value for how in Symlinks]),
         "default": Symlinks.FOLLOW.value,

@@ -100,6 +100,9 @@ _OPTIONS = [
     click.option(
         "--endpoint-url-receipt", type=endpoint_url, metavar="URL", default="", help="As for source and destination."
     ),
+    click.option(
+        "--report", metavar="FILE", help="Write a page of HTML there that tells how it went: throughput, routes, cost."
+    ),
     store_options,
     attribute_options,
     click.option(
@@ -175,6 +178,7 @@ def _transfer(
     server_side_copy: str,
     receipt: str | None,
     endpoint_url_receipt: str,
+    report: str | None,
     resume: str | None,
     **more: Any,
 ) -> int:
@@ -206,6 +210,7 @@ def _transfer(
         dry_run=dry_run,
         receipt=receipt,
         receipt_endpoint_url=endpoint_url_receipt,
+        report=report,
         resume=resume,
     )
     show = context.show(json=json)

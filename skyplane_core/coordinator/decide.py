@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from skyplane_core.compare import rule_of
+from skyplane_core.compare import Rule, rule_of
 from skyplane_core.coordinator.store import ListedStore
-from skyplane_core.diff import Action, Check, Decision, Lookup, Lookups, Mirror, copy_all, look_up_each, mapped, merge
+from skyplane_core.diff import (
+    Action,
+    Check,
+    Decision,
+    Lookup,
+    Lookups,
+    Mirror,
+    apart,
+    copy_all,
+    look_up_each,
+    mapped,
+    merge,
+)
 from skyplane_core.errors import ObjectNotFound
 from skyplane_core.keys import key_check, listing_prefix, map_key, preserves_order, select, source_prefix
 from skyplane_core.listing import ordered
 from skyplane_core.mirror import may_go
 from skyplane_core.model import ObjectInfo
 from skyplane_core.selection import Chooser
-from skyplane_core.spec import Compare, TransferSpec
+from skyplane_core.spec import Compare, Pick, Selection, TransferSpec
 
 LOOKUPS = 32
 """HEAD requests in flight at once, where a listing does not tell enough."""
@@ -28,8 +41,8 @@ def decisions(
     source: ListedStore,
     destination: ListedStore,
     stopped: list[str] | None = None,
-) -> Iterator[Decision]:
-    """What to do with each object, in key order, as a stream: memory does not grow with their number.
+) -> Generator[Decision]:
+    """What to do with each object as a stream, in key order of each pick: memory does not grow with their number.
 
     Args:
         counted: wraps the source listing, to count what was seen.
@@ -38,36 +51,56 @@ def decisions(
     Raises:
         StoreError: a listing failed; what was decided before stands.
     """
-    target = spec.destinations[0]
-    selection, rule = spec.selection, rule_of(spec.options)
+    rule = rule_of(spec.options)
     check = key_check(destination.capabilities)
-    in_order = preserves_order(target.mapping, selection)
-    named = selection.filters.keys is not None
     with ThreadPoolExecutor(LOOKUPS, thread_name_prefix="lookup") as pool:
         lookups = Lookups(_lookup(destination), _lookup(source), pool.map, LOOKUPS)
-        missing: list[str] = []
-        listing = counted(_named(spec, lookups, missing) if named else _listing(spec, source))
         if spec.options.delete:
+            listing = counted(_listing(spec, spec.selection, source))
             yield from _mirror(spec, listing, source, destination, lookups, check)
             return
-        objects = mapped(select(selection, listing, spec.created_at, stopped), target.mapping)
-        if rule.compare is Compare.ALWAYS and not rule.only_newer and in_order:
-            yield from copy_all(objects, check=check)
-        elif selection.single or named or not in_order:
-            yield from look_up_each(objects, lookups, rule, check=check)
-        else:
-            yield from merge(
-                objects,
-                destination.list(listing_prefix(target.mapping, selection)),
-                rule,
-                lookups=lookups,
-                check=check,
-                markers_implied=destination.capabilities.markers_are_implied,
-                where=target.store.uri,
-            )
-        for key in missing:
-            reason = "the manifest names it, and the source has no such object"
-            yield Decision(Action.REFUSE, ObjectInfo(key, 0, ""), map_key(target.mapping, key), reason)
+        each = (_picked(spec, pick, counted, source, destination, lookups, check, stopped) for pick in spec.picks)
+        together = itertools.chain.from_iterable(each)
+        yield from apart(together, rule) if spec.also else together
+
+
+def _picked(
+    spec: TransferSpec,
+    pick: Pick,
+    counted: Counted,
+    source: ListedStore,
+    destination: ListedStore,
+    lookups: Lookups,
+    check: Check,
+    stopped: list[str] | None,
+) -> Iterator[Decision]:
+    selection, mapping, rule = pick.selection, pick.mapping, rule_of(spec.options)
+    in_order = preserves_order(mapping, selection)
+    named = selection.filters.keys is not None
+    missing: list[str] = []
+    listing = counted(_named(selection, lookups, missing) if named else _listing(spec, selection, source))
+    objects = mapped(select(selection, listing, spec.created_at, stopped), mapping)
+    if _asks_nobody(rule) and in_order:
+        yield from copy_all(objects, check=check)
+    elif selection.single or named or not in_order:
+        yield from look_up_each(objects, lookups, rule, check=check, first_wins=mapping.first_wins)
+    else:
+        yield from merge(
+            objects,
+            destination.list(listing_prefix(mapping, selection)),
+            rule,
+            lookups=lookups,
+            check=check,
+            markers_implied=destination.capabilities.markers_are_implied,
+            where=spec.destinations[0].store.uri,
+        )
+    for key in missing:
+        reason = "the manifest names it, and the source has no such object"
+        yield Decision(Action.REFUSE, ObjectInfo(key, 0, ""), map_key(mapping, key), reason)
+
+
+def _asks_nobody(rule: Rule) -> bool:
+    return rule.compare is Compare.ALWAYS and not rule.only_newer
 
 
 def _mirror(
@@ -106,16 +139,16 @@ def _lookup(store: ListedStore) -> Lookup:
     return lookup
 
 
-def _listing(spec: TransferSpec, source: ListedStore) -> Iterator[ObjectInfo]:
-    if spec.selection.single:
-        return iter([source.head(spec.selection.prefix)])
-    listing = source.list(source_prefix(spec.selection), delimiter=spec.selection.delimiter)
+def _listing(spec: TransferSpec, selection: Selection, source: ListedStore) -> Iterator[ObjectInfo]:
+    if selection.single:
+        return iter([source.head(selection.prefix)])
+    listing = source.list(source_prefix(selection), delimiter=selection.delimiter)
     return ordered(listing, spec.source.uri)
 
 
-def _named(spec: TransferSpec, lookups: Lookups, missing: list[str]) -> Iterator[ObjectInfo]:
+def _named(selection: Selection, lookups: Lookups, missing: list[str]) -> Iterator[ObjectInfo]:
     """The objects that a manifest names, each looked up: a bucket may hold a million times more."""
-    keys = spec.selection.filters.keys or ()
+    keys = selection.filters.keys or ()
     for first in range(0, len(keys), lookups.window):
         asked = keys[first : first + lookups.window]
         for key, found in zip(asked, lookups.parallel(lookups.source or lookups.destination, asked), strict=True):

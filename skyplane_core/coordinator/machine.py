@@ -257,11 +257,11 @@ class TransferMachine:
         lost = _lost(result)
         lease = self.table.settle(result.lease_id, now, lost)
         self.tally.sent(result)
-        events: list[Event] = []
-        for ack in result.acks:
-            events += self._on_ack(ack)
-        attempt = lease.attempt if lease else 1
-        by_part = {(part.object, part.part): part for part in lease.parts} if lease else {}
+        before = self.tally.bytes_acked
+        events = [event for ack in result.acks for event in self._on_ack(ack)]
+        way, attempt, parts = (lease.way, lease.attempt, lease.parts) if lease else (-1, 1, ())
+        self.tally.carried(way, self.tally.bytes_acked - before)
+        by_part = {(part.object, part.part): part for part in parts}
         for failure in result.failures:
             part = by_part.get((failure.object, failure.part))
             if part is None:

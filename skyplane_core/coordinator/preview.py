@@ -6,15 +6,25 @@ from collections.abc import Iterator
 
 from skyplane_core.errors import BucketNotFound
 from skyplane_core.model import ObjectInfo
-from skyplane_core.read_ahead import page_behind, read_ahead
+from skyplane_core.read_ahead import page_behind
+from skyplane_core.read_ahead import read_ahead as pages_ahead
 from skyplane_core.stores.base import Capabilities, ObjectStore, RangeListing
 
 
 class PreviewStore:
-    """A :class:`skyplane_core.coordinator.store.ListedStore`."""
+    """A :class:`skyplane_core.coordinator.store.ListedStore`.
 
-    def __init__(self, store: ObjectStore) -> None:
+    Args:
+        read_ahead: ask for pages before they are wanted, where the store can list several ranges at once.
+    """
+
+    def __init__(self, store: ObjectStore, *, read_ahead: bool = True) -> None:
         self._store = store
+        self._read_ahead = read_ahead
+
+    @property
+    def uri(self) -> str:
+        return self._store.uri
 
     @property
     def capabilities(self) -> Capabilities:
@@ -24,9 +34,9 @@ class PreviewStore:
         """A local directory that does not exist yet is an empty destination."""
         store = self._store
         try:
-            if isinstance(store, RangeListing) and store.capabilities.listing_ranges:
+            if self._read_ahead and isinstance(store, RangeListing) and store.capabilities.listing_ranges:
                 paged: RangeListing = store
-                yield from read_ahead(lambda after: page_behind(paged, after, prefix, delimiter), prefix, start_after)
+                yield from pages_ahead(lambda after: page_behind(paged, after, prefix, delimiter), prefix, start_after)
             else:
                 yield from store.list(prefix, start_after=start_after, delimiter=delimiter)
         except BucketNotFound:

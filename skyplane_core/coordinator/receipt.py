@@ -94,13 +94,17 @@ class ReceiptWriter:
                 self._put(key, self._full[0])
                 self._segments[key] = _digest(self._full.popleft())
 
-    def finish(self) -> tuple[str, ...]:
-        """Store what is left. Returns the keys of all segments; no line may be added any more."""
+    def flush(self) -> tuple[str, ...]:
+        """Store what is left. Returns the keys of all segments so far."""
         with self._lock:
             if self._lines:
                 self._cut()
         self.store()
         return tuple(self._segments)
+
+    def finish(self) -> tuple[str, ...]:
+        """As :meth:`flush`; no line may be added any more."""
+        return self.flush()
 
     def check(self, key: str, content: bytes) -> bytes:
         """``content`` as it was read back from segment ``key``.

@@ -34,6 +34,16 @@ class Tally:
     retries: int = 0
     listing_done: bool = False
     failures: list[tuple[str, str]] = dataclasses.field(default_factory=list)
+    way_bytes: dict[int, int] = dataclasses.field(default_factory=dict)
+
+    @property
+    def settled(self) -> int:
+        """Objects of the source that are done with, well or not."""
+        return self.copied + self.skipped + self.failed
+
+    def carried(self, way: int, size: int) -> None:
+        """Count bytes that a way brought to their destination."""
+        self.way_bytes[way] = self.way_bytes.get(way, 0) + size
 
     def sent(self, result: LeaseResult) -> None:
         """Count what a lease has cost between gateways, whatever came of it."""

@@ -7,20 +7,22 @@ gateways costs is known only on this machine and in a region that has prices.
 from __future__ import annotations
 
 import itertools
-from typing import Any
 
 import msgspec
 
+from skyplane_core.cost import Cost, CostLine
 from skyplane_core.diff import Action, Decision
 from skyplane_core.errors import StoreRejected
 from skyplane_core.model import Attestation, StoreConfig
 from skyplane_core.planner.parts import part_size
-from skyplane_core.planner.plan import Plan, Site
+from skyplane_core.planner.plan import Plan
 from skyplane_core.planner.prices import EVERYWHERE, HERE, Item, Place, Quote, place_of, quote
-from skyplane_core.server_side import copies, takes_parts
-from skyplane_core.spec import Compare, TransferSpec, Verification
+from skyplane_core.server_side import copies, takes_parts, wanted
+from skyplane_core.spec import Compare, Site, TransferSpec, Verification
 from skyplane_core.stores.base import Capabilities
 from skyplane_core.stores.whole import READ_BACK_BYTES
+
+__all__ = ["Cost", "CostLine", "CostMeter"]
 
 PAGE = 1000
 """Objects that one request lists."""
@@ -29,67 +31,17 @@ STATE_WRITES = 3
 _CLOUDS = {"aws", "gcp", "azure"}
 
 
-class CostLine(msgspec.Struct, frozen=True):
-    """One item of an estimate.
-
-    ``quantity`` is in ``unit``: bytes, requests, or bytes that are kept a month. ``usd`` None: not known. ``basis`` is
-    the price's tier, date and source, or why there is none.
-    """
-
-    what: str
-    quantity: float
-    unit: str
-    usd: float | None
-    basis: str
-
-
-class Cost(msgspec.Struct, frozen=True):
-    """An estimate: what the run costs once, and what its copies cost each month."""
-
-    once: tuple[CostLine, ...]
-    monthly: tuple[CostLine, ...]
-
-    @property
-    def usd(self) -> float | None:
-        """The run, in US dollars; None if one of its prices is not known."""
-        return _total(self.once)
-
-    @property
-    def usd_known(self) -> float:
-        """The run as far as its prices are known: at least so much."""
-        return sum(line.usd for line in self.once if line.usd is not None)
-
-    @property
-    def usd_month(self) -> float | None:
-        """Storage for a month; None if its price is not known."""
-        return _total(self.monthly)
-
-    def summary(self) -> dict[str, Any]:
-        """The sums and the unknown, as plain JSON."""
-        return {
-            "usd": self.usd,
-            "usd_known": self.usd_known,
-            "usd_month": self.usd_month,
-            "unknown": list(self.unknown),
-        }
-
-    @property
-    def unknown(self) -> tuple[str, ...]:
-        """What has no price here."""
-        return tuple(line.what for line in (*self.once, *self.monthly) if line.usd is None)
-
-
 class CostMeter:
     """Counts decisions; memory does not grow with their number.
 
     Args:
         spec: the transfer.
-        plan: where the bytes would go.
+        plan: where the bytes would go; or the spec itself, which holds that once it was submitted.
         limits: what the destination can do, by which objects are cut into parts.
         pool_bytes: the smallest buffer pool on the way.
     """
 
-    def __init__(self, spec: TransferSpec, plan: Plan, limits: Capabilities, pool_bytes: int) -> None:
+    def __init__(self, spec: TransferSpec, plan: Plan | TransferSpec, limits: Capabilities, pool_bytes: int) -> None:
         self._spec = spec
         self._plan = plan
         self._limits = limits
@@ -98,7 +50,7 @@ class CostMeter:
         unattested = limits.attestation is Attestation.READ_BACK and verify is not Verification.NONE
         self._reads_back = unattested or verify is Verification.FULL
         self._objects = self._deleted = self._bytes = 0
-        self._by_store = plan.server_side and limits.max_copy > 0
+        self._by_store = wanted(spec) and limits.max_copy > 0
         self._bytes_by_store = 0
         self._reads = self._looked_up = self._writes = self._checked = 0
 
@@ -245,8 +197,3 @@ def _place_of(site: Site) -> Place:
         return Place(HERE)
     provider, _, region = site.region.partition(":")
     return Place(provider, region) if provider in _CLOUDS else Place("", site.gateway_id)
-
-
-def _total(lines: tuple[CostLine, ...]) -> float | None:
-    known = [line.usd for line in lines if line.usd is not None]
-    return sum(known) if len(known) == len(lines) else None

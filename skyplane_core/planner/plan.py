@@ -13,7 +13,9 @@ from skyplane_core.errors import UsageError
 from skyplane_core.model import Role
 from skyplane_core.planner.prices import stays_here
 from skyplane_core.server_side import wanted
-from skyplane_core.spec import Route, TransferSpec
+from skyplane_core.spec import Route, Site, TransferSpec
+
+__all__ = ["Plan", "Price", "Shape", "Site", "Via", "plan", "shape"]
 
 
 class Via(enum.Enum):
@@ -22,21 +24,6 @@ class Via(enum.Enum):
     RELAYED = "relayed"
     DIRECT = "direct"
     BOTH = "both"
-
-
-class Site(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A gateway that may be used. ``loopback``: a process on this very machine, reached over its loopback interface.
-
-    ``role`` None: its place among the others says what it does (see :func:`plan`). ``dials_out``: nobody can dial it,
-    so its neighbours on a route must be gateways that can be dialled.
-    """
-
-    gateway_id: str
-    provider: str = "local"
-    region: str = "local"
-    loopback: bool = True
-    role: Role | None = None
-    dials_out: bool = False
 
 
 class Shape(NamedTuple):

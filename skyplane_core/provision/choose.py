@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from skyplane_core.control import AsyncControlChannel
+from skyplane_core.control_tls import connect_async
 from skyplane_core.errors import UsageError
 from skyplane_core.identity import DataplaneIdentity
 from skyplane_core.planner.plan import Site, shape
 from skyplane_core.provision import local
 from skyplane_core.provision.base import DataplaneReference, Provisioner
-from skyplane_core.provision.hosts import in_order
+from skyplane_core.provision.hosts import SshHost, host_of, in_order
 
 if TYPE_CHECKING:
     from skyplane_core.client import ClientConfig
@@ -38,6 +41,21 @@ def provisioner_for(config: ClientConfig, identity: DataplaneIdentity, kind: str
             identity, config.hosts, pool_bytes=config.pool_bytes, expiry_seconds=config.expiry_seconds
         )
     raise UsageError(f"no provisioner {kind!r}", next_step=f"Known: {local.NAME}, {SSH}.")
+
+
+def async_channels(
+    reference: DataplaneReference, identity: DataplaneIdentity, hosts: Sequence[SshHost]
+) -> list[AsyncControlChannel]:
+    """Channels for an event loop to an old dataplane's gateways, the head's first. Nothing is dialled yet.
+
+    Args:
+        hosts: the settings by which gateways on SSH hosts are reached.
+    """
+    if reference.provisioner != SSH:
+        return [connect_async(identity, a.gateway_id, a.host, a.control_port) for a in reference.gateways]
+    from skyplane_core.provision.ssh_tunnel import async_channel
+
+    return [async_channel(identity, address, host_of(address.ssh, hosts)) for address in reference.gateways]
 
 
 def check_shape(config: ClientConfig) -> None:

@@ -155,6 +155,11 @@ def parse_host(text: str) -> SshHost:
         ) from error
 
 
+def host_of(target: str, hosts: Sequence[SshHost]) -> SshHost:
+    """The settings of a host by its :attr:`SshHost.target`; without any, the user's own keys have to do."""
+    return next((host for host in hosts if host.target == target), None) or parse_host(target)
+
+
 def read_hosts(path: Path) -> tuple[SshHost, ...]:
     """The hosts in a TOML or JSON file: a list ``hosts`` of tables, and a table ``defaults`` for what they share.
 

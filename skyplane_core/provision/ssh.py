@@ -15,7 +15,7 @@ from skyplane_core.provision import ssh_session
 from skyplane_core.provision.base import DataplaneReference, GatewayAddress
 from skyplane_core.provision.bootstrap import MIB, Bootstrap
 from skyplane_core.provision.bundle import Bundle, available, find, lock_of, this_target
-from skyplane_core.provision.hosts import Control, SshHost, in_order, parse_host
+from skyplane_core.provision.hosts import Control, SshHost, host_of, in_order
 from skyplane_core.provision.ssh_client import check_settings
 from skyplane_core.provision.ssh_session import Probe, Started
 from skyplane_core.provision.ssh_tunnel import SshTransport, control_bind
@@ -72,7 +72,7 @@ class SshProvisioner:
         for host in hosts:
             check_settings(host)
         if not available():
-            raise UsageError("no bundle for gateways has been built", next_step=f"Run: {this_target().command}")
+            raise _no_bundle()
         abandoned = threading.Event()
         started: list[GatewayAddress] = []
         failures: list[BaseException] = []
@@ -133,8 +133,7 @@ class SshProvisioner:
         return ControlChannel(SshTransport(self._identity, gateway, self._host(gateway)))
 
     def _host(self, address: GatewayAddress) -> SshHost:
-        """The settings of a gateway's host; without any, the user's own keys and known hosts have to do."""
-        return next((host for host in self._hosts if host.target == address.ssh), None) or parse_host(address.ssh)
+        return host_of(address.ssh, self._hosts)
 
     def _start(self, gateway_id: str, host: SshHost, abandoned: threading.Event) -> GatewayAddress:
         def choose(probe: Probe) -> Bundle:
@@ -224,6 +223,32 @@ class SshProvisioner:
         except GatewayError as error:
             # Why the others did not start matters more.
             log.warning("%s", error)
+
+
+def check_hosts(hosts: Sequence[SshHost]) -> list[str]:
+    """A sentence about each host, if a gateway could be started on all of them. Starts none.
+
+    Raises:
+        UsageError: a setting cannot be used, or no bundle has been built; nothing was connected.
+        GatewayError: a host cannot be reached, or not be a gateway; it is named.
+    """
+    for host in hosts:
+        check_settings(host)
+    if not available():
+        raise _no_bundle()
+    found: dict[SshHost, str] = {}
+
+    def look(host: SshHost) -> None:
+        probe = ssh_session.look(host, lambda probe: _bundle_for(host, probe))
+        python = ".".join(map(str, probe.python))
+        found[host] = f"{host.label} answers: Python {python}, {probe.arch}, {probe.free_bytes // 10**6} MB free."
+
+    _all(look, hosts)
+    return [found[host] for host in hosts]
+
+
+def _no_bundle() -> UsageError:
+    return UsageError("no bundle for gateways has been built", next_step=f"Run: {this_target().command}")
 
 
 def _bundle_for(host: SshHost, probe: Probe) -> Bundle:

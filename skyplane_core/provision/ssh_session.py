@@ -114,17 +114,7 @@ def start(
         GatewayUnreachable, GatewayRefused: see :class:`SshConnection`.
     """
     with SshConnection(host) as connection:
-        request = {
-            "do": "start",
-            "directory": host.directory,
-            "name": name,
-            "bind": host.bind,
-            "ports": host.port_range,
-            "inherited": INHERITED,
-            "environment": {"GLIBC_TUNABLES": GLIBC_TUNABLES},
-            "start_seconds": start_seconds,
-            "log_seconds": log_seconds,
-        }
+        request = _request(host, name, start_seconds, log_seconds)
         talk = Conversation(host, connection, request)
         try:
             probe = talk.answer(Probe)
@@ -161,6 +151,42 @@ def start(
         },
     )
     return Started(listening, directory, bundle.info.size, *seconds)
+
+
+def look(host: SshHost, choose: Callable[[Probe], Bundle]) -> Probe:
+    """What ``host`` is, if a gateway could be started on it. Nothing is left there.
+
+    Args:
+        choose: as for :func:`start`.
+
+    Raises:
+        ProvisionFailed: no gateway could be started there, for a reason that names the host.
+        GatewayUnreachable, GatewayRefused: see :class:`SshConnection`.
+    """
+    with SshConnection(host) as connection:
+        # Nothing is made before a bundle is announced, and none will be.
+        talk = Conversation(host, connection, _request(host, "", 0.0, 0.0))
+        try:
+            probe = talk.answer(Probe)
+            _check_space(host, probe, choose(probe))
+        finally:
+            talk.give_up()
+            talk.close()
+    return probe
+
+
+def _request(host: SshHost, name: str, start_seconds: float, log_seconds: float) -> dict[str, Any]:
+    return {
+        "do": "start",
+        "directory": host.directory,
+        "name": name,
+        "bind": host.bind,
+        "ports": host.port_range,
+        "inherited": INHERITED,
+        "environment": {"GLIBC_TUNABLES": GLIBC_TUNABLES},
+        "start_seconds": start_seconds,
+        "log_seconds": log_seconds,
+    }
 
 
 def stop(host: SshHost, directory: str) -> Stopped:

@@ -12,9 +12,9 @@ import threading
 from collections.abc import Iterator
 from typing import Any
 
-from skyplane_core.control import Transport
+from skyplane_core.control import AsyncControlChannel, ThreadedTransport, Transport
 from skyplane_core.control_calls import Request, Response
-from skyplane_core.control_tls import transport_to
+from skyplane_core.control_tls import connect_async, transport_to
 from skyplane_core.errors import GatewayUnreachable, SkyplaneError
 from skyplane_core.identity import DataplaneIdentity
 from skyplane_core.provision.base import GatewayAddress
@@ -115,6 +115,14 @@ class Tunnel:
             self._threads = [other for other in self._threads if other.is_alive()] + [thread]
             # Inside the lock: whoever closes joins all that are in the list, and a thread must have begun for that.
             thread.start()
+
+
+def async_channel(identity: DataplaneIdentity, address: GatewayAddress, host: SshHost) -> AsyncControlChannel:
+    """A channel for an event loop to a gateway on ``host``. Nothing is dialled before the first call."""
+    if host.control is Control.DIRECT:
+        return connect_async(identity, address.gateway_id, address.host, address.control_port)
+    # A tunnel is made of threads, and which way leads there is found out by a dial that blocks.
+    return AsyncControlChannel(ThreadedTransport(SshTransport(identity, address, host)))
 
 
 class SshTransport:

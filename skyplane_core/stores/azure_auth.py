@@ -153,7 +153,7 @@ def from_connection_string(text: str, bucket: str, *, name: str) -> StoreConfig 
     endpoint = values.get("BlobEndpoint", "").rstrip("/")
     if endpoint:
         _check_endpoint(endpoint, f"BlobEndpoint in {name}")
-    whose = values.get("AccountName") or split_host(endpoint)
+    whose = _whose(values)
     if whose and whose != account:
         return None
     suffix = values.get("EndpointSuffix", "")
@@ -169,6 +169,18 @@ def from_connection_string(text: str, bucket: str, *, name: str) -> StoreConfig 
         credentials = Credentials()
     endpoint = plain_endpoint(endpoint, account)
     return StoreConfig(kind="azure", bucket=bucket, endpoint_url=endpoint, credentials=credentials)
+
+
+def account_in(text: str, *, name: str) -> str:
+    """The account that a storage account's connection string names, or nothing.
+
+    Args:
+        name: where the string comes from, for the message.
+
+    Raises:
+        UsageError: it is none.
+    """
+    return _whose(_parse_connection_string(text, name))
 
 
 def token_of(credential: TokenCredential, where: str) -> Credentials:
@@ -199,6 +211,10 @@ def _default(where: str) -> Credentials:
                 if not isinstance(error.__cause__, CredentialUnavailableError):
                     raise
     return Credentials()
+
+
+def _whose(values: dict[str, str]) -> str:
+    return values.get("AccountName") or split_host(values.get("BlobEndpoint", ""))
 
 
 def _parse_connection_string(text: str, name: str) -> dict[str, str]:

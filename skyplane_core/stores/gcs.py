@@ -101,6 +101,7 @@ class GcsStore:
                 prefix=prefix,
                 startOffset=start_after,
                 delimiter=delimiter,
+                matchGlob=self._calls.config.match_glob,
                 maxResults=size,
                 pageToken=token,
                 fields=f"nextPageToken,items({wire.OBJECT_FIELDS})",
@@ -123,7 +124,8 @@ class GcsStore:
 
     def head(self, key: str) -> ObjectInfo:
         with self._pool.connection() as http:
-            return _infos(self._calls, [self._calls.head(http, key)])[0]
+            found = self._calls.head(http, key, self._calls.config.object_version)
+        return _infos(self._calls, [found])[0]
 
     def create_upload(self, key: str, attributes: ObjectAttributes) -> str:
         return self._uploads.create(key, attributes)

@@ -39,7 +39,7 @@ from skyplane_core.stores.s3_calls import S3Calls
 from skyplane_core.stores.s3_complete import Completion
 from skyplane_core.stores.s3_copy import S3Copies
 from skyplane_core.stores.s3_data import S3Data
-from skyplane_core.stores.s3_head import head
+from skyplane_core.stores.s3_head import head, pin
 from skyplane_core.stores.s3_listing import list_pages, list_parts, list_uploads
 
 __all__ = ["S3Store", "open_store", "resolve"]
@@ -114,7 +114,7 @@ class S3Store:
 
     def tags(self, key: str) -> dict[str, str]:
         try:
-            answer = self._calls.send("GET", key, query={"tagging": ""})
+            answer = self._calls.send("GET", key, query={"tagging": ""} | pin(self._calls))
         except PermissionDenied as refused:
             raise PermissionDenied(
                 "the object's tags cannot be read",
@@ -135,7 +135,7 @@ class S3Store:
                 why="S3 answers with the key in XML, which cannot hold one of its characters",
                 next_step="Write it as a whole (multipart_threshold above its size), or rename it.",
             )
-        headers = s3_attributes.to_headers(attributes) | s3_attributes.encryption_headers(self._config)
+        headers = s3_attributes.to_headers(attributes) | s3_attributes.protection_headers(self._config, key)
         weaker = iter(_CHECKS)
         answer = self._initiate(key, headers | next(weaker))
         while s3_errors.is_refusal(answer) and s3_errors.refuses_checksums(answer) and not self._calls.aws:

@@ -16,6 +16,7 @@ from typing import Any
 from urllib.parse import quote, urlencode
 
 from skyplane_core.model import ObjectAttributes, StoreConfig
+from skyplane_core.spec import STATE_SEGMENT
 
 META_PREFIX = "x-amz-meta-"
 _CLASS = "x-amz-storage-class"
@@ -40,14 +41,17 @@ def to_headers(attributes: ObjectAttributes) -> dict[str, str]:
     return headers
 
 
-def encryption_headers(config: StoreConfig) -> dict[str, str]:
-    """The request headers that say how a write is encrypted at rest."""
-    if not config.encryption:
-        return {}
-    headers = {"x-amz-server-side-encryption": config.encryption}
-    if config.kms_key:
-        headers["x-amz-server-side-encryption-aws-kms-key-id"] = config.kms_key
-    return headers
+def protection_headers(config: StoreConfig, key: str) -> dict[str, str]:
+    """The request headers that say how a write is protected: its encryption at rest, and who may read it.
+
+    An access control list is for copies: who may read them need not see journals and receipts.
+    """
+    headers = {
+        "x-amz-server-side-encryption": config.encryption,
+        "x-amz-server-side-encryption-aws-kms-key-id": config.kms_key if config.encryption else "",
+        "x-amz-acl": "" if f"/{STATE_SEGMENT}/" in f"/{key}" else config.acl,
+    }
+    return {name: value for name, value in headers.items() if value}
 
 
 def from_headers(headers: Iterable[tuple[str, str]]) -> ObjectAttributes:

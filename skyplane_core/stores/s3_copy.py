@@ -49,7 +49,7 @@ class S3Copies:
     def copy(self, source: CopySource, key: str, attributes: ObjectAttributes, precondition: Precondition) -> Copied:
         """As :meth:`skyplane_core.stores.base.CopyingStore.copy`."""
         limits, info = self._capabilities(), source.info
-        headers = s3_attributes.to_headers(attributes) | s3_attributes.encryption_headers(self._config)
+        headers = s3_attributes.to_headers(attributes) | s3_attributes.protection_headers(self._config, key)
         headers |= self._from(source)
         headers |= {"x-amz-metadata-directive": "REPLACE", "x-amz-tagging-directive": "REPLACE"}
         if limits.attestation is Attestation.WHOLE:

@@ -86,7 +86,7 @@ class S3Data:
         self, key: str, data: memoryview, *, crc32c: int, attributes: ObjectAttributes, precondition: Precondition
     ) -> Stored:
         where = self._config.object_uri(key)
-        headers = s3_attributes.to_headers(attributes) | s3_attributes.encryption_headers(self._config)
+        headers = s3_attributes.to_headers(attributes) | s3_attributes.protection_headers(self._config, key)
         condition = s3_version.condition_headers(precondition, where)
         if condition.keys() & self._not_implemented:
             answer = self._put_after_look(key, headers, data, crc32c, precondition)

@@ -36,13 +36,14 @@ class Head(NamedTuple):
 
 
 def head(calls: S3Calls, key: str) -> Head:
-    """The object at ``key``. Raises ObjectNotFound."""
-    headers = calls.send("HEAD", key, headers={"x-amz-checksum-mode": "ENABLED"}).headers
+    """The object at ``key``, as it is now or at the version that the store is pinned to. Raises ObjectNotFound."""
+    pinned = calls.config.object_version
+    headers = calls.send("HEAD", key, query=pin(calls), headers={"x-amz-checksum-mode": "ENABLED"}).headers
     vouched = s3_servers.vouches(headers)
     try:
         return Head(
             size=s3_xml.number(headers.get("Content-Length")),
-            version=s3_version.from_etag(_required(headers, "ETag")),
+            version=s3_version.from_id(pinned) if pinned else s3_version.from_etag(_required(headers, "ETag")),
             modified=email.utils.parsedate_to_datetime(_required(headers, "Last-Modified")).timestamp(),
             checksum=headers.get("x-amz-checksum-crc32c", "") if vouched else "",
             checksum_type=headers.get("x-amz-checksum-type", ""),
@@ -50,6 +51,11 @@ def head(calls: S3Calls, key: str) -> Head:
         )
     except (TypeError, ValueError, OverflowError) as error:
         raise calls.garbled(error, key) from error
+
+
+def pin(calls: S3Calls) -> dict[str, str]:
+    """The query that names the version that the store is pinned to, if it is."""
+    return {"versionId": calls.config.object_version} if calls.config.object_version else {}
 
 
 def _required(headers: Headers, name: str) -> str:

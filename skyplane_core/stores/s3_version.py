@@ -25,6 +25,11 @@ def from_etag(etag: str) -> str:
     return _ETAG + (etag if etag.startswith('"') else f'"{etag}"')
 
 
+def from_id(version_id: str) -> str:
+    """The version that a version id names."""
+    return _VERSION_ID + version_id
+
+
 def etag_of(version: str) -> str:
     """The quoted ETag in a version, or an empty string."""
     return version[len(_ETAG) :] if version.startswith(_ETAG) else ""

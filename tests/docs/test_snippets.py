@@ -90,6 +90,8 @@ def connected(stores: dict[str, ObjectServer], monkeypatch: pytest.MonkeyPatch) 
     extra = {"endpoint_url": stores["s3"].endpoint_url, "region_name": "us-east-1"}
     aws = {"conn_type": "aws", "login": "DOCSKEY", "password": "docs-secret", "extra": extra}
     google = {"conn_type": "google_cloud_platform", "extra": {"is_anonymous": True, "project": "docs"}}
+    wasb = {"conn_type": "wasb", "host": f"{stores['azure'].endpoint_url}/account", "password": "a2V5"}
+    monkeypatch.setenv("AIRFLOW_CONN_WASB_DEFAULT", json.dumps(wasb))
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", json.dumps(aws))
     monkeypatch.setenv("AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT", json.dumps(google))
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", stores["gcs"].endpoint_url)

@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import json
+import logging
 import os
 import signal
 import socket
@@ -149,6 +150,23 @@ def test_the_async_twin_calls_concurrently(gateway):
             return answers
 
     assert len(asyncio.run(run())) == 9
+
+
+def test_polls_are_no_lines_in_the_log_of_who_polls(gateway, caplog):
+    caplog.set_level(logging.INFO, "httpx")
+    address = gateway.addresses[0]
+
+    async def poll():
+        async with connect_async(gateway.identity, "gateway-0", address.host, address.control_port) as channel:
+            await channel.status()
+
+    asyncio.run(poll())
+    with connect(gateway.identity, "gateway-0", address.host, address.control_port) as channel:
+        channel.status()
+    assert caplog.messages == []
+    with httpx.Client(transport=httpx.MockTransport(lambda _request: httpx.Response(204)), trust_env=False) as others:
+        others.get("http://elsewhere")
+    assert len(caplog.messages) == 1
 
 
 @pytest.mark.parametrize(

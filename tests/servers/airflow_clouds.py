@@ -18,6 +18,7 @@ from skyplane_core.testing.objectserver import ObjectServer
 
 ACCESS_KEY = "AKIATESTTESTTEST"
 SECRET_KEY = "canary-aws-secret-0123456789abcdef"
+CONTROL_SECRET = "canary-control-secret-0123456789abcdef"
 
 
 @dataclasses.dataclass
@@ -77,6 +78,10 @@ class Clouds:
 
 
 @contextlib.contextmanager
-def clouds(s3_buckets: list[str], gcs_buckets: list[str]) -> Iterator[Clouds]:
-    with ObjectServer("s3", buckets=s3_buckets) as s3, ObjectServer("gcs", buckets=gcs_buckets) as gcs:
+def clouds(s3_buckets: list[str], gcs_buckets: list[str], *, versioning: bool = False) -> Iterator[Clouds]:
+    """Both servers. ``versioning``: S3's buckets keep old versions."""
+    with (
+        ObjectServer("s3", buckets=s3_buckets, versioning=versioning) as s3,
+        ObjectServer("gcs", buckets=gcs_buckets) as gcs,
+    ):
         yield Clouds(s3.endpoint_url, gcs.endpoint_url, s3, gcs)

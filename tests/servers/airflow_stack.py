@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,7 @@ class AirflowStack:
 
     def __init__(self, home: Path, dags: Path, environment: Mapping[str, str]) -> None:
         self.home = home
+        self._dags = dags
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
@@ -122,13 +123,18 @@ class AirflowStack:
         answer = httpx.request(
             method,
             f"{self.url}/api/v2/{path}",
-            headers={"Authorization": f"Bearer {self._token}"},
+            headers=self.headers,
             trust_env=False,
             timeout=30,
             **how,
         )
         answer.raise_for_status()
         return answer.json() if answer.content else None
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """By which a request is a user's who has logged in."""
+        return {"Authorization": f"Bearer {self._token}"}
 
     def run_dag(self, dag_id: str, conf: Mapping[str, Any] | None = None, seconds: float = 60) -> str:
         """Unpause a DAG, as soon as it has been parsed, and start a run; returns the run's id."""
@@ -137,10 +143,32 @@ class AirflowStack:
         run = self.request("POST", f"dags/{dag_id}/dagRuns", json={"logical_date": None, "conf": dict(conf or {})})
         return str(run["dag_run_id"])
 
+    def add_dag(self, name: str, text: str) -> None:
+        """Put a DAG's file into the DAGs folder, where it is found within some seconds."""
+        (self._dags / f"{name}.py").write_text(text)
+
+    def clear(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Clear a task instance, whatever its state, as a user does."""
+        what = {"dry_run": False, "dag_run_id": run_id, "task_ids": [task_id], "only_failed": False}
+        self.request("POST", f"dags/{dag_id}/clearTaskInstances", json=what)
+
+    def mark_failed(self, dag_id: str, run_id: str, task_id: str) -> None:
+        """Mark a task instance as failed, as a user does."""
+        path = f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}"
+        self.request("PATCH", path, json={"new_state": "failed"})
+
     def task(self, dag_id: str, run_id: str, task_id: str) -> dict[str, Any]:
         """A task instance as the API shows it."""
         found: dict[str, Any] = self.request("GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}")
         return found
+
+    def until(self, ready: Callable[[], Any], complaint: str, seconds: float = 60) -> Any:
+        """Ask ``ready`` until its answer is true; returns that.
+
+        Raises:
+            TimeoutError: it was not in time.
+        """
+        return self._until(ready, seconds, complaint)
 
     def wait_for_task(self, dag_id: str, run_id: str, task_id: str, states: set[str], seconds: float = 120) -> str:
         """Wait until a task instance is in one of ``states``; returns which."""

@@ -20,7 +20,8 @@ R2, AZURE, HDFS = StoreConfig("s3", "b", service="r2"), StoreConfig("azure", "a/
 @pytest.mark.parametrize(
     ("rules", "more", "source", "destination", "told"),
     [
-        ({"keep_tags": True}, {"keep_attributes": False}, S3, S3, "keep_tags needs keep_attributes"),
+        ({"content_type": "text/plain"}, {}, S3, LOCAL, "no place for content headers"),
+        ({"tags": {"a": "b"}}, {}, S3, GCS, "no place for tags"),
         ({"keep_mode": True}, {"keep_attributes": False}, LOCAL, S3, "keep_mode needs keep_attributes"),
         ({"storage_class": "GLACIER", "keep_storage_class": True}, {}, S3, S3, "contradict each other"),
         ({"storage_class": "COLD"}, {}, S3, S3, "STANDARD, STANDARD_IA, ONEZONE_IA"),

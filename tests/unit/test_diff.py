@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from skyplane_core.compare import Rule, rule_of
-from skyplane_core.diff import HELD, Action, Decision, Lookups, copy_all, look_up_each, mapped, merge
+from skyplane_core.diff import HELD, Action, Decision, Lookups, apart, copy_all, look_up_each, mapped, merge
 from skyplane_core.errors import StoreRejected, StoreUnavailable, UsageError
 from skyplane_core.keys import check_key
 from skyplane_core.listing import ordered
@@ -200,6 +200,42 @@ def test_without_an_order_each_object_is_looked_up_and_none_overwrites_another(w
     decisions = list(look_up_each(source, Lookups({"b": info("b", 5)}.get, window=window), Rule(Compare.SIZE)))
     assert [d.action for d in decisions] == [Action.COPY, Action.SKIP, Action.REFUSE]
     assert "same destination key" in decisions[2].reason
+
+
+def test_where_the_name_alone_counts_the_first_of_one_name_is_there_already() -> None:
+    source = list(mapped([info("a/x"), info("b/x"), info("c/")], KeyMapping(MappingKind.FLATTEN, "", "d/")))
+    decisions = list(look_up_each(source, Lookups({}.get), Rule(Compare.NAME)))
+    assert [(d.action, d.reason) for d in decisions] == [
+        (Action.COPY, "new"), (Action.SKIP, "exists"), (Action.SKIP, "root-marker"),
+    ]  # fmt: skip
+    assert [d.action for d in look_up_each(source, Lookups({}.get), Rule(Compare.ALWAYS))] == [
+        Action.COPY, Action.REFUSE, Action.SKIP,
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("compare", list(Compare))
+def test_the_first_of_one_destination_key_can_win_whatever_is_compared(compare: Compare) -> None:
+    source = [(info("a"), "k"), (info("b"), "l"), (info("c"), "k"), (info("d", 0), ""), (info("e", 0), "")]
+    decisions = list(look_up_each(source, Lookups({}.get), Rule(compare), first_wins=True))
+    assert [(d.source.key, d.action, d.reason) for d in decisions] == [
+        ("a", Action.COPY, "new"),
+        ("b", Action.COPY, "new"),
+        ("c", Action.SKIP, "taken"),
+        ("d", Action.SKIP, "root-marker"),
+        ("e", Action.SKIP, "root-marker"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("compare", "second"), [(Compare.NAME, (Action.SKIP, "exists")), (Compare.ALWAYS, (Action.REFUSE, None))]
+)
+def test_picks_copy_each_object_once_and_none_over_another(compare: Compare, second: tuple[Action, str | None]) -> None:
+    made = [("a", "d/a"), ("b", ""), ("a", "d/a"), ("c", ""), ("c", "d/a"), ("a", "d/b")]
+    decisions = [Decision(Action.COPY, info(key), to, "always") for key, to in made]
+    kept = list(apart(decisions, Rule(compare)))
+    assert [(d.source.key, d.destination_key) for d in kept] == [made[0], made[1], *made[3:]]
+    assert kept[3].action is second[0]
+    assert kept[3].reason == (second[1] or "another source object has the same destination key")
 
 
 OBJECTS = st.dictionaries(

@@ -116,6 +116,14 @@ def test_the_time_goes_along_through_any_store(attributes: ObjectAttributes, hol
     assert back.mtime_ns == mtime_ns or (mtime_ns == 0 and back.mtime_ns == 1)
 
 
+def test_what_every_copy_gets_goes_before_what_the_source_has() -> None:
+    source = ObjectAttributes(content_type="a/b", cache_control="no-store", metadata={"m": "1"}, tags={"t": "1"})
+    rules = AttributeRules(content_type="text/csv", tags={"t": "2", "u": "3"}, metadata={"m": "2"})
+    assert fit(source, rules, AWS).attributes == ObjectAttributes(
+        content_type="text/csv", cache_control="no-store", metadata={"m": "2"}, tags={"t": "2", "u": "3"}
+    )
+
+
 def test_times_are_recorded_as_rclone_and_gsutil_do() -> None:
     file = ObjectAttributes(mtime_ns=MTIME_NS, mode=0o644)
     assert fit(file, keeping(), AWS).attributes == ObjectAttributes(metadata={MTIME: "1484931135.123456789"})

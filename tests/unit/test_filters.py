@@ -100,6 +100,8 @@ FILTERS = st.builds(
     max_size=st.none() | st.integers(0, 5),
     min_age=st.sampled_from([0.0, 1.0, 5.0]),
     max_age=st.none() | st.sampled_from([0.0, 3.0, 6.0]),
+    modified_since=st.sampled_from([0.0, NOW - 6, NOW - 5]),
+    modified_before=st.none() | st.sampled_from([NOW - 3, NOW]),
     max_objects=st.integers(0, 4),
     max_bytes=st.integers(0, 12),
 )
@@ -125,6 +127,10 @@ def naive(filters: Filters, objects: list[ObjectInfo]) -> tuple[list[ObjectInfo]
         if not naive_named(filters.rules, info.key[2:]):
             continue
         if info.size < filters.min_size or (filters.max_size is not None and info.size > filters.max_size):
+            continue
+        if info.modified < filters.modified_since:
+            continue
+        if filters.modified_before is not None and not info.modified < filters.modified_before:
             continue
         if age < filters.min_age or (filters.max_age is not None and age > filters.max_age):
             continue

@@ -12,6 +12,7 @@ from skyplane_core.spec import KeyMapping, MappingKind, Selection
 from skyplane_core.stores.base import Capabilities
 
 OBJECT, PREFIX, APPEND, REPLACE = MappingKind.OBJECT, MappingKind.PREFIX, MappingKind.APPEND, MappingKind.REPLACE
+FLATTEN = MappingKind.FLATTEN
 KEY = st.text("ab/.é\U0001f600", max_size=8)
 
 
@@ -47,6 +48,9 @@ KEY = st.text("ab/.é\U0001f600", max_size=8)
         (REPLACE, "data", "data/f0", "ns/", "ns//f0"),
         (REPLACE, "", "data/f0", "ep/", "ep/data/f0"),
         (REPLACE, "data/*0", "data/f0", "x/", "data/f0"),
+        (FLATTEN, "data/", "data/a/f0", "x/", "x/f0"),
+        (FLATTEN, "", "f0", "x", "xf0"),
+        (FLATTEN, "", "a/f0/", "x/", ""),
     ],
 )
 def test_the_truth_table(kind: MappingKind, source: str, key: str, destination: str, result: str) -> None:
@@ -124,6 +128,8 @@ def test_replacing_inside_a_key_may_let_two_keys_meet_and_says_so() -> None:
     assert map_key(mapping, "ax") == map_key(mapping, "xa")
     assert not preserves_order(mapping, Selection(""))
     assert preserves_order(mapping, Selection("ax", single=True))
+    assert not preserves_order(KeyMapping(FLATTEN, "", "x/"), Selection(""))
+    assert listing_prefix(KeyMapping(FLATTEN, "", "x/"), Selection("a/")) == "x/"
 
 
 @given(KEY.filter(bool), KEY)

@@ -12,6 +12,7 @@ from skyplane_core.errors import UsageError
 from skyplane_core.locations import resolve
 from skyplane_core.model import Credentials, StoreConfig
 from skyplane_core.store_options import Addressing, StoreOptions, Symlinks
+from skyplane_core.stores.s3_attributes import protection_headers
 from skyplane_core.stores.s3_services import Place, place_of
 from skyplane_core.stores.s3_sign import address
 
@@ -37,12 +38,28 @@ COS = "https://s3.eu-de.cloud-object-storage.appdomain.cloud"
         ("s3", False, {"kms_key": "k"}, "kms_key is for a destination"),
         ("s3", False, {"encryption": "AES256"}, "encryption is for a destination"),
         ("s3", True, {"encryption": "AES256", "kms_key": "k"}, "AES256 takes no kms_key"),
+        ("s3", True, {"acl": "everybody"}, "no access control list 'everybody'"),
+        ("s3", False, {"acl": "private"}, "acl is for a destination"),
+        ("gcs", True, {"acl": "private"}, "acl means nothing there"),
+        ("s3", False, {"match_glob": "*"}, "match_glob means nothing there"),
+        ("s3", True, {"object_version": "1"}, "object_version is for a source"),
+        ("azure", False, {"object_version": "1"}, "object_version means nothing there"),
+        ("gcs", True, {"match_glob": "*"}, "match_glob is for a source"),
         ("s3", True, {"endpoint_url": "http://10.0.0.1:9000", "addressing": "virtual"}, "in front of an IP address"),
     ],
 )
 def test_what_a_store_does_not_take_is_refused(kind: str, *, written: bool, options: dict[str, Any], told: str) -> None:
     with pytest.raises(UsageError, match=told):
         StoreOptions.of(options).check(kind, f"{kind}://b", written=written)
+
+
+def test_who_may_read_copies_need_not_see_journals_and_receipts() -> None:
+    config = StoreOptions(acl="public-read", encryption="AES256").applied(StoreConfig("s3", "b"))
+    encrypted = {"x-amz-server-side-encryption": "AES256"}
+    for key in ("a", "a.skyplane/b", "skyplane/"):
+        assert protection_headers(config, key) == {**encrypted, "x-amz-acl": "public-read"}
+    for key in (".skyplane/1/receipt.json", "out/.skyplane/1/journal-0.jsonl"):
+        assert protection_headers(config, key) == encrypted
 
 
 @pytest.mark.parametrize(

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from airflow_provider_skyplane.triggers import skyplane as transfer_trigger
 from tests.servers.airflow_clouds import Clouds, clouds
+from tests.servers.example_dags import load, result
 
-EXAMPLES = Path(__file__).resolve().parents[3] / "example_dags"
 OBJECTS = {f"data/f{number}": bytes([65 + number]) * 1000 * number for number in range(6)}
 
 
@@ -22,25 +19,10 @@ def world(airflow_home: Path) -> Iterator[Clouds]:
     with clouds(["src"], ["dst"]) as found, pytest.MonkeyPatch.context() as patch:
         for name, value in found.environment().items():
             patch.setenv(name, value)
+        # dag.test() runs triggers in this process: there is no supervisor that could be overtaken.
+        patch.setattr(transfer_trigger, "RESUME_NOT_BEFORE_SECONDS", 0.0)
         found.put("src", OBJECTS)
         yield found
-
-
-def load(name: str) -> Any:
-    # Airflow runs only what lies in its DAGs folder.
-    path = shutil.copy(EXAMPLES / f"{name}.py", os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.dag
-
-
-def result(run: Any, task_id: str) -> Any:
-    assert run.state == "success"
-    (instance,) = [ti for ti in run.get_task_instances() if ti.task_id == task_id]
-    return instance.xcom_pull(task_ids=task_id)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -1,4 +1,4 @@
-"""A deferred transfer on a real Airflow: through the triggerer, through its death, and ended by a user."""
+"""A deferred transfer on a real Airflow: through the triggerer, and through the death of all who watch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.servers.airflow_clouds import SECRET_KEY, Clouds, clouds
-from tests.servers.airflow_stack import AirflowStack, airflow_stack
+from tests.servers.airflow_clouds import CONTROL_SECRET, SECRET_KEY, Clouds
+from tests.servers.airflow_stack import AirflowStack
 
 pytestmark = pytest.mark.timeout(420)
 
-CONTROL_SECRET = "canary-control-secret-0123456789abcdef"
 OBJECTS = {f"data/f{number:03}": b"x" * 1000 for number in range(120)}
 DAG = """
 from datetime import datetime, timezone
@@ -35,21 +34,10 @@ with DAG("copies", schedule=None, start_date=datetime(2025, 1, 1, tzinfo=timezon
 
 
 @pytest.fixture(scope="module")
-def world() -> Iterator[Clouds]:
-    with clouds(["src"], ["dst"]) as found:
-        found.put("src", OBJECTS)
-        yield found
-
-
-@pytest.fixture(scope="module")
-def airflow(world: Clouds, tmp_path_factory: pytest.TempPathFactory) -> Iterator[AirflowStack]:
-    root = tmp_path_factory.mktemp("stack")
-    (root / "dags").mkdir()
-    (root / "dags" / "copies.py").write_text(DAG)
-    skyplane = json.dumps({"conn_type": "skyplane", "password": CONTROL_SECRET})
-    environment = {**world.environment(), "AIRFLOW_CONN_SKYPLANE_DEFAULT": skyplane}
-    with airflow_stack(root / "home", root / "dags", environment) as stack:
-        yield stack
+def world(airflow: AirflowStack, stack_clouds: Clouds) -> Clouds:
+    airflow.add_dag("copies", DAG)
+    stack_clouds.put("src", OBJECTS)
+    return stack_clouds
 
 
 @pytest.fixture
@@ -69,14 +57,6 @@ def succeeds(airflow: AirflowStack, run: str, task: str) -> None:
     """Wait for a task's success; show its log, and the scheduler's, if it ends otherwise."""
     state = airflow.wait_for_task("copies", run, task, {"success", "failed", "upstream_failed"}, seconds=150)
     assert state == "success", airflow.task_log("copies", run, task)[-8000:] + airflow.log("scheduler")[-3000:]
-
-
-def until_watched(airflow: AirflowStack, run: str) -> None:
-    """Wait until a triggerer runs the trigger: Airflow calls no on_kill of one that has not begun."""
-    deadline = time.monotonic() + 60
-    while not list((airflow.home / "logs").rglob(f"run_id={run}/*/*.trigger.*")):
-        assert time.monotonic() < deadline, airflow.task("copies", run, "copy")
-        time.sleep(0.2)
 
 
 def gone(pids: list[int], seconds: float = 40) -> bool:
@@ -113,27 +93,17 @@ def test_a_copy_is_deferred_and_returns_what_it_moved(airflow: AirflowStack, wor
     assert secrets_on_disk(airflow.home) == []
 
 
-def test_it_survives_the_death_of_the_triggerer(airflow: AirflowStack, slow: None) -> None:
+def test_it_survives_the_death_of_the_triggerer_and_of_the_scheduler(airflow: AirflowStack, slow: None) -> None:
+    """And with the scheduler that of LocalExecutor's workers."""
     run = airflow.run_dag("copies", {"to": "two"})
     assert airflow.wait_for_task("copies", run, "copy", {"deferred", "success", "failed"}) == "deferred"
     pids = gateway_pids(airflow, run)
-    airflow.stop_component("triggerer", signal.SIGKILL)
-    airflow.start_component("triggerer")
+    for component in ("triggerer", "scheduler"):
+        airflow.stop_component(component, signal.SIGKILL)
+    assert all(psutil.pid_exists(pid) for pid in pids)
+    for component in ("triggerer", "scheduler"):
+        airflow.start_component(component)
     succeeds(airflow, run, "copy")
     assert airflow.xcom("copies", run, "copy")["objects_copied"] == len(OBJECTS)
     assert gone(pids)
     succeeds(airflow, run, "drop_in")
-
-
-def test_a_user_who_ends_it_ends_the_gateways(airflow: AirflowStack, world: Clouds) -> None:
-    world.source.set_network(latency=6.0)
-    try:
-        run = airflow.run_dag("copies", {"to": "three"})
-        assert airflow.wait_for_task("copies", run, "copy", {"deferred", "success", "failed"}) == "deferred"
-        pids = gateway_pids(airflow, run)
-        until_watched(airflow, run)
-        airflow.request("PATCH", f"dags/copies/dagRuns/{run}/taskInstances/copy", json={"new_state": "failed"})
-        assert gone(pids), airflow.task_log("copies", run, "copy")[-4000:] + airflow.log("triggerer")[-4000:]
-        assert airflow.task("copies", run, "copy")["state"] == "failed"
-    finally:
-        world.source.set_network(latency=0.0)

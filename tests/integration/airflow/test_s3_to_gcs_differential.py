@@ -16,8 +16,11 @@ import pytest
 from airflow.providers.google.cloud.transfers.s3_to_gcs import S3ToGCSOperator
 
 from airflow_provider_skyplane.transfers.s3_to_gcs import SkyplaneS3ToGCSOperator
-from tests.servers.airflow_clouds import Clouds, clouds
+from skyplane_core.client import SkyplaneClient
+from tests.integration.airflow.differential import world_of
+from tests.servers.airflow_clouds import Clouds
 
+OWN_GATEWAYS = SkyplaneClient.dataplane
 TREE = {
     "data/f000000": b"0" * 100,
     "data/f000001": b"1" * 200,
@@ -77,9 +80,7 @@ GRID: dict[str, tuple[dict[str, bytes], list[dict[str, Any]]]] = {
 def world() -> Iterator[Clouds]:
     sources = [f"src-{name}" for name in GRID]
     destinations = [f"{who}-{name}" for name in GRID for who in ("stock", "ours")]
-    with clouds(sources, destinations) as found, pytest.MonkeyPatch.context() as patch:
-        for name, value in found.environment().items():
-            patch.setenv(name, value)
+    with world_of(sources, destinations) as found:
         yield found
 
 
@@ -136,6 +137,13 @@ def stored(world: Clouds, bucket: str, steps: list[dict[str, Any]]) -> dict[str,
     return found
 
 
+@pytest.fixture
+def own_gateways(world: Clouds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many gateways as are asked for, and not the one that all others share."""
+    monkeypatch.setattr(SkyplaneClient, "dataplane", OWN_GATEWAYS)
+
+
+@pytest.mark.usefixtures("own_gateways")
 @pytest.mark.parametrize("gateways", [1, 2])
 def test_the_opt_ins(world: Clouds, gateways: int) -> None:
     """With compare="exact" a changed object is copied again; metadata comes along where it was asked for."""

@@ -33,6 +33,8 @@ WRONG: list[tuple[str, dict[str, Any], Filters, str]] = [
     ("copy", {"compare": Compare.MTIME, "overwrite": Overwrite.ALWAYS}, Filters(), r"compare is 'size\+mtime' and"),
     ("sync", {"compare": Compare.NAME, "overwrite": Overwrite.IF_NEWER}, Filters(), "compare is 'name' and overwrite"),
     ("sync", EXACT, Filters(min_size=2, max_size=1), "min_size is 2 and max_size 1"),
+    ("sync", EXACT, Filters(modified_since=2, modified_before=2), "modified_since is 2.000000 and modified_before"),
+    ("sync", {"delete": True, "move": True}, Filters(), "delete and a move contradict each other"),
     ("copy", EXACT, Filters(min_age=2, max_age=1), "min_age is 2 and max_age 1"),
     ("sync", EXACT, Filters(max_size=-1), "max_size cannot be -1"),
     ("sync", EXACT, Filters(max_objects=-1), "max_objects cannot be -1"),

@@ -51,6 +51,7 @@ from skyplane_core.model import (
 )
 from skyplane_core.stores.azure import AzureStore
 from skyplane_core.stores.azure_auth import sas_token
+from skyplane_core.stores.azure_container import make_container
 from tests.servers.azurite import ACCOUNT, KEY, running
 
 ANY = Precondition()
@@ -205,6 +206,26 @@ def test_a_sas_token_may_do_what_it_says(config: StoreConfig, store: AzureStore)
         stale.probe()
     assert "sig=" not in str(refused.value)
     stale.close()
+
+
+def test_a_container_that_we_make_is_private_and_a_token_of_one_makes_none(config: StoreConfig) -> None:
+    made = StoreConfig(
+        "azure", f"{ACCOUNT}/made", endpoint_url=config.endpoint_url, credentials=Credentials(ACCOUNT, KEY)
+    )
+    permission = ContainerSasPermissions(read=True, write=True, list=True, create=True)
+    tomorrow = datetime.datetime.now(datetime.timezone.utc) + datetime.timedelta(days=1)
+    text = generate_container_sas(ACCOUNT, "made", account_key=KEY, permission=permission, expiry=tomorrow)
+    with pytest.raises((PermissionDenied, Unauthenticated), match="cannot create the container") as caught:
+        make_container(replaced(made, sas_token(text, "the token")))
+    assert "sig=" not in str(caught.value)
+    make_container(made)
+    make_container(made)
+    with BlobServiceClient(
+        f"{config.endpoint_url}/{ACCOUNT}", credential={"account_name": ACCOUNT, "account_key": KEY}
+    ) as service:
+        client = service.get_container_client("made")
+        assert client.get_container_properties().public_access is None
+        client.delete_container()
 
 
 def test_an_accounts_sas_token(config: StoreConfig) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_skyplane.compat import AirflowException, AirflowNotFoundException
+from airflow_provider_skyplane.hooks.azure import account_of, azure_config
 from airflow_provider_skyplane.hooks.skyplane import SkyplaneHook
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
 from skyplane_core.errors import InvalidURI, Unauthenticated, UsageError
@@ -127,3 +128,51 @@ def test_operators_take_azures_addresses_and_refuse_wrong_ones_at_once() -> None
         SkyplaneOperator(
             task_id="c", source="az://account1/box/a", destination="azure://account1/box/a/b", recursive=True
         )
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"login": "account1", "password": KEY},
+        {"host": "account1"},
+        {"host": "account1.blob.core.windows.net", "login": "a-client", "extra": {"tenant_id": "a-tenant"}},
+        {"host": "https://account1.dfs.core.windows.net/"},
+        {"host": "http://127.0.0.1:10000/account1"},
+        {"host": "http://azurite:10000", "login": "account1"},
+        {"host": "https://store.example.org", "login": "account1"},
+        {"extra": {"sas_token": f"https://account1.blob.core.windows.net/?{SAS}"}},
+        {"extra": {"connection_string": f"AccountName=account1;AccountKey={KEY}"}, "login": "account2"},
+        {
+            "extra": {
+                "connection_string": f"BlobEndpoint=https://account1.blob.core.windows.net;SharedAccessSignature={SAS}"
+            }
+        },
+    ],
+)
+def test_a_connection_says_whose_account_it_is(monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BLOBS", json.dumps({"conn_type": "wasb", **fields}))
+    assert account_of("blobs") == "account1"
+
+
+@pytest.mark.parametrize(
+    "fields", [{}, {"host": "https://store.example.org"}, {"login": "a-client", "extra": {"tenant_id": "a-tenant"}}]
+)
+def test_a_connection_that_names_no_account_is_refused(monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BLOBS", json.dumps({"conn_type": "wasb", **fields}))
+    with pytest.raises(AirflowException, match="'blobs' names no storage account"):
+        account_of("blobs")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"login": "account1", "password": KEY},
+        {"login": "account1"},
+        {"extra": {"connection_string": f"AccountName=account1;AccountKey={KEY}"}},
+    ],
+)
+def test_public_containers_are_read_without_credentials(
+    monkeypatch: pytest.MonkeyPatch, fields: dict[str, Any]
+) -> None:
+    monkeypatch.setenv("AIRFLOW_CONN_BLOBS", json.dumps({"conn_type": "wasb", **fields}))
+    assert azure_config("account1/box", "blobs", anonymous=True) == StoreConfig("azure", "account1/box")

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import logging
+import socket
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoundException, TaskDeferred
+from airflow.providers.common.compat.sdk import (
+    AirflowException,
+    AirflowNotFoundException,
+    AirflowTaskTimeout,
+    TaskDeferred,
+)
 
 from airflow_provider_skyplane.finished import Finished
+from airflow_provider_skyplane.links.report import LINK_XCOM_KEY
 from airflow_provider_skyplane.operators.base import FAILED_XCOM_KEY, RUN_XCOM_KEY
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
 from airflow_provider_skyplane.transfers.s3_to_gcs import SkyplaneS3ToGCSOperator
@@ -29,14 +36,15 @@ EVENT = {"dataplane": "{}", "transfer_id": "t1"}
 
 
 class FakeRun:
-    transfer_id, dataplane_id, ca_fingerprint, reference = "t1", "dp", "fp", "{}"
+    transfer_id, dataplane_id, ca_fingerprint, reference, fingerprint = "t1", "dp", "fp", "{}", "asked"
+    outlives_task = False
 
-    def __init__(self, end: Finished | Exception = DONE, expiry: float | None = None) -> None:
+    def __init__(self, end: Finished | BaseException = DONE, expiry: float | None = None) -> None:
         self.end, self.expiry, self.calls = end, expiry, []
 
     def wait(self, on_progress: Any) -> Finished:
         self.calls.append("wait")
-        if isinstance(self.end, Exception):
+        if isinstance(self.end, BaseException):
             raise self.end
         return self.end
 
@@ -44,8 +52,12 @@ class FakeRun:
         self.calls.append("renew")
         return self.expiry
 
-    def cancel(self) -> None:
+    def take_over(self, engine: Any, request: Any) -> None:
+        self.calls.append("take over")
+
+    def cancel(self, seconds: float) -> bool:
         self.calls.append("cancel")
+        return True
 
     def leave(self) -> None:
         self.calls.append("leave")
@@ -65,9 +77,10 @@ class FakeEngine:
             raise StoreUnavailable("the store is down")
         self.discarded.append(transfer_id)
 
-    def start(self, request: Any) -> FakeRun:
+    def start(self, request: Any, *, transfer_id: str | None, announce: Any) -> FakeRun:
         if self.refuse:
             raise self.refuse
+        announce(self.run)
         self.requests.append(request)
         return self.run
 
@@ -83,7 +96,7 @@ class FakeEngine:
 
 
 class TaskInstance:
-    map_index = -1
+    dag_id, run_id, task_id, map_index, try_number, max_tries = "d", "r", "t", -1, 1, 0
 
     def __init__(self) -> None:
         self.xcoms: dict[str, Any] = {}
@@ -167,6 +180,13 @@ def test_a_transfer_with_failures_names_the_first_causes() -> None:
 def test_an_engine_error_while_waiting_cancels_and_tears_down() -> None:
     run = FakeRun(GatewayUnreachable("no answer", where="gateway-0"))
     with pytest.raises(AirflowException, match="no answer"):
+        copier(run).execute({})
+    assert run.calls == ["wait", "cancel", "stop"]
+
+
+def test_a_time_limit_on_the_worker_cancels_and_tears_down() -> None:
+    run = FakeRun(AirflowTaskTimeout("too long"))
+    with pytest.raises(AirflowTaskTimeout):
         copier(run).execute({})
     assert run.calls == ["wait", "cancel", "stop"]
 
@@ -266,10 +286,21 @@ def test_local_gateways_are_not_deferred_unless_they_outlive_the_task(
     assert run.calls == ["wait", "stop"]
 
 
+@pytest.mark.parametrize("said", [None, False])
+def test_gateways_on_other_hosts_are_deferred_whatever_is_said_of_local_ones(
+    connected: None, said: bool | None
+) -> None:
+    run = FakeRun()
+    run.outlives_task = True
+    with pytest.raises(TaskDeferred):
+        copier(run, deferrable=True, local_gateways_outlive_task=said).execute({})
+    assert run.calls == ["leave"]
+
+
 @pytest.fixture
 def deferred(connected: None) -> tuple[Any, FakeRun, TaskInstance, TaskDeferred]:
     run, ti = FakeRun(), TaskInstance()
-    operator = copier(run, deferrable=True, local_gateways_outlive_task=True, poll_interval=3)
+    operator = copier(run, deferrable=True, local_gateways_outlive_task=True, poll_interval=3, durable=False)
     with pytest.raises(TaskDeferred) as caught:
         operator.execute({"ti": ti})
     return operator, run, ti, caught.value
@@ -282,7 +313,8 @@ def test_a_deferred_task_leaves_the_transfer_running_and_holds_no_secret(deferre
     path, kwargs = event.trigger.serialize()
     assert kwargs["transfer_id"] == "t1"
     assert kwargs["poll_interval"] == 3
-    assert ti.xcoms == {RUN_XCOM_KEY: {"dataplane": "{}", "transfer_id": "t1"}}
+    assert ti.xcoms.pop(LINK_XCOM_KEY) == "/skyplane/report/d/r/t/-1"
+    assert ti.xcoms == {RUN_XCOM_KEY: {"dataplane": "{}", "transfer_id": "t1", "host": socket.gethostname()}}
     assert SECRET not in repr((path, kwargs, ti.xcoms, vars(operator)))
 
 
@@ -321,11 +353,13 @@ def test_a_dead_trigger_tears_down_before_the_task_fails(deferred: Any) -> None:
 
 
 def test_on_kill_tears_down_what_was_started() -> None:
-    operator = copier()
+    operator = copier(run := FakeRun())
     operator.on_kill()
-    operator._run = run = FakeRun()
+    assert run.calls == []
+    operator._run = run
     operator.on_kill()
-    assert run.calls == ["cancel", "stop"]
+    # Over connections of its own: the signal may have interrupted a call on those of the run.
+    assert run.calls == ["attach", "cancel", "stop"]
 
 
 @pytest.mark.parametrize(

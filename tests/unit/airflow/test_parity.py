@@ -102,7 +102,7 @@ def test_destination_checks_say_the_same(dest: str) -> None:
     said = []
     for check in (
         build(Stock, dest_gcs=dest)._check_inputs,
-        build(SkyplaneS3ToGCSOperator, dest_gcs=dest)._check_destination,
+        build(SkyplaneS3ToGCSOperator, dest_gcs=dest)._check,
     ):
         try:
             check()

@@ -26,13 +26,19 @@ def test_the_package_name_is_the_distributions() -> None:
 
 
 def _modules() -> list[str]:
-    groups = [group for kind in ("hooks", "operators", "triggers") for group in INFO[kind]]
+    groups = [group for kind in ("hooks", "operators", "sensors", "triggers") for group in INFO[kind]]
     return [m for group in groups for m in group["python-modules"]] + [t["python-module"] for t in INFO["transfers"]]
 
 
 @pytest.mark.parametrize("module", _modules())
 def test_every_named_module_can_be_imported(module: str) -> None:
     importlib.import_module(module)
+
+
+def test_every_decorator_can_be_imported() -> None:
+    for decorator in INFO["task-decorators"]:
+        module, _, name = decorator["class-name"].rpartition(".")
+        assert callable(getattr(importlib.import_module(module), name))
 
 
 def test_the_connection_type_is_the_hooks() -> None:

@@ -131,6 +131,7 @@ def test_a_dry_run_starts_nothing_and_returns_the_totals(tmp_path: Path, monkeyp
     assert totals == {
         "copy": 1, "skip": 0, "refuse": 0, "delete": 1, "bytes": 1, "bytes_deleted": 1, "stopped_at": "",
         "refused": totals["refused"], "usd": 0.0, "usd_known": 0.0, "usd_month": 0.0, "unknown": [],
+        "routes": [{"gateways": ["gateway-0"], "share": 1.0}],
     }  # fmt: skip
     assert "1 of 1 objects" in totals["refused"]
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["a.csv", "b.tmp", "old.csv", "old.tmp"]

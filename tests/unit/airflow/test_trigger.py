@@ -6,11 +6,15 @@ import asyncio
 import importlib
 import json
 import time
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.sdk.execution_time.task_runner import RuntimeTaskInstance
+from airflow.utils.state import TaskInstanceState
 
 from airflow_provider_skyplane.triggers import skyplane as module
+from airflow_provider_skyplane.triggers import task_state
 from airflow_provider_skyplane.triggers.skyplane import SkyplaneTransferTrigger
 from skyplane_core.errors import GatewayUnreachable, TransferNotFound
 from skyplane_core.spec import Progress, TransferState
@@ -26,7 +30,7 @@ class FakeWatch:
     answers: list[Progress | Exception]
     calls: list[str]
 
-    def __init__(self, reference: str, transfer_id: str, secret: bytes, fingerprint: str) -> None:
+    def __init__(self, reference: str, transfer_id: str, secret: bytes, fingerprint: str, hosts: Any) -> None:
         assert secret == SECRET.encode()
 
     async def progress(self) -> Progress:
@@ -173,3 +177,71 @@ def test_on_kill_tears_down_and_cleanup_does_not(watch: type[FakeWatch]) -> None
     assert watch.calls == []
     asyncio.run(trigger().on_kill())
     assert watch.calls == ["shut down", "close"]
+
+
+async def cancelled_while_it_watches(watch: type[FakeWatch]) -> None:
+    async def collect() -> None:
+        async for _event in trigger(poll_interval=60).run():
+            raise AssertionError
+
+    running = asyncio.create_task(collect())
+    while not watch.calls:  # noqa: ASYNC110  # the code under test tells nobody
+        await asyncio.sleep(0.001)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    while module._ENDING:  # noqa: ASYNC110  # the code under test tells nobody
+        await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize(
+    ("deferred", "ends"),
+    [(True, []), (False, ["shut down", "close"]), (RuntimeError("the supervisor is gone"), [])],
+    ids=["restart", "user", "unknown"],
+)
+def test_before_airflow_3_3_a_cancelled_trigger_asks_whether_its_task_was_ended(
+    watch: type[FakeWatch], monkeypatch: pytest.MonkeyPatch, deferred: bool | Exception, ends: list[str]
+) -> None:
+    async def still_deferred(_task_instance: Any) -> bool:
+        if isinstance(deferred, Exception):
+            raise deferred
+        return deferred
+
+    watch.answers = [RUNNING]
+    monkeypatch.setattr(module.task_state, "TELLS", False)
+    monkeypatch.setattr(module.task_state, "still_deferred", still_deferred)
+    asyncio.run(cancelled_while_it_watches(watch))
+    assert watch.calls == ["progress", "close", *ends]
+
+
+def test_where_airflow_tells_a_cancelled_trigger_asks_nobody(
+    watch: type[FakeWatch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch.answers = [RUNNING]
+    monkeypatch.setattr(module.task_state, "TELLS", True)
+    monkeypatch.setattr(module.task_state, "still_deferred", None)
+    asyncio.run(cancelled_while_it_watches(watch))
+    assert watch.calls == ["progress", "close"]
+
+
+@pytest.mark.parametrize(
+    ("states", "deferred"),
+    [
+        ({"r": {"t": "deferred"}}, True),
+        ({"r": {"t_3": TaskInstanceState.DEFERRED}}, True),
+        ({"r": {"t": "failed"}}, False),
+        ({"r": {"t": None}}, False),
+        ({"r": {}}, False),
+        ({}, False),
+    ],
+)
+def test_a_task_waits_for_its_trigger_only_while_it_is_deferred(
+    monkeypatch: pytest.MonkeyPatch, states: dict[str, dict[str, Any]], deferred: bool
+) -> None:
+    def get_task_states(**which: Any) -> dict[str, dict[str, Any]]:
+        assert which == {"dag_id": "d", "task_ids": ["t"], "run_ids": ["r"], "map_index": -1}
+        return states
+
+    monkeypatch.setattr(RuntimeTaskInstance, "get_task_states", get_task_states)
+    task_instance = SimpleNamespace(dag_id="d", task_id="t", run_id="r", map_index=-1)
+    assert asyncio.run(task_state.still_deferred(task_instance)) is deferred

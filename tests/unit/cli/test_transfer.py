@@ -26,9 +26,11 @@ from skyplane_core.spec import (
     KeyMapping,
     MappingKind,
     Overwrite,
+    Progress,
     Selection,
     ServerSideCopy,
     TransferOptions,
+    TransferState,
     Verification,
 )
 from tests.unit.cli.fakes import CANCELLED, DONE, FAILED, LINE, NEW, RUNNING, Shell, Step
@@ -158,6 +160,20 @@ def test_options_of_stores_and_attributes_reach_the_transfer(shell: Shell) -> No
     assert prepared.refresh() == (prepared.source, prepared.destinations[0])
 
 
+def test_what_every_copy_gets_and_what_is_chosen_reach_the_transfer(shell: Shell) -> None:
+    headers = ["--content-type", "a/b", "--cache-control", "no-store", "--content-disposition", "inline"]
+    more = ["--content-encoding", "br", "--content-language", "en", "--tag", "a=b", "--tag", "c=", "--acl", "private"]
+    ends = ["--anonymous-source", "--anonymous-destination", "--match-glob", "**.csv"]
+    assert shell("cp", "--dry-run", "-r", *headers, *more, *ends, "gs://b/p/", "s3://d/q/") == 0
+    assert shell("cp", "--dry-run", *ends[:2], "--object-version", "17", "gs://b/p/a", "s3://d/q/") == 0
+    first, second = shell.client.prepared
+    assert first.spec.options.attributes == AttributeRules(
+        "a/b", "no-store", "inline", "br", "en", tags={"a": "b", "c": ""}
+    )
+    assert (first.source.match_glob, first.destinations[0].acl) == ("**.csv", "private")
+    assert (second.source.object_version, second.destinations[0].object_version) == ("17", "")
+
+
 @pytest.mark.parametrize(
     ("argv", "said"),
     [
@@ -177,6 +193,16 @@ def test_options_of_stores_and_attributes_reach_the_transfer(shell: Shell) -> No
         (["cp", "-r", "src", "out", "--endpoint-url-source", "host"], "--endpoint-url-source"),
         (["cp", "-r", "src", "out", "--requester-pays-source"], "requester_pays means nothing there"),
         (["cp", "-r", "src", "out", "--kms-key", "k"], "kms_key means nothing there"),
+        (["cp", "-r", "src", "out", "--acl", "private"], "acl means nothing there"),
+        (["cp", "-r", "src", "s3://b/p", "--anonymous-destination", "--acl", "all"], "no access control list 'all'"),
+        (["cp", "-r", "src", "out", "--match-glob", "*"], "match_glob means nothing there"),
+        (
+            ["cp", "-r", "s3://b/p/", "out", "--anonymous-source", "--object-version", "1"],
+            "a source that is one object",
+        ),
+        (["cp", "-r", "src", "out", "--content-type", "text/csv"], "no place for content headers"),
+        (["cp", "-r", "src", "out", "--tag", "a=b"], "no place for tags"),
+        (["cp", "-r", "src", "out", "--tag", "a"], "NAME=VALUE"),
         (["cp", "-r", "src", "out", "--addressing-source", "dns"], "--addressing-source"),
         (["cp", "-r", "src", "out", "--symlinks", "keep"], "--symlinks"),
         (["cp", "-r", "r2://b/p/", "out"], "which Cloudflare account"),
@@ -191,6 +217,8 @@ def test_options_of_stores_and_attributes_reach_the_transfer(shell: Shell) -> No
         (["cp", "-r", "src", "out", "--keep-tags"], "objects have no tags"),
         (["sync", "src", "out", "--keep-mtime", "--compare", "size+mtime"], "contradict each other"),
         (["cp", "-r", "src", "gs://b/p", "--anonymous-destination", "--storage-class", "COLD"], "STANDARD, NEARLINE"),
+        (["cp", "-r", "src", "out", "--report", "missing/report.html"], "report"),
+        (["cp", "-r", "src", "out", "--report", "src"], "report"),
         (["cp", "-r", "src", "out", "--receipt", "missing/receipt"], "receipt"),
         (["cp", "-r", "src", "out", "--receipt", "src"], "receipt"),
         (["cp", "-r", "src", "out", "--receipt", "src/receipt"], "among the objects"),
@@ -469,6 +497,13 @@ def test_the_receipt_is_written(shell: Shell) -> None:
     totals, line = Path("receipt.jsonl").read_text(encoding="utf-8").splitlines()
     assert json.loads(totals)["totals"]["objects_copied"] == 1
     assert json.loads(line)["destination_key"] == "in/a"
+
+
+@pytest.mark.parametrize(("state", "code"), [(TransferState.DONE, 0), (TransferState.FAILED, 1)])
+def test_the_report_is_written_whatever_became_of_the_transfer(shell: Shell, state: TransferState, code: int) -> None:
+    shell.client.steps = [Progress("t1", state, objects_copied=1)]
+    assert shell("cp", "-r", "src", "out", "--report", "report.html") == code
+    assert f'<span class="state {state.value}">' in Path("report.html").read_text(encoding="utf-8")
 
 
 def test_why_a_transfer_failed_matters_more_than_its_missing_receipt(shell: Shell, capsys: Captured) -> None:

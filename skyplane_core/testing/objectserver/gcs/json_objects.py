@@ -11,6 +11,7 @@ from typing import Any
 
 from skyplane_core.testing.objectserver.blobs import concatenate
 from skyplane_core.testing.objectserver.gcs.download import download, find
+from skyplane_core.testing.objectserver.gcs.globs import glob_pattern
 from skyplane_core.testing.objectserver.gcs.placement import CLASS, placement
 from skyplane_core.testing.objectserver.gcs.preconditions import Preconditions, from_query
 from skyplane_core.testing.objectserver.gcs.resources import (
@@ -43,8 +44,8 @@ def get_object(state: State, request: Request, bucket_name: str, key: str) -> Re
 
 def list_objects(state: State, request: Request, bucket_name: str, key: str) -> Response:
     query, bucket = request.query, state.bucket(bucket_name)
-    if "matchGlob" in query:
-        raise ApiError(501, "NotImplemented", "matchGlob is not implemented")
+    if "matchGlob" in query and query.get("delimiter", "/") != "/":
+        raise ApiError(400, "InvalidArgument", "matchGlob needs no delimiter, or /")
     after = ""
     if "pageToken" in query:
         try:
@@ -62,6 +63,10 @@ def list_objects(state: State, request: Request, bucket_name: str, key: str) -> 
         limit=max(1, limit),
         versions=query.get("versions", "").lower() == "true",
     )
+    if "matchGlob" in query:
+        # As at GCS, a page may hold nothing and not be the last.
+        matching = glob_pattern(query["matchGlob"])
+        page.objects = [stored for stored in page.objects if matching.fullmatch(stored.key)]
     value: dict[str, Any] = {"kind": "storage#objects"}
     if page.objects:
         page.objects.sort(key=lambda stored: (stored.key, stored.generation))

@@ -21,6 +21,10 @@ _ATTRIBUTES = {
 }
 
 
+RETENTION = "retention"
+"""Under this name an object's retention is among its attributes, as JSON. Nothing is refused because of it."""
+
+
 def answer(value: dict[str, Any], status: int = 200) -> Response:
     """A JSON answer."""
     return Response(status, {"Content-Type": "application/json; charset=UTF-8"}, json.dumps(value).encode())
@@ -72,6 +76,8 @@ def resource(request: Request, bucket: str, stored: StoredObject) -> dict[str, A
         value["componentCount"] = stored.components
     if stored.metadata:
         value["metadata"] = stored.metadata
+    if RETENTION in stored.attributes:
+        value["retention"] = json.loads(stored.attributes[RETENTION])
     value |= {name: stored.attributes[header] for name, header in _ATTRIBUTES.items() if header in stored.attributes}
     return value
 
@@ -116,6 +122,8 @@ def patched(stored: StoredObject, value: dict[str, Any]) -> tuple[dict[str, str]
             attributes.pop(header, None)
             if value[name] is not None:
                 attributes[header] = str(value[name])
+    if value.get("retention"):
+        attributes[RETENTION] = json.dumps(value["retention"])
     if "metadata" in value:
         if value["metadata"] is None:
             metadata = {}

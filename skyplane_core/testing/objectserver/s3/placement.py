@@ -1,4 +1,4 @@
-"""What a write says besides bytes, content headers and metadata: storage class, encryption at rest, tags.
+"""What a write says besides bytes, content headers and metadata: class, encryption at rest, tags, access control.
 
 They are kept among an object's attributes under their own header names, and given back as S3 gives them back.
 """
@@ -15,6 +15,16 @@ CLASS = "x-amz-storage-class"
 ENCRYPTION = "x-amz-server-side-encryption"
 KMS_KEY = "x-amz-server-side-encryption-aws-kms-key-id"
 TAGGING = "x-amz-tagging"
+ACL = "x-amz-acl"
+ACLS = (
+    "private",
+    "public-read",
+    "public-read-write",
+    "authenticated-read",
+    "aws-exec-read",
+    "bucket-owner-read",
+    "bucket-owner-full-control",
+)
 CLASSES = (
     "STANDARD",
     "REDUCED_REDUNDANCY",
@@ -32,7 +42,10 @@ MAX_TAGS = 10
 
 def placement(request: Request) -> dict[str, str]:
     """What the request says of these, by header name. Raises ApiError for what S3 does not take."""
-    found = {name: value for name in (CLASS, ENCRYPTION, KMS_KEY, TAGGING) if (value := request.headers.get(name))}
+    names = (CLASS, ENCRYPTION, KMS_KEY, TAGGING, ACL)
+    found = {name: value for name in names if (value := request.headers.get(name))}
+    if found.get(ACL, "private") not in ACLS:
+        raise ApiError(400, "InvalidArgument", "Invalid canned ACL")
     if found.get(CLASS, "STANDARD") not in CLASSES:
         raise ApiError(400, "InvalidStorageClass", "The storage class you specified is not valid")
     if found.get(CLASS) == "STANDARD":

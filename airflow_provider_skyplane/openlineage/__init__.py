@@ -1,0 +1,1 @@
+"""What a transfer tells OpenLineage: its datasets, and a facet of its run."""

@@ -1,0 +1,166 @@
+"""Looks for the transfer of an earlier try of a task, and asks its gateways and its receipt how it stands."""
+
+from __future__ import annotations
+
+import dataclasses
+import socket
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from airflow_provider_skyplane.durable import Next, Reference, References, Standing, decide, wanted
+from airflow_provider_skyplane.finished import Finished
+from skyplane_core.errors import GatewayUnreachable, SkyplaneError, TransferNotFound
+from skyplane_core.spec import Progress
+
+if TYPE_CHECKING:
+    from airflow_provider_skyplane.engine import Engine, FanOut, Request, Run
+
+CANCEL_SECONDS = 15.0
+"""How long a transfer that is cancelled may take to abort its uploads before its gateways are ended all the same."""
+_ASK_SECONDS = 10.0
+"""How long gateways on other machines are asked again while the network does not lead there."""
+_ASK_PAUSE_SECONDS = 1.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """What a try goes on with: a run and, if that has ended, how; else an id to continue; else nothing."""
+
+    run: Run | None = None
+    finished: Finished | None = None
+    transfer_id: str | None = None
+
+
+class Reconnection:
+    """One try's look at what an earlier one has started.
+
+    Args:
+        epoch: the task's ``max_tries``.
+        log: where it says what it found.
+    """
+
+    def __init__(
+        self, engine: Engine, request: Callable[[], Request | FanOut], references: References, epoch: int, log: Any
+    ) -> None:
+        self._engine = engine
+        self._request = request
+        self._references = references
+        self._epoch = epoch
+        self._log = log
+
+    def find(self) -> Found:
+        """The earlier transfer if it is to be gone on with. One that is not has been ended, as far as it answers.
+
+        Raises:
+            SkyplaneError: source, destination or receipt cannot be read.
+        """
+        from airflow_provider_skyplane.engine import is_reference
+
+        reference = self._references.load()
+        if reference is None or not is_reference(reference.dataplane):
+            return Found()
+        try:
+            run = self._engine.attach(reference.dataplane, reference.transfer_id)
+        except SkyplaneError as error:
+            self._log.warning("Transfer %s of an earlier try cannot be asked: %s", reference.transfer_id, error)
+            return Found()
+        if not wanted(reference, self._engine.fingerprint(self._request()), self._epoch):
+            self._log.info("Transfer %s is of a task that was cleared or changed since.", reference.transfer_id)
+            return self._replaced(run)
+        standing, finished = self._ask(run, reference)
+        self._log.info("An earlier try started transfer %s: %s.", reference.transfer_id, standing.value)
+        match decide(standing):
+            case Next.ATTACH:
+                return Found(run=run, finished=finished)
+            case Next.CONTINUE:
+                return Found(transfer_id=reference.transfer_id)
+            case Next.REPLACE:
+                return self._replaced(run)
+            case Next.LEAVE:
+                run.leave()
+                return Found()
+
+    def save(self, run: Run) -> None:
+        """Keep what the next try needs to find this run."""
+        host = socket.gethostname()
+        self._references.save(Reference(run.reference, run.transfer_id, run.fingerprint, self._epoch, host))
+
+    def forget(self) -> None:
+        """Nobody is to come back to it. May be repeated."""
+        self._references.delete()
+
+    def _ask(self, run: Run, reference: Reference) -> tuple[Standing, Finished | None]:
+        try:
+            progress = self._progress(run)
+        except TransferNotFound:
+            # It was never started there, or has ended and was forgotten since: the receipt knows.
+            return self._receipt(reference) or (Standing.FAILED, None)
+        except SkyplaneError as error:
+            self._log.info("The gateways of transfer %s do not answer: %s", reference.transfer_id, error)
+            return self._receipt(reference) or (self._silent(run, reference), None)
+        return _standing(progress)
+
+    def _progress(self, run: Run) -> Progress:
+        deadline = time.monotonic() + (_ASK_SECONDS if run.outlives_task else 0.0)
+        while True:
+            try:
+                return run.progress()
+            except GatewayUnreachable:
+                if time.monotonic() >= deadline:
+                    raise
+            time.sleep(_ASK_PAUSE_SECONDS)
+
+    def _receipt(self, reference: Reference) -> tuple[Standing, Finished | None] | None:
+        progress = self._engine.ended(self._request(), reference.transfer_id)
+        return None if progress is None else _standing(progress)
+
+    def _silent(self, run: Run, reference: Reference) -> Standing:
+        """Whether gateways that do not answer are gone for certain, which they are once they have been stopped."""
+        if not run.outlives_task and reference.host != socket.gethostname():
+            return Standing.UNKNOWN
+        try:
+            run.stop()
+        except SkyplaneError as error:
+            self._log.warning("The gateways of transfer %s could not be ended: %s", reference.transfer_id, error)
+            return Standing.UNKNOWN
+        return Standing.ENDED
+
+    def _replaced(self, run: Run) -> Found:
+        end(run, CANCEL_SECONDS, self._log)
+        return Found()
+
+
+def _standing(progress: Progress) -> tuple[Standing, Finished | None]:
+    if not progress.state.ended:
+        return Standing.RUNNING, None
+    finished = Finished.of(progress)
+    return (Standing.FAILED if finished.failed else Standing.DONE), finished
+
+
+class Ending(NamedTuple):
+    """``orderly``: the transfer has ended and left no upload open. ``certain``: its gateways have ended."""
+
+    orderly: bool
+    certain: bool
+
+
+def end(run: Run, seconds: float, log: Any) -> Ending:
+    """Cancel a transfer, wait so long for its uploads to be aborted, and end its gateways. May be repeated.
+
+    Of what went wrong the log tells: whoever calls this has something else to report, and gateways that cannot be
+    reached end by their expiry.
+    """
+    orderly, certain = False, True
+    try:
+        orderly = run.cancel(seconds)
+    except (TransferNotFound, GatewayUnreachable) as error:
+        log.info("Transfer %s is not running any more: %s", run.transfer_id, error)
+    except SkyplaneError as error:
+        log.warning("Could not cancel transfer %s: %s", run.transfer_id, error)
+    try:
+        run.stop()
+    except SkyplaneError as error:
+        log.warning("Could not stop dataplane %s, which ends by its expiry: %s", run.dataplane_id, error)
+        certain = False
+    return Ending(orderly, certain)

@@ -1,0 +1,70 @@
+"""Containers as the stock Azure operators name them: without their account, which the connection tells."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_skyplane.compat import AirflowException
+
+if TYPE_CHECKING:
+    from skyplane_core.model import StoreConfig
+
+_PUBLIC_READ = "public_read"
+
+
+def container(container_name: str, wasb_conn_id: str, *, public_read: bool = False) -> StoreConfig:
+    """The container of this name in the connection's account.
+
+    Args:
+        public_read: use none of the connection's credentials.
+
+    Raises:
+        AirflowException: the connection names no account.
+    """
+    from airflow_provider_skyplane.hooks.azure import azure_config
+
+    return azure_config(_bucket(container_name, wasb_conn_id), wasb_conn_id, anonymous=public_read)
+
+
+def uri(container_name: str, wasb_conn_id: str) -> str:
+    """The container's URI; asks for no credentials."""
+    return f"az://{_bucket(container_name, wasb_conn_id)}"
+
+
+def public_read(wasb_extra_args: Mapping[str, Any] | None) -> bool:
+    """What the arguments for the stock hook say: whether the container is read without credentials.
+
+    Raises:
+        TypeError: an argument that the stock hook does not know either.
+    """
+    given = dict(wasb_extra_args or {})
+    public = bool(given.pop(_PUBLIC_READ, False))
+    if given:
+        raise TypeError(f"wasb_extra_args has {', '.join(sorted(given))}; the stock hook knows only {_PUBLIC_READ}")
+    return public
+
+
+def dataset(container_name: str, wasb_conn_id: str, name: str) -> Any:
+    """The OpenLineage dataset that the stock operators name."""
+    from airflow.providers.common.compat.openlineage.facet import Dataset
+
+    account, _, _ = _bucket(container_name, wasb_conn_id).partition("/")
+    return Dataset(namespace=f"wasbs://{container_name}@{account}", name=name)
+
+
+def refuse_empty(operator: object, *names: str) -> None:
+    """Refuse arguments without a value, before anything is asked or started.
+
+    Raises:
+        AirflowException: naming the first of them.
+    """
+    for name in names:
+        if not getattr(operator, name):
+            raise AirflowException(f"{name} is empty. Check what its template was rendered to.")
+
+
+def _bucket(container_name: str, wasb_conn_id: str) -> str:
+    from airflow_provider_skyplane.hooks.azure import account_of
+
+    return f"{account_of(wasb_conn_id)}/{container_name}"

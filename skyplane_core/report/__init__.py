@@ -1,0 +1,1 @@
+"""A transfer as one page of HTML that needs nothing else."""
