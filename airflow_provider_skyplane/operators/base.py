@@ -9,7 +9,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 from airflow_provider_skyplane.compat import AirflowException, BaseOperator, conf
 from airflow_provider_skyplane.durable import DestinationReferences, References, StateStoreReferences
@@ -51,6 +51,11 @@ def engine_errors() -> Iterator[None]:
         raise
     except SkyplaneError as error:
         raise AirflowException(str(error)) from error
+
+
+def _nowhere() -> Context:
+    """What a task gets of Airflow outside of a run, as in somebody's own test that calls ``execute(None)``."""
+    return cast("Context", {})
 
 
 class SkyplaneBaseOperator(Lineage, BaseOperator):
@@ -170,6 +175,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
             AirflowException: the transfer failed, or could not be started.
             NothingToTransfer: the source holds nothing.
         """
+        context = context or _nowhere()
         push_link(context, self.log)
         with engine_errors():
             request = self._request()
@@ -320,6 +326,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
         event: dict[str, Any] | None = None,
     ) -> Any:
         """Resume after the trigger's event; the same return value as without deferring. Idempotent."""
+        context = context or _nowhere()
         if event is None:
             raise AirflowException("The trigger resumed this task without an event.")
         with engine_errors():

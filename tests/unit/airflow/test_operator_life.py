@@ -177,6 +177,13 @@ def test_a_transfer_with_failures_names_the_first_causes() -> None:
     assert run.calls == ["wait", "stop"]
 
 
+@pytest.mark.parametrize("context", [{}, None])
+def test_outside_of_a_task_run_the_causes_are_told_as_well(context: Any) -> None:
+    failed = Finished("t1", 1, 0, 1, 10, 1.0, "", (("key0", "no"),))
+    with pytest.raises(AirflowException, match="key0"):
+        copier(FakeRun(failed)).execute(context)
+
+
 def test_an_engine_error_while_waiting_cancels_and_tears_down() -> None:
     run = FakeRun(GatewayUnreachable("no answer", where="gateway-0"))
     with pytest.raises(AirflowException, match="no answer"):
