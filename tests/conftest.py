@@ -105,6 +105,8 @@ def pytest_configure(config: pytest.Config) -> None:
         config.option.basetemp = str(_SESSION_DIRECTORY / "tmp")
 
 
+# Before xdist's own, which reads the groups.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Quick tests first: whoever broke something hears of it in the first seconds."""
     order = ("unit", "simulation", "conformance", "fuzz", "security", "lab", "integration", "docs", "faults")
@@ -130,7 +132,7 @@ def _group(item: pytest.Item) -> str:
     case = item.callspec.params.get("case") if hasattr(item, "callspec") else None
     if folder == "conformance" and case is not None:
         return f"conformance {case.name}"
-    return folder if folder in ("lab", "integration/ssh") else str(item.path)
+    return folder if folder in ("lab", "integration/ssh") else item.path.relative_to(ROOT).as_posix()
 
 
 # --- nothing is left behind -----------------------------------------------------------------------------------------
