@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import itertools
 import json
 import logging
 import os
@@ -489,6 +490,8 @@ def run(content: bytes) -> subprocess.CompletedProcess:
         bootstrap(expiry_seconds=-1.0),
         bootstrap(log_path="relative-canary"),
     ],
+    # Certificates would be part of the names of tests.
+    ids=itertools.count(),
 )
 def test_bad_input_is_refused_in_one_line(content):
     ended = run(content)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import random
 
@@ -41,6 +42,7 @@ def encode(mode: Compression, raw: bytes) -> bytes | None:
         (Compression.LZ4, os.urandom(1000), False),
         (Compression.AUTO, b"small " * 100, True),
     ],
+    ids=itertools.count(),
 )
 def test_what_is_compressed(mode: Compression, raw: bytes, shrinks: bool) -> None:
     body = encode(mode, raw)
