@@ -8,19 +8,25 @@ import datetime
 import functools
 import importlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import pytest
 from airflow.providers.common.compat.sdk import TaskDeferred
 
-from airflow_provider_skyplane.compat import AirflowRescheduleException
+from airflow_provider_skyplane.compat import AirflowRescheduleException, BaseSensorOperator
 from airflow_provider_skyplane.sensors.base import SkyplaneBaseSensor
+
+sensors = importlib.import_module(BaseSensorOperator.__module__)
 
 MODES = ("poke", "reschedule", "deferred")
 
 
 class Instance:
     """What a sensor asks of its task instance."""
+
+    dag_id = task_id = run_id = "sensor"
+    map_index, max_tries = -1, 0
 
     def __init__(self) -> None:
         self.first: datetime.datetime | None = None
@@ -48,6 +54,20 @@ def run(sensor: SkyplaneBaseSensor, between: Callable[[], None] = lambda: None) 
         between: called after each look that ended nothing.
     """
     instance = Instance()
+    with _first_look(instance):
+        return _run(sensor, instance, between)
+
+
+@contextlib.contextmanager
+def _first_look(instance: Instance) -> Iterator[None]:
+    """Airflow 2 asks its database when a sensor looked first, later ones the task instance."""
+    with pytest.MonkeyPatch.context() as patch:
+        if hasattr(sensors, "_orig_start_date"):
+            patch.setattr(sensors, "_orig_start_date", lambda **_: instance.first)
+        yield
+
+
+def _run(sensor: SkyplaneBaseSensor, instance: Instance, between: Callable[[], None]) -> Any:
     context: Any = {"ti": instance}
     begin: Callable[[], Any] = functools.partial(sensor.execute, context)
     while True:

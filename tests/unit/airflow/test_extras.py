@@ -13,6 +13,7 @@ from airflow.providers.common.compat.sdk import Asset, Stats
 from statsd import StatsClient
 
 from airflow_provider_skyplane import asset_events, metrics
+from airflow_provider_skyplane.compat import web_server_is_flask
 from airflow_provider_skyplane.extras import Extras, reports_of
 from airflow_provider_skyplane.finished import Finished, outcome
 from airflow_provider_skyplane.links.report import (
@@ -159,7 +160,8 @@ def test_several_destinations_have_a_report_each_and_the_event_survives_as_json(
 
 
 def test_the_link_leads_to_the_page_of_this_very_task_instance(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AIRFLOW__API__BASE_URL", "https://airflow.example/team/")
+    section = "WEBSERVER" if web_server_is_flask() else "API"
+    monkeypatch.setenv(f"AIRFLOW__{section}__BASE_URL", "https://airflow.example/team/")
     ti = TaskInstance()
     ti.run_id, ti.map_index = "manual__2025-01-01T00:00:00+00:00", 3
     push_link({"ti": ti}, LOG)  # type: ignore[typeddict-item]
