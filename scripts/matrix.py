@@ -23,6 +23,7 @@ SHOWN = ("apache-airflow", "apache-airflow-providers-amazon", "apache-airflow-pr
 THEIRS = (
     "ignore::DeprecationWarning:airflow.providers.common.compat._compat_utils",
     "ignore::FutureWarning:airflow.providers.common.compat._compat_utils",
+    "ignore:The anyio.abc.BlockingPortal alias is deprecated",
 )
 IMPORTS = """
 import importlib, json, pkgutil, warnings

@@ -175,6 +175,9 @@ def test_no_secret_is_left_anywhere(
 class TaskInstance:
     """What a deferring task needs of one."""
 
+    dag_id = task_id = run_id = "copy"
+    map_index, try_number, max_tries = -1, 1, 0
+
     def xcom_push(self, key: str, value: Any) -> None:
         json.dumps({key: value})
 

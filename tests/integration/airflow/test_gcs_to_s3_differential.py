@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from airflow.providers.amazon.aws.transfers.gcs_to_s3 import GCSToS3Operator
 
+from airflow_provider_skyplane.compat import web_server_is_flask
 from airflow_provider_skyplane.transfers.gcs_to_s3 import SkyplaneGCSToS3Operator
 from tests.integration.airflow.differential import Did, run, seen_in_s3, world_of
 from tests.servers.airflow_clouds import Clouds
@@ -98,6 +99,8 @@ def put(world: Clouds, bucket: str, objects: dict[str, bytes]) -> None:
 
 
 def warned(caplog: pytest.LogCaptureFixture) -> list[str]:
+    if web_server_is_flask():
+        return []  # Airflow 2 keeps to itself what hooks and operators log.
     return sorted(
         record.getMessage()
         for record in caplog.records
