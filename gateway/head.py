@@ -297,12 +297,20 @@ class TransferRun:
         keep = self.spec.options.keep_uploads and not self._cancelled
         self.do(lambda: self._machine.give_up(error, keep_uploads=keep))
 
+    def _told(self) -> History | None:
+        """The transfer's course; a transfer ends whether it can be told or not."""
+        try:
+            return self._chronicle.history(time.monotonic(), self._machine.tally)
+        except Exception as bug:
+            log.error("the transfer's course cannot be told", exc_info=bug, extra={"transfer": self.spec.transfer_id})
+            return None
+
     def _finish(self) -> None:
         """Receipt durable first, then the journal goes, then the state says so."""
         self._committers.shutdown(wait=True)
         with self._changed:
             self._ended_at = time.time()
-            self._history = self._chronicle.history(time.monotonic(), self._machine.tally)
+            self._history = self._told()
         state = self._outcome()
         # The summary last: it is to tell, too, that the receipt could not be written where the user wants it.
         for write in (self._hand_over_receipt, self._close_receipt):

@@ -76,12 +76,16 @@ def cache_directory() -> Path:
     return base / "skyplane" / "bundles"
 
 
+_CONTENT = ("*.py", "*.json")
+"""Code, and the data that it reads: list prices."""
+
+
 def own_files() -> dict[str, bytes]:
     """The files of this project that a gateway runs, by their path in the bundle."""
     root = Path(skyplane_core.__file__).parent.parent
     files = {"__main__.py": MAIN.encode()}
     for package in OWN_PACKAGES:
-        for path in sorted((root / package).rglob("*.py")):
+        for path in sorted(path for pattern in _CONTENT for path in (root / package).rglob(pattern)):
             name = path.relative_to(root).as_posix()
             if not name.startswith(_LEFT_OUT):
                 files[name] = path.read_bytes()

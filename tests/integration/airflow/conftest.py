@@ -9,12 +9,13 @@ import pytest
 
 from tests.servers.airflow_canaries import canary_connections
 from tests.servers.airflow_clouds import CONTROL_SECRET, Clouds, clouds
+from tests.servers.airflow_logging import loggers_are_heard
 from tests.servers.airflow_stack import AirflowStack, airflow_stack
 from tests.servers.airflow_threads import no_idle_thread
 from tests.servers.observers import Observers, observers
 from tests.servers.tokens import TokenServer, token_server
 
-__all__ = ["no_idle_thread"]
+__all__ = ["loggers_are_heard", "no_idle_thread"]
 
 pytest.register_assert_rewrite("tests.servers.differential")
 

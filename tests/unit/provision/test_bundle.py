@@ -91,6 +91,10 @@ def test_the_same_content_gives_the_same_bytes_and_other_code_another_bundle(
     assert {path.name for path in one_wheel.iterdir()} == kept
 
 
+def test_data_that_the_code_reads_is_carried_over() -> None:
+    assert "skyplane_core/planner/prices.json" in bundle.own_files()
+
+
 def test_a_note_that_was_cut_off_is_no_bundle(one_wheel: Path) -> None:
     built = build(TARGET, one_wheel)
     built.path.with_suffix(".json").write_bytes(msgspec.json.encode(built.info)[:-5])
