@@ -301,8 +301,8 @@ class TransferRun:
         """The transfer's course; a transfer ends whether it can be told or not."""
         try:
             return self._chronicle.history(time.monotonic(), self._machine.tally)
-        except Exception as bug:
-            log.error("the transfer's course cannot be told", exc_info=bug, extra={"transfer": self.spec.transfer_id})
+        except Exception:  # what happened to the objects is known without it
+            log.exception("the transfer's course cannot be told", extra={"transfer": self.spec.transfer_id})
             return None
 
     def _finish(self) -> None:
