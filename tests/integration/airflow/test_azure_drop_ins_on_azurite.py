@@ -145,7 +145,7 @@ def test_the_same_is_returned_after_a_deferral_by_another_process(
     with pytest.raises(TaskDeferred) as deferred:
         operator().execute({"ti": TaskInstance()})
     event = asyncio.run(_event(deferred.value.trigger))
-    assert operator().execute_complete({}, event) == ["key"]
+    assert operator().execute_complete({"ti": TaskInstance()}, event) == ["key"]
     found = world.objects("azure", "deferred") or {}
     assert {name: body for name, (*_, body) in found.items()} == {"to/blob": b"k"}
 
