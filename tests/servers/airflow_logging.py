@@ -13,3 +13,11 @@ def loggers_are_heard() -> None:
     for logger in logging.root.manager.loggerDict.values():
         if isinstance(logger, logging.Logger):
             logger.disabled = False
+    logging.disable(logging.NOTSET)
+
+
+def a_logger_heard_by(caplog: pytest.LogCaptureFixture) -> logging.Logger:
+    """A logger of nobody else's, whatever Airflow has made of those that have names."""
+    logger = logging.Logger("heard")  # noqa: LOG001
+    logger.addHandler(caplog.handler)
+    return logger

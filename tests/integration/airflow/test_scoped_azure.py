@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from airflow_provider_skyplane.hooks import azure_scope
 from airflow_provider_skyplane.hooks.azure_scope import container_sas
 from airflow_provider_skyplane.hooks.scopes import Scope
 from airflow_provider_skyplane.hooks.skyplane import SkyplaneHook
@@ -27,6 +28,7 @@ from skyplane_core.model import Credentials, StoreConfig
 from skyplane_core.stores.registry import open_store
 from skyplane_core.stores.whole import get_bytes, put_bytes
 from tests.servers import azurite
+from tests.servers.airflow_logging import a_logger_heard_by
 from tests.servers.token_services import Asked, token_server
 
 KEY = base64.b64encode(b"canary-key-of-the-account").decode()
@@ -129,7 +131,10 @@ DELEGATION = f"""<?xml version="1.0" encoding="utf-8"?><UserDelegationKey>
 REFUSAL = b'<?xml version="1.0"?><Error><Code>AuthorizationPermissionMismatch</Code><Message>no</Message></Error>'
 
 
-def test_a_token_is_exchanged_for_a_signature_in_its_name(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_token_is_exchanged_for_a_signature_in_its_name(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(azure_scope, "log", a_logger_heard_by(caplog))
     refused = False
 
     def answer(_asked: Asked) -> tuple[int, Any]:

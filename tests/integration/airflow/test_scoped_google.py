@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from airflow_provider_skyplane.hooks import gcp
 from airflow_provider_skyplane.hooks.scopes import Scope, gcs_boundary
 from airflow_provider_skyplane.hooks.skyplane import SkyplaneHook
+from tests.servers.airflow_logging import a_logger_heard_by
 from tests.servers.token_services import Asked, TokenServer, token_server
 
 SECRET = "canary-control-secret-0123456789abcdef"
@@ -123,6 +124,7 @@ def test_a_refusal_leaves_the_connections_own(
     private_key: str,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setattr(gcp, "log", a_logger_heard_by(caplog))
     google_cloud.refuses = "/sts"
     assert token(connect(monkeypatch, "always", keyfile_dict=key(server, private_key))) == "canary-own"
     assert "Credentials for gs://bucket are not narrowed, the connection's own are used" in caplog.text

@@ -28,6 +28,7 @@ from airflow_provider_skyplane.several import as_one
 from skyplane_core.history import History, Sample
 from skyplane_core.report.value import decode
 from skyplane_core.spec import Progress, TransferState
+from tests.servers.airflow_logging import a_logger_heard_by
 
 PROGRESS = Progress(
     "t1",
@@ -133,6 +134,8 @@ def test_a_report_is_kept_and_becomes_a_page() -> None:
 
 
 def test_nothing_of_it_fails_a_task(caplog: pytest.LogCaptureFixture) -> None:
+    log = a_logger_heard_by(caplog)
+
     class Broken(TaskInstance):
         def xcom_push(self, key: str, value: Any) -> None:
             raise ConnectionError("no database")
@@ -142,8 +145,8 @@ def test_nothing_of_it_fails_a_task(caplog: pytest.LogCaptureFixture) -> None:
 
     events = Events()
     asset = Asset("gs://dst/a")
-    push_link({"ti": Broken()}, LOG)  # type: ignore[typeddict-item]
-    Extras({"ti": Broken(), "outlet_events": events}, [asset], LOG, full).leave(DONE)  # type: ignore[typeddict-item]
+    push_link({"ti": Broken()}, log)  # type: ignore[typeddict-item]
+    Extras({"ti": Broken(), "outlet_events": events}, [asset], log, full).leave(DONE)  # type: ignore[typeddict-item]
     assert [message for message in caplog.messages if "could not" in message] == [
         "The link to the report could not be left: ConnectionError: no database",
         "A transfer's report could not be left: ConnectionError: no database",
