@@ -9,8 +9,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from airflow_provider_skyplane.compat import AirflowException, AirflowProviderDeprecationWarning
 from airflow_provider_skyplane.transfers.drop_in import OWN_TEMPLATE_FIELDS, SkyplaneDropIn
 from airflow_provider_skyplane.transfers.gcs_picks import (
@@ -22,6 +20,7 @@ from airflow_provider_skyplane.transfers.gcs_picks import (
     rank,
     within_itself,
 )
+from airflow_provider_skyplane.transfers.gcs_source import gcs_source
 from airflow_provider_skyplane.transfers.gcs_url import dataset_name
 from skyplane_core.errors import NothingToTransfer, ObjectNotFound
 from skyplane_core.keys import select, source_prefix
@@ -197,12 +196,9 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
         )
 
     def _source(self) -> Location:
-        from airflow_provider_skyplane.engine import Location
-
-        store = self.hook.gcs(self.source_bucket, self.gcp_conn_id, self.impersonation_chain)
         wildcards = any(WILDCARD in name for name in self._asked())
-        glob = "" if wildcards else self.match_glob or ""
-        return Location(msgspec.structs.replace(store, match_glob=glob), "")
+        glob = None if wildcards else self.match_glob
+        return gcs_source(self.hook, self.source_bucket, self.gcp_conn_id, self.impersonation_chain, match_glob=glob)
 
     def _settled(self, request: Request) -> Request:
         wanted = Wanted(

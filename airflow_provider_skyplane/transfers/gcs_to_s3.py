@@ -7,9 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from airflow_provider_skyplane.transfers.drop_in import OWN_TEMPLATE_FIELDS, IncrementalDropIn
+from airflow_provider_skyplane.transfers.gcs_source import gcs_source
 from airflow_provider_skyplane.transfers.s3_extra_args import Written, written
 from airflow_provider_skyplane.transfers.s3_url import split_s3_url
 from skyplane_core.spec import KeyMapping, MappingKind, Outcome, ReceiptLine, Selection
@@ -123,12 +122,15 @@ class SkyplaneGCSToS3Operator(IncrementalDropIn):
         )
 
     def _source(self) -> Location:
-        from airflow_provider_skyplane.engine import Location
-
-        store = self.hook.gcs(self.gcs_bucket, self.gcp_conn_id, self.google_impersonation_chain)
-        if self.gcp_user_project:
-            store = msgspec.structs.replace(store, project=self.gcp_user_project, requester_pays=True)
-        return Location(msgspec.structs.replace(store, match_glob=self.match_glob or ""), self.prefix or "")
+        return gcs_source(
+            self.hook,
+            self.gcs_bucket,
+            self.gcp_conn_id,
+            self.google_impersonation_chain,
+            prefix=self.prefix or "",
+            match_glob=self.match_glob,
+            user_project=self.gcp_user_project,
+        )
 
     def _told(self, lines: Sequence[ReceiptLine]) -> None:
         if not self.flatten_structure or self.replace:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 SOURCE = {"events/2026/report.json": b"{}" * 50, "events/2026/a b.json": b"[]" * 50, "events/empty": b""}
 """What there is in ``s3://source-bucket``."""
-PRESERVED = ("PATH", "HOME", "NO_PROXY", "no_proxy", "TZ", "SKYPLANE_TEST_RUN")
+PRESERVED = ("PATH", "HOME", "NO_PROXY", "no_proxy", "TZ", "AIRFLOW__CORE__LOAD_EXAMPLES", "SKYPLANE_TEST_RUN")
 PIP = """#!{python}
 import importlib.metadata, re, sys
 for asked in sys.argv[2:]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +10,11 @@ from pathlib import Path
 import pytest
 
 from skyplane_core.testing.objectserver import ObjectServer
+from tests.docs.running import environment_for, run
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 README = (ROOT / "README.md").read_text()
 KEYS = ("events/2026/report.json", "events/2026/a b.json", "events/empty")
-PRESERVED = "PATH HOME NO_PROXY no_proxy TZ AIRFLOW_HOME AIRFLOW__CORE__LOAD_EXAMPLES SKYPLANE_TEST_RUN"
 
 
 def snippets(tag: str) -> list[str]:
@@ -38,31 +36,7 @@ def stores() -> Iterator[tuple[ObjectServer, ObjectServer]]:
 @pytest.fixture
 def environment(stores: tuple[ObjectServer, ObjectServer]) -> dict[str, str]:
     s3, gcs = stores
-    kept = {name: os.environ[name] for name in PRESERVED.split() if name in os.environ}
-    return kept | {
-        "AWS_ACCESS_KEY_ID": "READMEKEY",
-        "AWS_SECRET_ACCESS_KEY": "readme-secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL_S3": s3.endpoint_url,
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "STORAGE_EMULATOR_HOST": gcs.endpoint_url,
-        "NO_GCE_CHECK": "true",
-    }
-
-
-def run(command: list[str], environment: dict[str, str], directory: Path) -> str:
-    done = subprocess.run(
-        command,
-        env=environment,
-        cwd=directory,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
-    return done.stdout
+    return environment_for(s3.endpoint_url, gcs.endpoint_url)
 
 
 def arrived(stores: tuple[ObjectServer, ObjectServer], prefix: str) -> None:
@@ -101,7 +75,7 @@ def test_dag_moves_the_objects(stores, environment, tmp_path, airflow_home) -> N
     (dags / "landing.py").write_text(snippets("dag")[0])
     connections = {
         "AIRFLOW__CORE__DAGS_FOLDER": str(dags),
-        "AIRFLOW_CONN_AWS_DEFAULT": '{"conn_type": "aws", "login": "READMEKEY", "password": "readme-secret"}',
+        "AIRFLOW_CONN_AWS_DEFAULT": '{"conn_type": "aws", "login": "DOCSKEY", "password": "docs-secret"}',
         "AIRFLOW_CONN_GOOGLE_CLOUD_DEFAULT": (
             '{"conn_type": "google_cloud_platform", "extra": {"is_anonymous": true, "project": "readme"}}'
         ),

@@ -4,21 +4,19 @@ In a case each of the two operators has a source and a destination bucket of its
 ``{dst}`` are their names, and so in what was returned or raised.
 """
 
-# ruff: noqa: TID253  # test code is never parsed as a DAG
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import functools
 import warnings
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
-from botocore.loaders import JSONFileLoader
 
 from skyplane_core.spec import STATE_SEGMENT
 from tests.servers.airflow_azure import Three, three
+from tests.servers.botocore_files import read_once
 from tests.servers.kept_dataplane import kept_dataplane
 
 Step = dict[str, Any]
@@ -146,9 +144,7 @@ def world_of(pair: Pair, names: Iterable[str], absent: Iterable[str] = ()) -> It
             if name not in absent:
                 buckets[pair.destination].append(destination)
     with three(**buckets) as found, kept_dataplane(), pytest.MonkeyPatch.context() as patch:
-        # A stock operator makes clients anew, and half of its time is botocore's reading the same files.
-        read = functools.cache(JSONFileLoader().load_file)
-        patch.setattr(JSONFileLoader, "load_file", lambda _loader, path: read(path))
+        read_once(patch)
         yield found
 
 

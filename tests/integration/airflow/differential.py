@@ -1,20 +1,17 @@
 """What a stock operator and ours did, made comparable."""
 
-# ruff: noqa: TID253  # test code is never parsed as a DAG
-
 from __future__ import annotations
 
 import contextlib
-import functools
 import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import pytest
 from airflow.exceptions import AirflowProviderDeprecationWarning
-from botocore.loaders import JSONFileLoader
 
 from tests.servers.airflow_clouds import Clouds, clouds
+from tests.servers.botocore_files import read_once
 from tests.servers.kept_dataplane import kept_dataplane
 
 _SEEN = (
@@ -42,8 +39,7 @@ def world_of(s3_buckets: list[str], gcs_buckets: list[str], *, versioning: bool 
             patch.setenv(name, value)
         # With a file, though empty, ours would ask the amazon provider what a connection means.
         patch.setenv("AWS_CONFIG_FILE", "/nowhere")
-        # A stock operator makes clients anew, and half of its time is botocore's reading the same files.
-        patch.setattr(JSONFileLoader, "load_file", functools.cache(JSONFileLoader.load_file))
+        read_once(patch)
         yield found
 
 
