@@ -7,12 +7,13 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import sync_to_async
+
 from airflow_provider_skyplane.compat import AirflowException, AirflowNotFoundException, BaseHook
 from airflow_provider_skyplane.get_provider_info import CONNECTION_TYPE, PLACEHOLDERS
 from airflow_provider_skyplane.hooks.lifecycle import Lifecycle
 from airflow_provider_skyplane.hooks.scopes import Scope, scope_of
-from airflow_provider_skyplane.hooks.settings import Scoping, Settings, checked, given
-from airflow_provider_skyplane.hooks.ssh import connections_of
+from airflow_provider_skyplane.hooks.settings import Scoping, Settings, checked
 from skyplane_core.model import Compression, StoreConfig
 from skyplane_core.provision.hosts import SshHost
 from skyplane_core.store_options import StoreOptions
@@ -31,9 +32,13 @@ async def read_settings(skyplane_conn_id: str) -> Settings:
         AirflowNotFoundException: there is no such connection, or a host names one that does not exist.
         AirflowException: it is no ``skyplane`` connection, or a field of it cannot be used.
     """
-    connection = checked(await _look_up(skyplane_conn_id))
-    found = {conn_id: await _look_up(conn_id) for conn_id in connections_of(given(connection))}
-    return Settings.of(connection, found.__getitem__)
+    # All of it in a thread: to look a connection up may block, and so may to read its fields, whose secrets Airflow
+    # masks by telling its supervisor. From a thread of asgiref's that finds its way back to the loop.
+    return await sync_to_async(_settings_of, thread_sensitive=False)(skyplane_conn_id)
+
+
+def _settings_of(skyplane_conn_id: str) -> Settings:
+    return Settings.of(checked(BaseHook.get_connection(skyplane_conn_id)), BaseHook.get_connection)
 
 
 async def read_access(skyplane_conn_id: str) -> tuple[bytes, tuple[SshHost, ...]]:
@@ -47,21 +52,6 @@ async def read_access(skyplane_conn_id: str) -> tuple[bytes, tuple[SshHost, ...]
     if settings.control_secret is None:
         raise AirflowException(f"Connection {skyplane_conn_id!r} holds no control secret in its password field.")
     return settings.control_secret, settings.hosts
-
-
-async def read_control_secret(skyplane_conn_id: str) -> bytes:
-    """As :func:`read_access`, where gateways are not dialled."""
-    return (await read_access(skyplane_conn_id))[0]
-
-
-async def _look_up(conn_id: str) -> Any:
-    # Airflow has the async look-up from 3.1 on; there the sync one may refuse to run inside a trigger.
-    look_up = getattr(BaseHook, "aget_connection", None)
-    if look_up is None:
-        from asgiref.sync import sync_to_async
-
-        look_up = sync_to_async(BaseHook.get_connection)
-    return await look_up(conn_id)
 
 
 class SkyplaneHook(Lifecycle, BaseHook):
