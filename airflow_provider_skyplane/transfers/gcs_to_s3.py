@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -135,9 +134,9 @@ class SkyplaneGCSToS3Operator(IncrementalDropIn):
     def _told(self, lines: Sequence[ReceiptLine]) -> None:
         if not self.flatten_structure or self.replace:
             return
-        taken = Counter(line.destination_key for line in lines if line.destination_key)
+        taken = {line.destination_key for line in lines if line.outcome is not Outcome.SKIPPED}
         for line in lines:
-            if line.outcome is Outcome.SKIPPED and taken[line.destination_key] > 1:
+            if line.outcome is Outcome.SKIPPED and line.destination_key in taken:
                 self.log.warning(
                     "Skipping duplicate file %s (transforms to %s)", line.key, posixpath.basename(line.key)
                 )
