@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_skyplane.transfers.drop_in import OWN_TEMPLATE_FIELDS, IncrementalDropIn
+from airflow_provider_skyplane.transfers.duplicates import warn_of_duplicates
 from airflow_provider_skyplane.transfers.gcs_source import gcs_source
 from airflow_provider_skyplane.transfers.wasb import container, dataset, refuse_empty, uri
 from skyplane_core.spec import KeyMapping, MappingKind, ReceiptLine, Selection
@@ -119,10 +120,8 @@ class SkyplaneGCSToAzureBlobStorageOperator(IncrementalDropIn):
         )
 
     def _told(self, lines: Sequence[ReceiptLine]) -> None:
-        for line in lines:
-            if line.reason == "taken":
-                name = posixpath.basename(line.key)
-                self.log.warning("Skipping duplicate file %s (transforms to %s)", line.key, name)
+        if self.flatten_structure:
+            warn_of_duplicates(self.log, lines)
 
     def _names(self, copied: Sequence[ReceiptLine]) -> list[str]:
         return [line.destination_key for line in copied]
