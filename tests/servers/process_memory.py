@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import psutil
@@ -36,4 +36,9 @@ def memory(pid: int) -> Iterator[bytes]:
 
 def holds(process: psutil.Process, secret: bytes) -> bool:
     """Whether the secret is anywhere in the memory of a process."""
-    return any(secret in piece for piece in memory(process.pid))
+    return bool(held_of(process, [secret]))
+
+
+def held_of(process: psutil.Process, secrets: Collection[bytes]) -> set[bytes]:
+    """Which of the secrets are in the memory of a process."""
+    return {secret for piece in memory(process.pid) for secret in secrets if secret in piece}

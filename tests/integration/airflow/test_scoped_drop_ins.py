@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -27,15 +28,16 @@ from airflow_provider_skyplane.transfers.s3_copy_object import SkyplaneS3CopyObj
 from airflow_provider_skyplane.transfers.s3_to_gcs import SkyplaneS3ToGCSOperator
 from airflow_provider_skyplane.transfers.s3_to_wasb import SkyplaneS3ToAzureBlobStorageOperator
 from airflow_provider_skyplane.triggers import skyplane as triggers
-from skyplane_core.client import SkyplaneClient
+from skyplane_core.client import Dataplane, SkyplaneClient
 from skyplane_core.model import StoreConfig
-from skyplane_core.testing.objectserver import Fault, Faults
+from skyplane_core.testing.objectserver import Fault, Faults, ObjectServer
 from tests.servers import azurite
 from tests.servers.botocore_files import read_once
 from tests.servers.bounded_aws import Aws, moto_aws, policies, sessions_are_bounded
 from tests.servers.bounded_google import OWN, BoundedGoogle, bounded_google
+from tests.servers.bounded_s3 import bounded_s3
 from tests.servers.kept_dataplane import kept_dataplane
-from tests.servers.process_memory import family, holds
+from tests.servers.process_memory import family, held_of
 
 ACCOUNT, KEY = "theirs", base64.b64encode(b"canary-key-of-the-account").decode()
 ONES_OWN = SkyplaneClient.dataplane
@@ -302,6 +304,26 @@ def test_who_pays_keeps_the_connections_token(world: World, monkeypatch: pytest.
     assert request.source().store.credentials.token == OWN
 
 
+def test_s3_copies_by_itself_with_what_its_destination_was_given(
+    always: World, gateway: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """moto is not asked to; a server of ours is. The policies come from moto's STS."""
+    with bounded_s3("src", "dst") as s3:
+        old = f"{s3.server.put('src', 'in/a', b'old')['generation']:032x}"
+        s3.server.put("src", "in/a", b"new")
+        endpoints = {"s3": {"endpoint_url": s3.server.endpoint_url}, "sts": {"endpoint_url": always.aws.url}}
+        described = always.aws.connection(role_arn=always.aws.role, service_config=endpoints)
+        monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", described)
+        given = {"source_bucket_name": "src", "source_bucket_key": "in/a", "acl_policy": "bucket-owner-full-control"}
+        for version, bucket in ((old, "dst"), (None, "dst"), (None, "src")):
+            SkyplaneS3CopyObjectOperator(
+                task_id="copy", **given, dest_bucket_name=bucket, dest_bucket_key="out/b", source_version_id=version
+            ).execute({})
+            assert s3.server.get(bucket, "out/b") == (b"old" if version else b"new")
+        assert s3.refused == []
+        assert s3.operations.count("CopyObject") == 3
+
+
 # --- while deferred ---------------------------------------------------------------------------------------------------
 
 
@@ -329,11 +351,37 @@ def deferred(call: Any, *given: Any) -> Any:
     return raised.value.trigger
 
 
+@contextlib.contextmanager
+def held_back(server: ObjectServer) -> Iterator[None]:
+    """No object is read from it in the meantime."""
+    server.set_faults(Faults(Fault("GetObject", "hold-before")))
+    try:
+        yield
+    finally:
+        server.set_faults(None)
+        server.release()
+
+
+@pytest.fixture
+def gateways_end(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Each transfer has gateways of its own, which end with the test, however it ends."""
+    made: list[Dataplane] = []
+
+    def dataplane(client: SkyplaneClient) -> Dataplane:
+        made.append(ONES_OWN(client))
+        return made[-1]
+
+    monkeypatch.setattr(SkyplaneClient, "dataplane", dataplane)
+    yield
+    for one in made:
+        one.deprovision()
+
+
 def held(trigger: Any, secrets: dict[str, str]) -> set[str]:
     """The names of those secrets that are in the memory of any process of the gateways."""
     pids = [gateway["pid"] for gateway in json.loads(trigger.dataplane)["gateways"]]
-    processes = [process for pid in pids for process in family(pid)]
-    return {name for name, secret in secrets.items() if any(holds(process, secret.encode()) for process in processes)}
+    known = {secret.encode(): name for name, secret in secrets.items()}
+    return {known[secret] for pid in pids for process in family(pid) for secret in held_of(process, known)}
 
 
 @pytest.mark.parametrize(
@@ -341,10 +389,9 @@ def held(trigger: Any, secrets: dict[str, str]) -> set[str]:
     [("gcs-to-s3", {"dest_s3_key": "s3://dst/late"}), ("gcs-to-azure", {"blob_prefix": "late"})],
 )
 def test_what_a_woken_task_renews_is_as_narrow_and_no_gateway_ever_holds_a_lasting_secret(
-    name: str, elsewhere: dict[str, str], always: World, monkeypatch: pytest.MonkeyPatch
+    name: str, elsewhere: dict[str, str], always: World, gateways_end: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(triggers, "RESUME_NOT_BEFORE_SECONDS", 0.0)
-    monkeypatch.setattr(SkyplaneClient, "dataplane", ONES_OWN)
     google, server = always.google, always.google.server
     run = dataclasses.replace(RUNS[name], given={**RUNS[name].given, **elsewhere})
     how = {"deferrable": True, "poll_interval": 0.1, "local_gateways_outlive_task": True}
@@ -358,8 +405,7 @@ def test_what_a_woken_task_renews_is_as_narrow_and_no_gateway_ever_holds_a_lasti
     # A trigger wakes a task when there is less left than ten minutes.
     monkeypatch.setattr(google, "seconds", 601)
     first = len(google.tokens())
-    server.set_faults(Faults(Fault("GetObject", "hold-before")))
-    try:
+    with held_back(server):
         trigger = deferred(run.task(**how).execute)
         given = google.tokens()[first:]
         server.wait_held()
@@ -373,10 +419,6 @@ def test_what_a_woken_task_renews_is_as_narrow_and_no_gateway_ever_holds_a_lasti
         assert fresh not in given
         google.revoke(keep=fresh)
         assert held(trigger, {**lasting, "bound": fresh}) == {"bound"}
-    finally:
-        server.set_faults(None)
-        server.release()
     event = asyncio.run(_event(trigger))
-    assert run.task(**how).execute_complete({"ti": TaskInstance()}, event) == [
-        name.replace("gcs/", "late/") for name in run.returned
-    ]
+    returned = [name.replace("gcs/", "late/") for name in run.returned]
+    assert run.task(**how).execute_complete({"ti": TaskInstance()}, event) == returned
