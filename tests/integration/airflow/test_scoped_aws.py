@@ -15,6 +15,7 @@ from botocore.exceptions import ClientError
 from airflow_provider_skyplane.hooks.scopes import Scope, s3_policy
 from airflow_provider_skyplane.hooks.skyplane import SkyplaneHook
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
+from airflow_provider_skyplane.transfers.s3_copy_object import SkyplaneS3CopyObjectOperator
 from skyplane_core.model import StoreConfig
 from tests.servers.bounded_aws import EVERYTHING, PATHS, REGION, Aws, moto_aws, policies, sessions_are_bounded
 from tests.servers.token_services import Asked, TokenServer, token_server
@@ -207,6 +208,16 @@ def test_a_users_keys_are_exchanged_if_asked_for(
     assert SkyplaneHook().place("s3://b/k").store.credentials.access_key == "AKIAUSER"
     assert "Credentials for s3://b are not narrowed, the connection's own are used" in caplog.text
     assert "canary" not in caplog.text
+
+
+def test_a_drop_in_has_them_exchanged_for_each_end(sts: Sts, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys_and(monkeypatch, sts, "always")
+    ends = {"source_bucket_key": "s3://src/in/a", "dest_bucket_key": "s3://dst/out/b"}
+    request = SkyplaneS3CopyObjectOperator(task_id="t", **ends)._request()
+    for end in (request.source, request.destination):
+        assert end().store.credentials.access_key == "ASIAnarrow"
+    scopes = Scope("src", "in/a"), Scope("dst", "out/", writes=True, copies_from="src")
+    assert [asked["Policy"] for asked in sts.asked] == [s3_policy(scope) for scope in scopes]
 
 
 def test_what_is_temporary_or_no_aws_is_not_exchanged(sts: Sts, monkeypatch: pytest.MonkeyPatch) -> None:
