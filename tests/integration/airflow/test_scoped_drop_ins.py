@@ -43,6 +43,7 @@ ACCOUNT, KEY = "theirs", base64.b64encode(b"canary-key-of-the-account").decode()
 ONES_OWN = SkyplaneClient.dataplane
 """What gives each transfer gateways of its own."""
 SECRET = "canary-control-secret-0123456789abcdef"
+HOW = {"deferrable": True, "poll_interval": 0.1, "local_gateways_outlive_task": True}
 # The large one goes in parts.
 TREE = {"in/a": b"a" * 100, "in/large": b"b" * 12_000_000, "in/sub/c": b"c" * 300}
 SOURCES = {**TREE, "other": b"not theirs"}
@@ -384,6 +385,28 @@ def held(trigger: Any, secrets: dict[str, str]) -> set[str]:
     return {known[secret] for pid in pids for process in family(pid) for secret in held_of(process, known)}
 
 
+def lasting(world: World) -> dict[str, str]:
+    """What a connection has that does not expire by itself, or is good for everything."""
+    return {
+        "aws": world.aws.key["SecretAccessKey"],
+        "azure": KEY,
+        "google key": world.google.private_key.splitlines()[3],
+        "google token": OWN,
+        "control": SECRET,
+    }
+
+
+def test_gateways_hold_what_they_are_given(always: World, gateways_end: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that a search which finds nothing means something."""
+    scoped(monkeypatch, "never")
+    task = RUNS["gcs-to-azure"].task(replace=True, **HOW)
+    with held_back(always.google.server):
+        trigger = deferred(task.execute)
+        always.google.server.wait_held()
+        assert held(trigger, lasting(always)) == {"azure", "google token"}
+        task.hook.engine.deprovision(trigger.dataplane)
+
+
 @pytest.mark.parametrize(
     ("name", "elsewhere"),
     [("gcs-to-s3", {"dest_s3_key": "s3://dst/late"}), ("gcs-to-azure", {"blob_prefix": "late"})],
@@ -394,31 +417,23 @@ def test_what_a_woken_task_renews_is_as_narrow_and_no_gateway_ever_holds_a_lasti
     monkeypatch.setattr(triggers, "RESUME_NOT_BEFORE_SECONDS", 0.0)
     google, server = always.google, always.google.server
     run = dataclasses.replace(RUNS[name], given={**RUNS[name].given, **elsewhere})
-    how = {"deferrable": True, "poll_interval": 0.1, "local_gateways_outlive_task": True}
-    lasting = {
-        "aws": always.aws.key["SecretAccessKey"],
-        "azure": KEY,
-        "google key": google.private_key[100:160],
-        "google token": OWN,
-        "control": SECRET,
-    }
     # A trigger wakes a task when there is less left than ten minutes.
     monkeypatch.setattr(google, "seconds", 601)
     first = len(google.tokens())
     with held_back(server):
-        trigger = deferred(run.task(**how).execute)
+        trigger = deferred(run.task(**HOW).execute)
         given = google.tokens()[first:]
         server.wait_held()
-        assert held(trigger, {**lasting, "bound": given[0]}) == {"bound"}
+        assert held(trigger, {**lasting(always), "bound": given[0]}) == {"bound"}
         event = asyncio.run(_event(trigger))
         assert event["status"] == "renew"
         monkeypatch.setattr(google, "seconds", 3000)
-        trigger = deferred(run.task(**how).execute_complete, event)
+        trigger = deferred(run.task(**HOW).execute_complete, event)
         # From here on only what the woken task has brought is good for anything.
         fresh = google.tokens()[-1]
         assert fresh not in given
         google.revoke(keep=fresh)
-        assert held(trigger, {**lasting, "bound": fresh}) == {"bound"}
+        assert held(trigger, {**lasting(always), "bound": fresh}) == {"bound"}
     event = asyncio.run(_event(trigger))
     returned = [name.replace("gcs/", "late/") for name in run.returned]
-    assert run.task(**how).execute_complete({"ti": TaskInstance()}, event) == returned
+    assert run.task(**HOW).execute_complete({"ti": TaskInstance()}, event) == returned
