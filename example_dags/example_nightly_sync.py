@@ -28,7 +28,7 @@ def alert(context: dict[str, Any]) -> None:
     ti = context["ti"]
     # What did arrive, and the first of what did not; there is nothing if nothing was begun.
     summary = ti.xcom_pull(task_ids=ti.task_id, key="skyplane_failed") or {}
-    text = f"{ti.dag_id}.{ti.task_id} failed: {context.get('exception')}"
+    text = f"{ti.dag_id}.{ti.task_id} failed: {context.get('exception') or summary.get('error')}"
     logging.getLogger(__name__).error("%s %s", text, summary)
     webhook = os.environ.get("SKYPLANE_EXAMPLE_WEBHOOK")
     if webhook:

@@ -81,9 +81,13 @@ def run(cls: type, arguments: Mapping[str, Any], destination: str = "", **names:
         except Exception as error:  # noqa: BLE001  # whatever the stock operator raises is what is compared
             said = str(error).replace(cls.__name__, cls.__name__.removeprefix("Skyplane"))
             raised = type(error), _emptied(said, names)
-    # What libraries warn of is their own affair.
-    of_airflow = (AirflowProviderDeprecationWarning, FutureWarning)
-    warned = {(w.category, str(w.message)) for w in caught if issubclass(w.category, of_airflow)}
+    # What libraries warn of is their own affair, and so is what Airflow warns of when it first imports its own modules.
+    warned = {
+        (w.category, str(w.message))
+        for w in caught
+        if issubclass(w.category, (AirflowProviderDeprecationWarning, FutureWarning))
+        and w.category.__name__ != "DeprecatedImportWarning"
+    }
     return Did(returned, raised, sorted(warned, key=str))
 
 
