@@ -176,6 +176,8 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         keep_uploads: a transfer that fails as a whole leaves the uploads of unfinished objects open, so that one that
             continues it sends only what they do not hold. For whoever never does, False: they are aborted.
         move: delete each source object that was copied, at the version that was copied, once everything has arrived.
+        move_same: delete as well each that was left alone as its very copy is at the destination already, by both
+            stores' checksums; for a move that finishes what an earlier one has begun.
         verify: see :class:`Verification`.
         attributes: what becomes of content headers, metadata and the like; see :class:`AttributeRules`.
         server_side_copy: see :class:`ServerSideCopy`.
@@ -197,6 +199,7 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     delete: bool = False
     max_delete: DeleteCap = DEFAULT_DELETE_CAP
     move: bool = False
+    move_same: bool = False
     server_side_copy: ServerSideCopy = ServerSideCopy.AUTO
 
 
