@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from skyplane_core.compare import same_other
 from skyplane_core.coordinator.events import Copy, CopyPart, Event
 from skyplane_core.coordinator.machine import TransferMachine
 from skyplane_core.coordinator.store import AgentStore
@@ -118,11 +119,13 @@ def _found(store: AgentStore, event: Copy, refused: PreconditionFailed) -> Copie
         crc32c = store.read_back(event.key, there.version, there.size)
     sums = ((source.crc32c, crc32c), (source.crc64nvme, there.crc64nvme))
     alike = [theirs == ours for theirs, ours in sums if theirs is not None and ours is not None]
+    other = same_other(source.other_checksum, there.other_checksum)
+    alike += [] if other is None else [other]
     made_from = there.attributes.metadata.get(SOURCE_VERSION_KEY) if there.attributes is not None else None
     if not alike and made_from is None:
         return None
     if not (all(alike) if alike else made_from == source.version):
         raise refused
-    summed = there.crc32c is not None or there.crc64nvme is not None
+    summed = there.crc32c is not None or there.crc64nvme is not None or bool(there.other_checksum)
     attestation: Attestation | None = store.capabilities.attestation if summed else None
-    return Copied(Stored(there.version, there.size, there.crc32c, attestation), there.crc64nvme)
+    return Copied(Stored(there.version, there.size, there.crc32c, attestation), there.crc64nvme, there.other_checksum)

@@ -77,6 +77,7 @@ class Uploads:
             attributes=found.attributes or ObjectAttributes(),
             crc32c=found.crc32c if info.crc32c is None else info.crc32c,
             crc64nvme=found.crc64nvme,
+            other_checksum=found.other_checksum,
         )
         return _tagged(described, tags)
 

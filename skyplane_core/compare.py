@@ -129,6 +129,13 @@ def _written_since(source: ObjectInfo, there: ObjectInfo) -> bool:
     return 0 < int(source.modified) < int(there.modified)
 
 
+def same_other(one: str, another: str) -> bool | None:
+    """Whether two checksums of other kinds (``ALGORITHM:text``) are equal; None unless they are of one algorithm."""
+    if not one or one.partition(":")[0] != another.partition(":")[0]:
+        return None
+    return one == another
+
+
 def same_sum(source: ObjectInfo, there: ObjectInfo) -> bool | None:
     """Whether the stores' checksums of one kind are equal; None where they have none in common."""
     if source.crc32c is not None and there.crc32c is not None:

@@ -88,7 +88,8 @@ class ObjectInfo(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     ``version`` is the store's own opaque pin for exactly these bytes (S3 version id or ETag, GCS generation,
     local device/inode/mtime/size): a read that names it either gets these bytes or fails. ``attributes`` is
     None where the listing does not carry them. ``crc32c`` and ``crc64nvme`` are the store's own over the whole object,
-    where it has computed them and shows them.
+    where it has computed them and shows them; ``other_checksum`` is one of another kind, as ``ALGORITHM:text``, which
+    says something only beside one of the same algorithm.
     """
 
     key: str
@@ -98,6 +99,7 @@ class ObjectInfo(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     crc32c: int | None = None
     attributes: ObjectAttributes | None = None
     crc64nvme: int | None = None
+    other_checksum: str = ""
 
 
 class Attestation(enum.Enum):
@@ -132,10 +134,14 @@ class StoredPart(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Copied(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A store's word that it copied an object by itself. ``crc64nvme`` is the store's own over the copy."""
+    """A store's word that it copied an object by itself.
+
+    ``crc64nvme`` and ``other_checksum`` (see :class:`ObjectInfo`) are the store's own over the copy.
+    """
 
     stored: Stored
     crc64nvme: int | None = None
+    other_checksum: str = ""
 
 
 class CopyStep(msgspec.Struct, frozen=True, omit_defaults=True):

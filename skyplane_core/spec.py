@@ -319,7 +319,8 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     the source store vouched for; both equal what was read (``crc32c``, ``crc64nvme``). CRC64NVME values are 16
     hexadecimal digits, because readers of JSON round integers beyond 2^53. None or "": that side said nothing, or was
     not asked. ``method`` SERVER_SIDE: nothing was read, so that ``crc32c`` and ``crc64nvme`` are nobody's, and it was
-    the copy's checksum that equalled the source's. Of a DELETED one, ``size`` is what went, ``destination_version`` its
+    the copy's checksum that equalled the source's; ``source_checksum`` is that one where it is of another kind, as
+    ``ALGORITHM:text``. Of a DELETED one, ``size`` is what went, ``destination_version`` its
     version, and ``key`` and ``source_version`` are empty: no source object maps to it.
     """
 
@@ -340,6 +341,7 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     read_back_crc32c: int | None = None
     verify: Verification = Verification.TRANSFERRED
     method: Method = Method.GATEWAYS
+    source_checksum: str = ""
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from skyplane_core.checksum import combined_crc32c, combined_crc64nvme
+from skyplane_core.compare import same_other
 from skyplane_core.coordinator.events import Copy, CopyPart
 from skyplane_core.fidelity import Fitted
 from skyplane_core.model import Copied, ObjectInfo, PartAck, PartLease, PartTarget, StoredPart
@@ -135,7 +136,16 @@ class ObjectState:
         """How a copy differs from what the source vouches for; empty if it does not, None if no sum is in common."""
         if copied.stored.size != self.info.size:
             return f"{copied.stored.size} bytes instead of {self.info.size}"
-        sums = ((self.info.crc32c, copied.stored.crc32c), (self.info.crc64nvme, copied.crc64nvme))
-        common = [(theirs, ours) for theirs, ours in sums if theirs is not None and ours is not None]
-        wrong = [f"{ours:08x} instead of {theirs:08x}" for theirs, ours in common if theirs != ours]
+        sums = (
+            (_hexadecimal(self.info.crc32c), _hexadecimal(copied.stored.crc32c)),
+            (_hexadecimal(self.info.crc64nvme), _hexadecimal(copied.crc64nvme)),
+        )
+        common = [(theirs, ours) for theirs, ours in sums if theirs and ours]
+        if same_other(self.info.other_checksum, copied.other_checksum) is not None:
+            common.append((self.info.other_checksum, copied.other_checksum))
+        wrong = [f"{ours} instead of {theirs}" for theirs, ours in common if theirs != ours]
         return "; ".join(wrong) if common else None
+
+
+def _hexadecimal(checksum: int | None) -> str:
+    return "" if checksum is None else f"{checksum:08x}"

@@ -160,6 +160,30 @@ def test_without_a_sum_in_common_gateways_move_it(s3_service: Service, client: S
     assert {line.method for line in result.lines()} == {Method.GATEWAYS}
 
 
+@pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])
+def test_an_object_that_has_another_checksum_is_compared_by_that(
+    s3_service: Service, client: SkyplaneClient, algorithm: str
+) -> None:
+    with contextlib.closing(_boto3(s3_service.server.endpoint_url, "AKTEST", "a-secret")) as boto:
+        boto.put_object(Bucket="src", Key="p/a", Body=LARGE, ChecksumAlgorithm=algorithm)
+        (line,) = client.copy(*s3_service.ends, recursive=True, options=OPTIONS).lines()
+        told = boto.head_object(Bucket="dst", Key="q/a", ChecksumMode="ENABLED")
+    assert (line.method, line.attestation) == (Method.SERVER_SIDE, Attestation.WHOLE)
+    assert line.source_checksum == f"{algorithm}:{told[f'Checksum{algorithm}']}"
+    assert s3_service.server.get("dst", "q/a") == LARGE
+
+
+def test_a_checksum_of_checksums_is_not_compared(s3_service: Service, client: SkyplaneClient) -> None:
+    with contextlib.closing(_boto3(s3_service.server.endpoint_url, "AKTEST", "a-secret")) as boto:
+        upload = {"Bucket": "src", "Key": "p/a"}
+        upload["UploadId"] = boto.create_multipart_upload(**upload, ChecksumAlgorithm="CRC32")["UploadId"]
+        part = boto.upload_part(**upload, PartNumber=1, Body=SMALL, ChecksumAlgorithm="CRC32")
+        listed = {"PartNumber": 1, "ETag": part["ETag"], "ChecksumCRC32": part["ChecksumCRC32"]}
+        boto.complete_multipart_upload(**upload, MultipartUpload={"Parts": [listed]})
+    (line,) = client.copy(*s3_service.ends, recursive=True, options=OPTIONS).lines()
+    assert (line.method, line.source_checksum) == (Method.GATEWAYS, "")
+
+
 def test_tags_and_class_follow_the_rules(s3_service: Service, client: SkyplaneClient) -> None:
     s3_service.server.put("src", "p/a", SMALL, attributes={"x-amz-tagging": "team=a"})
     rules = AttributeRules(keep_tags=True, storage_class="STANDARD_IA", metadata={"via": "copy"})
