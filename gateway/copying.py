@@ -34,6 +34,7 @@ class Copying:
     Args:
         machine: changed only through ``do``.
         destinations: stores by destination index; they try again by themselves where that may help.
+        tags: reads an object's tags at the source.
     """
 
     def __init__(
@@ -42,11 +43,14 @@ class Copying:
         machine: TransferMachine,
         destinations: dict[int, AgentStore],
         do: Callable[[Callable[[], list[Event]]], None],
+        tags: Callable[[ObjectInfo], dict[str, str]],
     ) -> None:
         self._source = spec.source
         self._machine = machine
         self._destinations = destinations
         self._do = do
+        self._tags = tags
+        self._tags_denied = False
 
     def copy(self, event: Copy) -> None:
         """Copy a whole object and tell the machine what came of it."""
@@ -54,7 +58,7 @@ class Copying:
         def act() -> Callable[[], list[Event]]:
             store = self._destinations[event.destination]
             try:
-                copied = store.copy(self._from(event.info), event.key, event.attributes, event.precondition)
+                copied = self._copied(store, event)
             except PreconditionFailed as refused:
                 found = _found(store, event, refused)
                 if found is None:
@@ -63,6 +67,20 @@ class Copying:
             return lambda: self._machine.copied(event, copied)
 
         self._settle(event, act)
+
+    def _copied(self, store: AgentStore, event: Copy) -> Copied:
+        source, attributes = self._from(event.info), event.attributes
+        if event.keeps_tags and not self._tags_denied:
+            try:
+                with_tags = msgspec.structs.replace(source, keeps_tags=True)
+                return store.copy(with_tags, event.key, attributes, event.precondition)
+            except PermissionDenied as denied:
+                # Whoever may read the source's bytes there need not be who may read its tags.
+                log.info("tags are read at the source, as the store may not copy them", extra={"why": str(denied)})
+                self._tags_denied = True
+        if event.keeps_tags:
+            attributes = msgspec.structs.replace(attributes, tags=self._tags(event.info))
+        return store.copy(source, event.key, attributes, event.precondition)
 
     def copy_part(self, event: CopyPart) -> None:
         """Copy a part into its upload and tell the machine what came of it."""

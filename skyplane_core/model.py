@@ -59,7 +59,7 @@ class AttributeRules(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unk
         metadata_drop: patterns (``fnmatch``, in any case) of names that are left out.
         storage_class: of every copy; empty for the destination's default.
         keep_storage_class: give a copy the source's class.
-        keep_tags: carry tags over, at the price of one more request for each object.
+        keep_tags: carry tags over, at the price of one more request for each object that gateways copy.
         keep_mtime: carry the time of modification over; otherwise a copy's is that of its writing.
         keep_mode: carry a file's permissions over; otherwise a new file has those that the umask leaves.
         unfit: see :class:`Unfit`.
@@ -153,11 +153,15 @@ class CopyStep(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class CopySource(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An object in a bucket of the same service. ``info`` pins its version, and its checksums say which to compute."""
+    """An object in a bucket of the same service. ``info`` pins its version, and its checksums say which to compute.
+
+    ``keeps_tags``: the copy gets the tags of the source, by the store itself, and none of the attributes'.
+    """
 
     bucket: str
     info: ObjectInfo
     requester_pays: bool = False
+    keeps_tags: bool = False
 
 
 class Precondition(msgspec.Struct, frozen=True, omit_defaults=True):

@@ -7,6 +7,7 @@ asked for), or after :meth:`TransferMachine.verified`. Every other way to settle
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -211,19 +212,25 @@ class TransferMachine:
         return []
 
     def _by_gateways(self, state: ObjectState, destination: int) -> list[Event]:
-        target, state.order = state.targets[destination].target, None
-        if len(state.parts) == 1:
+        key, order, state.order = state.targets[destination].target.key, state.order, None
+        reads_tags = order is not None and order.keeps_tags
+        if len(state.parts) == 1 and not reads_tags:
             self._lease(state)
             return []
-        part_size = max(part.size for part in state.parts.values())
-        return [Open(state.number, destination, target.key, state.info, part_size)]
+        part_size = max(part.size for part in state.parts.values()) if len(state.parts) > 1 else 0
+        return [Open(state.number, destination, key, state.info, part_size, reads_tags)]
 
-    def opened(self, asked: Open, upload_id: str) -> list[Event]:
-        """The upload is there that an object needs whose parts gateways move after all."""
+    def opened(self, asked: Open, upload_id: str, info: ObjectInfo | None = None, **changes: Any) -> list[Event]:
+        """What an object needs that gateways move after all is there.
+
+        Args:
+            info: the object with its tags, if they were read only now; ``changes``: of its target for that.
+        """
         state = self._objects.get(asked.object)
         if state is None or state.targets[asked.destination].settled:
-            return [Abort(asked.destination, asked.key, upload_id)]
-        state.retarget(asked.destination, upload_id=upload_id)
+            return [Abort(asked.destination, asked.key, upload_id)] if upload_id else []
+        state.info = info or state.info
+        state.retarget(asked.destination, upload_id=upload_id, **changes)
         self._lease(state)
         return []
 

@@ -28,12 +28,13 @@ class CopyOrder(NamedTuple):
     """That the store is to copy an object by itself.
 
     ``info`` has all checksums of the source; ``fitted`` is what the copy gets. ``in_parts``: part by part, into the
-    upload of its target.
+    upload of its target. ``keeps_tags``: the store copies the tags as well, which nobody has read.
     """
 
     info: ObjectInfo
     fitted: Fitted
     in_parts: bool = False
+    keeps_tags: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -126,7 +127,7 @@ class ObjectState:
         for target in (state.target for state in self.targets.values()):
             at, key, info = target.destination, target.key, order.info
             if not order.in_parts:
-                yield Copy(self.number, at, key, info, order.fitted.attributes, target.precondition)
+                yield Copy(self.number, at, key, info, order.fitted.attributes, target.precondition, order.keeps_tags)
                 continue
             for part in self.parts.values():
                 if self.wants(part):

@@ -52,7 +52,8 @@ class S3Copies:
         limits, info = self._capabilities(), source.info
         headers = s3_attributes.to_headers(attributes) | s3_attributes.protection_headers(self._config, key)
         headers |= self._from(source)
-        headers |= {"x-amz-metadata-directive": "REPLACE", "x-amz-tagging-directive": "REPLACE"}
+        tagging = "COPY" if source.keeps_tags else "REPLACE"
+        headers |= {"x-amz-metadata-directive": "REPLACE", "x-amz-tagging-directive": tagging}
         if limits.attestation is Attestation.WHOLE:
             headers["x-amz-checksum-algorithm"] = _algorithm(info)
         condition = s3_version.condition_headers(precondition, self._calls.where(key))

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import pytest
 
 from skyplane_core.checksum import crc32c
@@ -190,10 +191,58 @@ def test_tags_and_class_follow_the_rules(s3_service: Service, client: SkyplaneCl
     result = client.copy(*s3_service.ends, recursive=True, options=TransferOptions(attributes=rules))
     (line,) = result.lines()
     assert line.method is Method.SERVER_SIDE
+    assert s3_service.requests("GetObjectTagging") == 0
     told = s3_service.server.head("dst", "q/a")
     assert told["attributes"]["x-amz-tagging"] == "team=a"
     assert told["attributes"]["x-amz-storage-class"] == "STANDARD_IA"
     assert told["metadata"]["via"] == "copy"
+
+
+TAGS = {"p/a": "team=a", "p/b/large": "team=b", "p/empty": "", "p/odd +%ü": "x=y"}
+
+
+def tagged(service: Service, client: SkyplaneClient, **how: Any) -> dict[str, tuple[Method, str]]:
+    """Who copied each object, and the tags of its copy."""
+    for key, body in BODIES.items():
+        service.server.put("src", f"p/{key}", body, attributes={"x-amz-tagging": TAGS[f"p/{key}"]})
+    options = msgspec.structs.replace(OPTIONS, **how)
+    lines = list(client.copy(*service.ends, recursive=True, options=options).lines())
+    told = {line.key: service.server.head("dst", line.destination_key)["attributes"] for line in lines}
+    return {line.key: (line.method, told[line.key].get("x-amz-tagging", "")) for line in lines}
+
+
+def test_tags_are_read_where_the_store_may_not_copy_them(s3_service: Service, client: SkyplaneClient) -> None:
+    # Whoever writes the copies may not read tags: those are asked for with the source's own credentials.
+    s3_service.server.set_faults(Faults(Fault("CopyObject", "status", status=403, code="AccessDenied", times=1)))
+    found = tagged(s3_service, client, attributes=AttributeRules(keep_tags=True))
+    assert found == {key: (Method.SERVER_SIDE, tags) for key, tags in TAGS.items()}
+    assert 1 <= s3_service.requests("GetObjectTagging") <= len(TAGS)
+
+
+@pytest.mark.parametrize("keep_attributes", [True, False])
+def test_what_the_store_refuses_gets_its_tags_from_gateways(
+    s3_service: Service, client: SkyplaneClient, *, keep_attributes: bool
+) -> None:
+    s3_service.server.set_faults(Faults(Fault("CopyObject", "status", status=403, code="AccessDenied")))
+    found = tagged(s3_service, client, attributes=AttributeRules(keep_tags=True), keep_attributes=keep_attributes)
+    assert found == {key: (Method.GATEWAYS, tags) for key, tags in TAGS.items()}
+
+
+def test_tags_of_every_copy_come_beside_the_sources(s3_service: Service, client: SkyplaneClient) -> None:
+    found = tagged(s3_service, client, attributes=AttributeRules(keep_tags=True, tags={"by": "us"}))
+    assert found["p/a"] == (Method.SERVER_SIDE, "team=a&by=us")
+
+
+@pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME"])
+def test_a_copy_whose_answer_was_lost_is_recognised_by_its_checksum(
+    s3_service: Service, client: SkyplaneClient, algorithm: str
+) -> None:
+    with contextlib.closing(_boto3(s3_service.server.endpoint_url, "AKTEST", "a-secret")) as boto:
+        boto.put_object(Bucket="src", Key="p/a", Body=SMALL, ChecksumAlgorithm=algorithm)
+    s3_service.server.set_faults(Faults(Fault("CopyObject", "reset-after", times=1)))
+    options = TransferOptions(compare=Compare.EXACT, record_source=False)
+    (line,) = client.copy(*s3_service.ends, recursive=True, options=options).lines()
+    assert (line.method, line.attestation) == (Method.SERVER_SIDE, Attestation.WHOLE)
 
 
 def test_a_copy_whose_answer_was_lost_is_recognised(service: Service, client: SkyplaneClient) -> None:
