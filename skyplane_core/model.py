@@ -22,7 +22,7 @@ class ObjectAttributes(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
 
     ``storage_class``: empty is the bucket's default, or STANDARD. ``mtime_ns`` (nanoseconds since the epoch) and
     ``mode`` (permission bits) are a file's; what a store that has neither makes of them says
-    :mod:`skyplane_core.fidelity`.
+    :mod:`skyplane_core.fidelity`. ``custom_time`` is a GCS object's, as GCS writes it; others have none.
     """
 
     content_type: str = ""
@@ -35,6 +35,7 @@ class ObjectAttributes(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
     storage_class: str = ""
     mtime_ns: int | None = None
     mode: int | None = None
+    custom_time: str = ""
 
 
 class Unfit(enum.Enum):

@@ -338,6 +338,22 @@ def _boto3(url: str, key: str, secret: str) -> Any:
     )
 
 
+@pytest.mark.parametrize("how", ServerSideCopy)
+def test_a_custom_time_is_carried_over(client: SkyplaneClient, how: ServerSideCopy) -> None:
+    time = "2031-05-06T07:08:09.123Z"
+    with ObjectServer("gcs", buckets=["src", "dst"]) as server:
+        for key, body in (("p/small", SMALL), ("p/large", LARGE)):
+            server.put("src", key, body, attributes={"x-goog-custom-time": time})
+        server.put("src", "p/none", SMALL)
+        server.put("src", "p/ü", SMALL, attributes={"x-goog-custom-time": time}, metadata={"ü": "ü"})
+        options = msgspec.structs.replace(OPTIONS, server_side_copy=how)
+        client.copy(*Service("gcs", server).ends, recursive=True, options=options)
+        told = {key: server.head("dst", f"q/{key}")["attributes"] for key in ("small", "large", "ü", "none")}
+    assert {key: found.get("x-goog-custom-time") for key, found in told.items()} == {
+        "small": time, "large": time, "ü": time, "none": None,
+    }  # fmt: skip
+
+
 def test_what_googles_client_reads_of_a_copy(client: SkyplaneClient) -> None:
     from google.auth.credentials import AnonymousCredentials
     from google.cloud import storage
