@@ -7,6 +7,7 @@ import datetime
 import json
 from collections.abc import Iterator
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException
@@ -104,3 +105,18 @@ def test_a_source_that_was_written_after_it_was_copied_stays(world: Clouds) -> N
     put(world, "src", {"data/c": OBJECTS["data/c"]}, owner="somebody")
     attempt(2, durable=False, **how)
     assert names(world, "src") == ["data/b", "data/c"]
+
+
+def test_a_mock_of_a_task_instance_is_no_later_try(world: Clouds) -> None:
+    put(world, "dst", {"data/a": b"a"})
+    operator = SkyplaneGCSToGCSOperator(
+        task_id="move",
+        source_bucket="src",
+        source_object="data/",
+        destination_bucket="dst",
+        move_object=True,
+        replace=False,
+        durable=False,
+    )
+    assert operator.execute({"ti": MagicMock()}) == ["gs://dst/data/b", "gs://dst/data/c"]
+    assert names(world, "src") == ["data/a"]
