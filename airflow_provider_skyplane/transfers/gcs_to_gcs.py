@@ -13,6 +13,7 @@ import msgspec
 
 from airflow_provider_skyplane.compat import AirflowException, AirflowProviderDeprecationWarning
 from airflow_provider_skyplane.transfers.drop_in import OWN_TEMPLATE_FIELDS, SkyplaneDropIn
+from airflow_provider_skyplane.transfers.gcs_ends import gcs_destination, gcs_source
 from airflow_provider_skyplane.transfers.gcs_picks import (
     WILDCARD,
     Wanted,
@@ -22,7 +23,6 @@ from airflow_provider_skyplane.transfers.gcs_picks import (
     rank,
     within_itself,
 )
-from airflow_provider_skyplane.transfers.gcs_source import gcs_source
 from airflow_provider_skyplane.transfers.gcs_url import dataset_name
 from skyplane_core.errors import NothingToTransfer, ObjectNotFound
 from skyplane_core.keys import select, source_prefix
@@ -183,19 +183,32 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
     def _bucket(self) -> str:
         return self.source_bucket if self.destination_bucket is None else self.destination_bucket
 
+    @property
+    def _moves(self) -> bool:
+        """Whether gateways delete at the source. What is to be retained is so before, from here, and so is that."""
+        return self.move_object and self.retain_until_time is None
+
     def _request(self) -> Request:
         from airflow_provider_skyplane.engine import Location, Request
 
         name = self.destination_object or ""
         return Request(
             source=self._source,
-            destination=lambda: Location(self.hook.gcs(self._bucket, self.gcp_conn_id, self.impersonation_chain), name),
+            destination=lambda: Location(
+                gcs_destination(
+                    self.hook,
+                    self._bucket,
+                    self.gcp_conn_id,
+                    self.impersonation_chain,
+                    copies_from=self.source_bucket,
+                ),
+                name,
+            ),
             options=TransferOptions(
                 compare=Compare.ALWAYS if self.replace else Compare.NAME,
                 compression=Compression(self.compression),
                 record_source=False,
-                # What is to be retained is so before its source goes, which is done here and not by a gateway.
-                move=self.move_object and self.retain_until_time is None,
+                move=self._moves,
             ),
             # What the stores say of them comes with settling; the receipt's place must not depend on it.
             selection=Selection(""),
@@ -208,7 +221,14 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
     def _source(self) -> Location:
         wildcards = any(WILDCARD in name for name in self._asked())
         glob = None if wildcards else self.match_glob
-        return gcs_source(self.hook, self.source_bucket, self.gcp_conn_id, self.impersonation_chain, match_glob=glob)
+        return gcs_source(
+            self.hook,
+            self.source_bucket,
+            self.gcp_conn_id,
+            self.impersonation_chain,
+            match_glob=glob,
+            moved=self._moves,
+        )
 
     def _settled(self, request: Request) -> Request:
         wanted = Wanted(
@@ -253,7 +273,7 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
         count = retain(
             self.hook.engine.receipt(request, transfer_id),
             Retention(until, locked=self.retention_mode == "Locked"),
-            self._source().store,
+            self.hook.gcs(self.source_bucket, self.gcp_conn_id, self.impersonation_chain),
             self.hook.gcs(self._bucket, self.gcp_conn_id, self.impersonation_chain),
             same=self._again,
             moves=self.move_object,
