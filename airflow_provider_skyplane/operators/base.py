@@ -302,7 +302,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
         if "ti" in context:
             context["ti"].xcom_push(key=FAILED_XCOM_KEY, value=finished.summary())
 
-    def _defer(self, run: Run, deadline: float | None, credentials_expire_at: float | None = None) -> NoReturn:
+    def _defer(self, run: Run, deadline: float | None, renew_not_before: float = 0.0) -> NoReturn:
         from airflow_provider_skyplane.triggers.skyplane import RESUME_NOT_BEFORE_SECONDS, SkyplaneTransferTrigger
 
         run.leave()
@@ -315,7 +315,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
                 poll_interval=self.poll_interval,
                 deadline=deadline,
                 not_before=time.time() + RESUME_NOT_BEFORE_SECONDS,
-                credentials_known_until=credentials_expire_at,
+                renew_not_before=renew_not_before,
             ),
             method_name="execute_complete",
         )
@@ -335,14 +335,10 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
         if status == "success":
             return self._complete(context, run, Finished(**event["finished"]))
         if status == "renew":
-            try:
-                with engine_errors():
-                    expire_at = run.renew(self.hook.engine, self._request())
-                self.log.info("The gateways of transfer %s were given fresh credentials.", run.transfer_id)
-            except BaseException:
-                self._abandon(context, run)
-                raise
-            self._defer(run, event.get("deadline"), expire_at)
+            from airflow_provider_skyplane.triggers.skyplane import RENEW_PAUSE_SECONDS
+
+            self._renew(context, run)
+            self._defer(run, event.get("deadline"), time.time() + RENEW_PAUSE_SECONDS)
         message = event["message"]
         if "finished" in event:
             finished = self._named(Finished(**event["finished"]))
@@ -351,6 +347,21 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
             message = finished.failure_text()
         self._abandon(context, run)
         raise AirflowException(message)
+
+    def _renew(self, context: Context, run: Run) -> None:
+        try:
+            run.renew(self.hook.engine, self._request())
+            self.log.info("The gateways of transfer %s were given fresh credentials.", run.transfer_id)
+        except Exception as error:  # noqa: BLE001  # those in use still work; if none ever come, the transfer fails
+            self.log.warning(
+                "There are no fresh credentials for transfer %s yet: %s: %s",
+                run.transfer_id,
+                type(error).__name__,
+                error,
+            )
+        except BaseException:
+            self._abandon(context, run)
+            raise
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """As Airflow's, but a transfer whose trigger died is cancelled first: execute_complete is not called then."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from airflow_provider_skyplane.links.report import LINK_XCOM_KEY
 from airflow_provider_skyplane.operators.base import FAILED_XCOM_KEY, RUN_XCOM_KEY
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
 from airflow_provider_skyplane.transfers.s3_to_gcs import SkyplaneS3ToGCSOperator
+from airflow_provider_skyplane.triggers.skyplane import RENEW_PAUSE_SECONDS
 from skyplane_core.errors import (
     GatewayUnreachable,
     InvalidURI,
@@ -39,8 +41,9 @@ class FakeRun:
     transfer_id, dataplane_id, ca_fingerprint, reference, fingerprint = "t1", "dp", "fp", "{}", "asked"
     outlives_task = False
 
-    def __init__(self, end: Finished | BaseException = DONE, expiry: float | None = None) -> None:
-        self.end, self.expiry, self.calls = end, expiry, []
+    def __init__(self, end: Finished | BaseException = DONE) -> None:
+        self.end, self.calls = end, []
+        self.renew_fails: BaseException | None = None
 
     def wait(self, on_progress: Any) -> Finished:
         self.calls.append("wait")
@@ -48,9 +51,10 @@ class FakeRun:
             raise self.end
         return self.end
 
-    def renew(self, engine: Any, request: Any) -> float | None:
+    def renew(self, engine: Any, request: Any) -> None:
         self.calls.append("renew")
-        return self.expiry
+        if self.renew_fails is not None:
+            raise self.renew_fails
 
     def take_over(self, engine: Any, request: Any) -> None:
         self.calls.append("take over")
@@ -344,12 +348,31 @@ def test_resuming_after_a_failure_cancels_tears_down_and_raises(deferred: Any, s
 
 def test_renewal_hands_out_credentials_and_defers_again(deferred: Any) -> None:
     operator, run, _, _ = deferred
-    run.expiry = 123.0
+    began = time.time()
     with pytest.raises(TaskDeferred) as caught:
         operator.execute_complete({"ti": TaskInstance()}, {**EVENT, "status": "renew", "message": "", "deadline": 99.0})
     assert run.calls == ["leave", "attach", "renew", "leave"]
-    assert caught.value.trigger.credentials_known_until == 123.0
+    # A token service may go on giving out what is about to expire: a worker is not asked at every poll.
+    assert caught.value.trigger.renew_not_before >= began + RENEW_PAUSE_SECONDS
     assert caught.value.trigger.deadline == 99.0
+
+
+def test_a_renewal_that_fails_leaves_the_transfer_running_and_is_tried_again(deferred: Any) -> None:
+    operator, run, _, _ = deferred
+    run.renew_fails = AirflowNotFoundException("the secrets backend is away")
+    began = time.time()
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute_complete({"ti": TaskInstance()}, {**EVENT, "status": "renew", "message": "", "deadline": 99.0})
+    assert run.calls == ["leave", "attach", "renew", "leave"]
+    assert caught.value.trigger.renew_not_before >= began + RENEW_PAUSE_SECONDS
+
+
+def test_a_task_that_is_ended_while_it_renews_cancels_the_transfer(deferred: Any) -> None:
+    operator, run, _, _ = deferred
+    run.renew_fails = AirflowTaskTimeout("timeout")
+    with pytest.raises(AirflowTaskTimeout):
+        operator.execute_complete({"ti": TaskInstance()}, {**EVENT, "status": "renew", "message": ""})
+    assert run.calls == ["leave", "attach", "renew", "cancel", "stop"]
 
 
 def test_a_dead_trigger_tears_down_before_the_task_fails(deferred: Any) -> None:

@@ -72,7 +72,7 @@ def events(running: SkyplaneTransferTrigger) -> list[dict[str, Any]]:
 
 
 def test_it_is_rebuilt_from_what_it_serialises_to() -> None:
-    path, kwargs = trigger(deadline=5.0, credentials_known_until=7.0).serialize()
+    path, kwargs = trigger(deadline=5.0, renew_not_before=7.0).serialize()
     json.dumps(kwargs)
     name, _, cls = path.rpartition(".")
     again = getattr(importlib.import_module(name), cls)(**kwargs)
@@ -135,12 +135,19 @@ def test_no_event_before_the_supervisor_has_seen_the_task_defer(watch: type[Fake
     assert time.time() >= not_before
 
 
-def test_credentials_about_to_expire_ask_for_a_worker_once(watch: type[FakeWatch]) -> None:
-    expiry = time.time() + 60
-    watch.answers = [Progress("t1", TransferState.RUNNING, credentials_expire_at=expiry), DONE]
+def test_credentials_about_to_expire_ask_for_a_worker(watch: type[FakeWatch]) -> None:
+    watch.answers = [Progress("t1", TransferState.RUNNING, credentials_expire_at=time.time() + 60), DONE]
     assert events(trigger())[0]["status"] == "renew"
-    watch.answers = [Progress("t1", TransferState.RUNNING, credentials_expire_at=expiry), DONE]
-    assert events(trigger(credentials_known_until=expiry))[0]["status"] == "success"
+
+
+def test_what_a_renewal_could_not_better_is_asked_for_again_but_not_at_every_poll(watch: type[FakeWatch]) -> None:
+    expiring = Progress("t1", TransferState.RUNNING, credentials_expire_at=time.time() + 60)
+    watch.answers = [expiring, expiring, DONE]
+    assert events(trigger(renew_not_before=time.time() + 60))[0]["status"] == "success"
+    watch.answers = [expiring]
+    not_before = time.time() + 0.05
+    assert events(trigger(renew_not_before=not_before))[0]["status"] == "renew"
+    assert time.time() >= not_before
 
 
 def test_a_connection_without_a_secret_is_an_error_event(monkeypatch: pytest.MonkeyPatch) -> None:
