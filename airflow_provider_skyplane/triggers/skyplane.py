@@ -99,13 +99,29 @@ class SkyplaneTransferTrigger(BaseTrigger):
 
     async def _watched(self) -> dict[str, Any]:
         try:
-            watch = await self._watch()
+            watch = await self._begun()
             try:
                 return await self._until_event(watch)
             finally:
                 await watch.close()
         except Exception as error:  # noqa: BLE001  # a trigger that raises never reaches execute_complete
             return self._event("error", message=f"{type(error).__name__}: {error}")
+
+    async def _begun(self) -> Watch:
+        """The watch, once the connection can be read: where it is kept may be away as gateways may."""
+        began = time.monotonic()
+        while True:
+            try:
+                return await self._watch()
+            except SkyplaneError:
+                raise
+            except Exception as error:
+                if time.monotonic() - began > UNREACHABLE_LIMIT_SECONDS:
+                    raise
+                self.log.warning(
+                    "Transfer %s cannot be watched yet: %s: %s", self.transfer_id, type(error).__name__, error
+                )
+            await asyncio.sleep(self.poll_interval)
 
     async def _until_event(self, watch: Watch) -> dict[str, Any]:
         answered = time.monotonic()
