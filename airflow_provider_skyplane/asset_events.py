@@ -24,7 +24,7 @@ def tell(context: Context, outlets: Iterable[Any], finished: Finished) -> None:
     events = context.get("outlet_events")
     if events is None:
         return
-    told = {
+    told: dict[str, Any] = {
         "transfer_id": finished.transfer_id,
         "objects_copied": finished.objects_copied,
         "objects_skipped": finished.objects_skipped,

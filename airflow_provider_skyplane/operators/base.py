@@ -7,11 +7,11 @@ import dataclasses
 import math
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from airflow_provider_skyplane.compat import AirflowException, BaseOperator, conf
+from airflow_provider_skyplane.compat import AirflowException, BaseOperator, BaseOperatorLink, conf
 from airflow_provider_skyplane.durable import DestinationReferences, References, StateStoreReferences
 from airflow_provider_skyplane.ends import is_literal
 from airflow_provider_skyplane.extras import Extras
@@ -84,7 +84,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
             runs on the same host. Default: ``[skyplane] local_gateways_outlive_task``.
     """
 
-    operator_extra_links = (SkyplaneReportLink(),)
+    operator_extra_links: Collection[BaseOperatorLink] = (SkyplaneReportLink(),)
 
     _run: Run | None = None
 

@@ -56,6 +56,9 @@ class SkyplaneDropIn(SkyplaneBaseOperator):
     def _check(self) -> None:
         """Refuse, in the stock operator's words, what it refuses once templates are rendered. Asks no store."""
 
+    def _request(self) -> Request:
+        raise NotImplementedError
+
     def _names(self, copied: Sequence[ReceiptLine]) -> Any:
         """What the stock operator returns for these copies, which are in the order of their source keys."""
         raise NotImplementedError
@@ -78,9 +81,6 @@ class SkyplaneDropIn(SkyplaneBaseOperator):
         self._discard_state(request, finished.transfer_id)
         self._log_copied(finished.objects_copied)
         return {**finished.summary(), "receipt": self._kept_receipt(finished)} if self.return_summary else names
-
-    def _kept_receipt(self, finished: Finished) -> str:
-        return finished.receipt if self.receipt_url or self.receipt_path else ""
 
     def _kept_receipt(self, finished: Finished) -> str:
         return finished.receipt if self.receipt_url or self.receipt_path else ""
