@@ -264,7 +264,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
                 with engine_errors():
                     result = self._result(finished)
         finally:
-            self._tear_down(run)
+            self._tear_down(context, run)
         self._forget(context)
         self._leave_extras(context, finished)
         if finished.failed:
@@ -291,11 +291,18 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
             )
         return bool(outlives)
 
-    def _push_run(self, context: Context, run: Run) -> None:
+    def _push_run(self, context: Context, run: Run, *, ended: bool = False) -> None:
         # Nobody else can reach a dataplane whose control secret is this process's own.
         if "ti" in context and self.hook.reachable_later:
             left = {"dataplane": run.reference, "transfer_id": run.transfer_id, "host": socket.gethostname()}
-            context["ti"].xcom_push(key=RUN_XCOM_KEY, value=left)
+            context["ti"].xcom_push(key=RUN_XCOM_KEY, value={**left, "ended": ended})
+
+    def _note_end(self, context: Context, run: Run) -> None:
+        """Its gateways are gone, for certain. If that cannot be noted, who ends what is left looks for them."""
+        try:
+            self._push_run(context, run, ended=True)
+        except Exception as error:  # noqa: BLE001  # what counts is how the transfer ended
+            self.log.warning("The end of transfer %s could not be noted: %s", run.transfer_id, error)
 
     def _push_failed(self, context: Context, finished: Finished) -> None:
         # Outside of a task run, as in somebody's own test, there is nobody to leave it to.
@@ -391,15 +398,19 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
         """Cancel and tear down on the way out of a failure; that failure stays the one that is reported."""
         ending = end(run, CANCEL_SECONDS, self.log)
         self._run = None
+        if ending.certain:
+            self._note_end(context, run)
         if ending.orderly:
             self._forget(context)
         # Else the next try finds what it left open, or that it goes on.
 
-    def _tear_down(self, run: Run) -> None:
+    def _tear_down(self, context: Context, run: Run) -> None:
         try:
             run.stop()
         except SkyplaneError as error:
             self.log.warning("Could not stop dataplane %s, which ends by its expiry: %s", run.dataplane_id, error)
+        else:
+            self._note_end(context, run)
         self._run = None
 
     def _log_progress(self, lines: ProgressLines) -> Callable[[Progress], None]:

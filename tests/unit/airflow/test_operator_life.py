@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import time
@@ -44,6 +45,7 @@ class FakeRun:
     def __init__(self, end: Finished | BaseException = DONE) -> None:
         self.end, self.calls = end, []
         self.renew_fails: BaseException | None = None
+        self.stop_fails: Exception | None = None
 
     def wait(self, on_progress: Any) -> Finished:
         self.calls.append("wait")
@@ -68,6 +70,8 @@ class FakeRun:
 
     def stop(self) -> None:
         self.calls.append("stop")
+        if self.stop_fails is not None:
+            raise self.stop_fails
 
 
 class FakeEngine:
@@ -325,7 +329,8 @@ def test_a_deferred_task_leaves_the_transfer_running_and_holds_no_secret(deferre
     assert kwargs["transfer_id"] == "t1"
     assert kwargs["poll_interval"] == 3
     assert ti.xcoms.pop(LINK_XCOM_KEY).endswith("/skyplane/report/d/r/t/-1")
-    assert ti.xcoms == {RUN_XCOM_KEY: {"dataplane": "{}", "transfer_id": "t1", "host": socket.gethostname()}}
+    left = {"dataplane": "{}", "transfer_id": "t1", "host": socket.gethostname(), "ended": False}
+    assert ti.xcoms == {RUN_XCOM_KEY: left}
     assert SECRET not in repr((path, kwargs, ti.xcoms, vars(operator)))
 
 
@@ -336,6 +341,21 @@ def test_resuming_returns_what_waiting_would_have(deferred: Any) -> None:
     event = {**EVENT, "status": "success", "message": "", "finished": dataclasses.asdict(DONE)}
     assert operator.execute_complete({}, event) == copier().execute({})
     assert run.calls == ["leave", "attach", "stop"]
+
+
+@pytest.mark.parametrize("end", [DONE, StoreUnavailable("gone")], ids=["success", "failure"])
+def test_who_ends_what_is_left_is_told_that_nothing_is(connected: None, end: Finished | Exception) -> None:
+    operator, ti = copier(FakeRun(end), durable=False), TaskInstance()
+    with contextlib.nullcontext() if end is DONE else pytest.raises(AirflowException):
+        operator.execute({"ti": ti})
+    assert ti.xcoms[RUN_XCOM_KEY]["ended"] is True
+
+
+def test_gateways_that_could_not_be_ended_are_left_to_be_ended(connected: None) -> None:
+    run, ti = FakeRun(), TaskInstance()
+    run.stop_fails = GatewayUnreachable("no answer")
+    assert copier(run, durable=False).execute({"ti": ti})["transfer_id"] == "t1"
+    assert ti.xcoms[RUN_XCOM_KEY]["ended"] is False
 
 
 @pytest.mark.parametrize("status", ["error", "timeout"])
