@@ -13,7 +13,12 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_skyplane.compat import AirflowSensorTimeout, AirflowSkipException
+from airflow_provider_skyplane.compat import (
+    AirflowException,
+    AirflowNotFoundException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+)
 from airflow_provider_skyplane.question import Question
 from airflow_provider_skyplane.sensors.skyplane import SkyplaneSyncSensor
 from airflow_provider_skyplane.triggers import aside as aside_module
@@ -32,7 +37,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"compare": "size", "overwrite": "never"}, "compare is 'size' and overwrite 'never'"),
     ({"source": "ftp://host/x"}, "unknown scheme ftp://"),
     ({"source": "{{ params.x }}", "destination": "gcs://b/"}, "unknown scheme gcs://"),
-    ({"source": ""}, "the URI is empty"),
+    ({"source": ""}, "source is ''"),
+    ({"source_conn_id": ""}, "source_conn_id is ''"),
+    ({"source_conn_id": "s3"}, "source_conn_id is 's3', and source file:///src/ is a file"),
+    ({"destination": "file:///src/"}, "source and destination are the same"),
     ({"exclude": ["a", ""]}, "empty pattern"),
     ({"include_regex": "("}, "'(' is not a pattern"),
     ({"min_size": "big"}, "Invalid value for min_size"),
@@ -73,6 +81,26 @@ def test_arguments_fail_the_parse(arguments: dict[str, Any], told: str) -> None:
     with pytest.raises((ValueError, UsageError)) as refused:
         SkyplaneSyncSensor(task_id="t", **{"wait_for": "work", **ENDS, **arguments})
     assert told in str(refused.value)
+
+
+@pytest.mark.parametrize("argument", ["google_impersonation_chain", "destination_conn_id", "source"])
+@pytest.mark.parametrize("nothing", ["", "None"])
+def test_a_template_that_renders_to_nothing_is_refused(argument: str, nothing: str) -> None:
+    ends = {"source": "gs://src/", "destination": "s3://dst/", argument: "{{ params.x }}"}
+    waiting = SkyplaneSyncSensor(task_id="t", wait_for="work", **ends)
+    setattr(waiting, argument, nothing)
+    with pytest.raises(UsageError, match=f"{argument} is '{nothing}'"):
+        waiting.poke({})
+
+
+def test_connections_are_refused_by_the_argument_that_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    gs = {**ENDS, "source": "gs://src/", "source_conn_id": "a"}
+    waiting = SkyplaneSyncSensor(task_id="t", wait_for="work", **gs)
+    with pytest.raises(AirflowNotFoundException, match="name another one with source_conn_id"):
+        waiting.poke({})
+    monkeypatch.setenv("AIRFLOW_CONN_A", '{"conn_type": "aws"}')
+    with pytest.raises(AirflowException, match="'a' is of type 'aws', and source gs://src/ needs one of type"):
+        waiting.poke({})
 
 
 @pytest.mark.parametrize("mode", MODES)
