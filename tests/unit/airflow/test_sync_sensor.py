@@ -25,7 +25,7 @@ from airflow_provider_skyplane.triggers import aside as aside_module
 from airflow_provider_skyplane.triggers import skyplane as transfer_trigger
 from airflow_provider_skyplane.triggers.aside import aside
 from skyplane_core.errors import BucketNotFound, UsageError
-from tests.unit.airflow.sensing import MODES, run, settings
+from tests.unit.airflow.sensing import MODES, Instance, run, settings
 
 ENDS = {"source": "file:///src/", "destination": "file:///dst/"}
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -178,6 +178,13 @@ def test_airflows_rules_hold_in_each_mode(
     with pytest.raises(raised) as ended:
         run(sensor(ends, mode, wait_for="in_sync", timeout=0.05, **gone, **rules))
     assert type(ended.value) is raised
+
+
+def test_a_resumed_sensor_is_no_operator_within_another_one(ends: tuple[Path, Path]) -> None:
+    """Airflow's guard knows a task by its first call of execute, which is another process's when a sensor resumes."""
+    resumed = sensor(ends, "deferred", wait_for="work", allow_nested_operators=False)
+    event = {"status": "met", "found": {"key": "a"}, "started": time.time()}
+    assert resumed.resume_execution("execute_complete", {"event": event}, {"ti": Instance()}) == {"key": "a"}
 
 
 def test_what_goes_wrong_only_in_the_triggerer_is_seen_by_a_worker(
