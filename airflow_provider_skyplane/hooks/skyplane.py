@@ -49,11 +49,6 @@ async def read_access(skyplane_conn_id: str) -> tuple[bytes, tuple[SshHost, ...]
     return settings.control_secret, settings.hosts
 
 
-async def read_control_secret(skyplane_conn_id: str) -> bytes:
-    """As :func:`read_access`, where gateways are not dialled."""
-    return (await read_access(skyplane_conn_id))[0]
-
-
 async def _look_up(conn_id: str) -> Any:
     # Airflow has the async look-up from 3.1 on; there the sync one may refuse to run inside a trigger.
     look_up = getattr(BaseHook, "aget_connection", None)

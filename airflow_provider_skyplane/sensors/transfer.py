@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_skyplane.compat import AirflowFailException, PokeReturnValue
@@ -160,7 +161,7 @@ class SkyplaneTransferSensor(SkyplaneBaseSensor):
             ended.append(left.ended)
         return as_one(ended)
 
-    @property
+    @cached_property
     def _hook(self) -> SkyplaneHook:
         return SkyplaneHook(self.skyplane_conn_id)
 
