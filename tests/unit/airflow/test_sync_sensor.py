@@ -25,7 +25,7 @@ from airflow_provider_skyplane.triggers import aside as aside_module
 from airflow_provider_skyplane.triggers import skyplane as transfer_trigger
 from airflow_provider_skyplane.triggers.aside import aside
 from skyplane_core.errors import BucketNotFound, UsageError
-from tests.unit.airflow.sensing import MODES, Instance, run, settings
+from tests.unit.airflow.sensing import MODES, resume, run, settings
 
 ENDS = {"source": "file:///src/", "destination": "file:///dst/"}
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -184,7 +184,7 @@ def test_a_resumed_sensor_is_no_operator_within_another_one(ends: tuple[Path, Pa
     """Airflow's guard knows a task by its first call of execute, which is another process's when a sensor resumes."""
     resumed = sensor(ends, "deferred", wait_for="work", allow_nested_operators=False)
     event = {"status": "met", "found": {"key": "a"}, "started": time.time()}
-    assert resumed.resume_execution("execute_complete", {"event": event}, {"ti": Instance()}) == {"key": "a"}
+    assert resume(resumed, event) == {"key": "a"}
 
 
 def test_what_goes_wrong_only_in_the_triggerer_is_seen_by_a_worker(
