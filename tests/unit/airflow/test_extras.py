@@ -116,7 +116,7 @@ def test_events_of_outlets_carry_counts_beside_what_others_say() -> None:
 
 @pytest.mark.skipif(not hasattr(Asset, "ref"), reason="Airflow 2 has no references to assets")
 def test_an_outlet_that_names_an_asset_made_elsewhere_has_an_event_too() -> None:
-    named, events = Asset.ref(name="a"), Events()
+    named, events = Asset.ref(uri="gs://dst/a"), Events()
     asset_events.tell({"outlet_events": events}, [named], DONE)  # type: ignore[typeddict-item]
     assert events[named].extra["skyplane"]["transfer_id"] == "t1"
 
