@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_skyplane.compat import conf
 from airflow_provider_skyplane.finished import Finished
-from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator
+from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator, engine_errors
+from airflow_provider_skyplane.rendered import refuse_nothing
 from skyplane_core.errors import NothingToTransfer, SkyplaneError
 from skyplane_core.model import AttributeRules, Compression
 from skyplane_core.spec import Compare, Outcome, ReceiptLine, TransferOptions
@@ -52,6 +53,11 @@ class SkyplaneDropIn(SkyplaneBaseOperator):
     ) -> None:
         super().__init__(deferrable=deferrable, **kwargs)
         self.return_summary = return_summary
+        self._refuse_nothing()
+
+    def _refuse_nothing(self) -> None:
+        """Of our own arguments; what nothing means as one of the stock operator's is up to that."""
+        refuse_nothing({name: getattr(self, name) for name in OWN_TEMPLATE_FIELDS})
 
     def _check(self) -> None:
         """Refuse, in the stock operator's words, what it refuses once templates are rendered. Asks no store."""
@@ -68,6 +74,8 @@ class SkyplaneDropIn(SkyplaneBaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Copy what has to be copied and return what the stock operator returns, or defer and do so in the end."""
+        with engine_errors():
+            self._refuse_nothing()
         self._check()
         try:
             return self._transfer(context)
