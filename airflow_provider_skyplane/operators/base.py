@@ -291,16 +291,24 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
             )
         return bool(outlives)
 
-    def _push_run(self, context: Context, run: Run, *, ended: bool = False) -> None:
+    def _push_run(self, context: Context, run: Run) -> None:
         # Nobody else can reach a dataplane whose control secret is this process's own.
         if "ti" in context and self.hook.reachable_later:
             left = {"dataplane": run.reference, "transfer_id": run.transfer_id, "host": socket.gethostname()}
-            context["ti"].xcom_push(key=RUN_XCOM_KEY, value={**left, "ended": ended})
+            context["ti"].xcom_push(key=RUN_XCOM_KEY, value={**left, "ended": False})
+
+    def _pushed_run(self, context: Context) -> dict[str, Any] | None:
+        ti = context["ti"]
+        left: dict[str, Any] | None = ti.xcom_pull(task_ids=self.task_id, key=RUN_XCOM_KEY, map_indexes=ti.map_index)
+        return left
 
     def _note_end(self, context: Context, run: Run) -> None:
-        """Its gateways are gone, for certain. If that cannot be noted, who ends what is left looks for them."""
+        """Its gateways have been ended. If that cannot be noted, who ends what is left looks for them."""
         try:
-            self._push_run(context, run, ended=True)
+            left = self._pushed_run(context) if "ti" in context else None
+            # Processes of another machine are only known not to run here.
+            if left and (run.outlives_task or left["host"] == socket.gethostname()):
+                context["ti"].xcom_push(key=RUN_XCOM_KEY, value={**left, "ended": True})
         except Exception as error:  # noqa: BLE001  # what counts is how the transfer ended
             self.log.warning("The end of transfer %s could not be noted: %s", run.transfer_id, error)
 
@@ -372,10 +380,8 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """As Airflow's, but a transfer whose trigger died is cancelled first: execute_complete is not called then."""
-        if next_method == _TRIGGER_DIED:
-            left = context["ti"].xcom_pull(task_ids=self.task_id, key=RUN_XCOM_KEY, map_indexes=context["ti"].map_index)
-            if left:
-                self._abandon_reference(context, left)
+        if next_method == _TRIGGER_DIED and (left := self._pushed_run(context)):
+            self._abandon_reference(context, left)
         return super().resume_execution(next_method, next_kwargs, context)
 
     def _abandon_reference(self, context: Context, left: dict[str, str]) -> None:

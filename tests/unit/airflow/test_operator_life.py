@@ -358,6 +358,17 @@ def test_gateways_that_could_not_be_ended_are_left_to_be_ended(connected: None) 
     assert ti.xcoms[RUN_XCOM_KEY]["ended"] is False
 
 
+@pytest.mark.parametrize("outlives", [False, True])
+def test_processes_of_another_machine_are_not_known_to_have_ended(deferred: Any, outlives: bool) -> None:
+    operator, run, ti, _ = deferred
+    run.outlives_task = outlives
+    ti.xcoms[RUN_XCOM_KEY]["host"] = "another-host"
+    with pytest.raises(AirflowException, match="why"):
+        operator.execute_complete({"ti": ti}, {**EVENT, "status": "error", "message": "why"})
+    assert ti.xcoms[RUN_XCOM_KEY]["host"] == "another-host"
+    assert ti.xcoms[RUN_XCOM_KEY]["ended"] is outlives
+
+
 @pytest.mark.parametrize("status", ["error", "timeout"])
 def test_resuming_after_a_failure_cancels_tears_down_and_raises(deferred: Any, status: str) -> None:
     operator, run, _, _ = deferred
