@@ -44,8 +44,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
 
     Args:
         source: ``s3://bucket/key``, ``gs://bucket/key``, ``az://account/container/key``, ``r2://bucket/key``,
-            ``cos://bucket/key`` or ``file:///path``.
-            (templated)
+            ``cos://bucket/key``, ``hdfs://namenode/path`` or ``file:///path``. (templated)
         destination: the same; or a list of several, which get it side by side. One that has a connection, options or
             rules of its own is a dict: ``{"uri": "s3://b/k/", "conn_id": "aws_b", "options": {...},
             "attribute_rules": {...}}``; they go before those that are said for all. (templated)

@@ -116,6 +116,13 @@ def test_what_may_still_run_is_named_after_the_others_were_ended() -> None:
     assert well.calls == ["cancel", "stop"]
 
 
+def test_what_its_own_task_has_ended_is_no_complaint_on_another_host() -> None:
+    ended = {**left("t1", host="another-host"), "ended": True}
+    operator = ender(run := FakeRun("t1"), reference=ended)
+    assert operator.execute({}) == ["t1"]
+    assert run.calls == []
+
+
 def test_gateways_that_are_processes_of_no_worker_are_ended_from_anywhere() -> None:
     run = FakeRun("t1", elsewhere=True)
     assert ender(run, reference=left("t1", host="another-host")).execute({}) == ["t1"]
