@@ -242,6 +242,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         try:
             if self.dry_run_only:
                 return self._dry_run()
+            doing = "Syncing" if self.mode == "sync" else "Copying"
+            self.log.info("%s %s to %s.", doing, self.source, ", ".join(map(str, self._names())))
             result: dict[str, Any] = self._transfer(context)
         except NothingToTransfer as error:
             raise AirflowException(str(error)) from error
@@ -306,6 +308,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         return source, () if self.dry_run_only else self._names()
 
     def _result(self, finished: Finished) -> dict[str, Any]:
+        for line in finished.success_lines():
+            self.log.info("Done: %s", line)
         return finished.summary()
 
 
