@@ -186,8 +186,8 @@ def test_the_log_says_what_was_asked_for_and_what_came_of_it(heard: pytest.LogCa
         "Copying s3://src/a/ to gs://dst/b/.",
         "Transfer t1 is running on dataplane dp.",
         (
-            "Done: 1,234 copied (3.0 MiB in 1.5 s, 2.0 MiB/s), 1 skipped, 7 deleted, the selection ended at max_objects. "
-            "The receipt is gs://dst/b/.skyplane/t1/receipt.json"
+            "Done: 1,234 copied (3.0 MiB in 1.5 s, 2.0 MiB/s), 1 skipped, 7 deleted, the selection ended at "
+            "max_objects. The receipt is gs://dst/b/.skyplane/t1/receipt.json"
         ),
     ]
 
