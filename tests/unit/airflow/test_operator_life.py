@@ -523,7 +523,7 @@ def test_the_drop_ins_opt_ins(kwargs: dict[str, Any], compare: Compare, kind: Ma
 
 
 def test_a_skyplane_connection_that_was_asked_for_must_exist() -> None:
-    with pytest.raises(AirflowNotFoundException, match="nowhere"):
+    with pytest.raises(AirflowNotFoundException, match=r"no connection 'nowhere'.*another one with skyplane_conn_id"):
         _ = SkyplaneOperator(
             task_id="t", source="s3://a/b", destination="gs://c/d", skyplane_conn_id="nowhere"
         ).hook.engine
