@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_skyplane.compat import AirflowException, AirflowProviderDeprecationWarning
 from airflow_provider_skyplane.transfers.drop_in import OWN_TEMPLATE_FIELDS, SkyplaneDropIn
+from airflow_provider_skyplane.transfers.gcs_ends import gcs_destination, gcs_source
 from airflow_provider_skyplane.transfers.gcs_picks import (
     WILDCARD,
     Wanted,
@@ -20,7 +21,6 @@ from airflow_provider_skyplane.transfers.gcs_picks import (
     rank,
     within_itself,
 )
-from airflow_provider_skyplane.transfers.gcs_source import gcs_source
 from airflow_provider_skyplane.transfers.gcs_url import dataset_name
 from skyplane_core.errors import NothingToTransfer, ObjectNotFound
 from skyplane_core.keys import select, source_prefix
@@ -180,7 +180,16 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
         name = self.destination_object or ""
         return Request(
             source=self._source,
-            destination=lambda: Location(self.hook.gcs(self._bucket, self.gcp_conn_id, self.impersonation_chain), name),
+            destination=lambda: Location(
+                gcs_destination(
+                    self.hook,
+                    self._bucket,
+                    self.gcp_conn_id,
+                    self.impersonation_chain,
+                    copies_from=self.source_bucket,
+                ),
+                name,
+            ),
             options=TransferOptions(
                 compare=Compare.ALWAYS if self.replace else Compare.NAME,
                 compression=Compression(self.compression),
@@ -198,7 +207,14 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
     def _source(self) -> Location:
         wildcards = any(WILDCARD in name for name in self._asked())
         glob = None if wildcards else self.match_glob
-        return gcs_source(self.hook, self.source_bucket, self.gcp_conn_id, self.impersonation_chain, match_glob=glob)
+        return gcs_source(
+            self.hook,
+            self.source_bucket,
+            self.gcp_conn_id,
+            self.impersonation_chain,
+            match_glob=glob,
+            moved=self.move_object,
+        )
 
     def _settled(self, request: Request) -> Request:
         wanted = Wanted(
