@@ -19,11 +19,11 @@ from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.hooks.skyplane import DEFAULT_CONN_ID, SkyplaneHook
 from airflow_provider_skyplane.lineage import Lineage
 from airflow_provider_skyplane.links.report import SkyplaneReportLink, push_link
-from airflow_provider_skyplane.progress_lines import ProgressLines
 from airflow_provider_skyplane.reconnect import CANCEL_SECONDS, Found, Reconnection, end
 from airflow_provider_skyplane.rendered import truth
 from skyplane_core.errors import NothingToTransfer, SkyplaneError
 from skyplane_core.model import Compression
+from skyplane_core.progress_lines import ProgressLines
 from skyplane_core.receipt_place import format_of
 from skyplane_core.spec import Progress
 from skyplane_core.uri import parse

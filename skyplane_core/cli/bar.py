@@ -28,6 +28,7 @@ class BarShow(TextShow):
     """Text, and a bar while the transfer runs."""
 
     def __init__(self, console: Console | None = None) -> None:
+        super().__init__()
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),

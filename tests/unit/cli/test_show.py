@@ -142,6 +142,18 @@ def test_the_bar_has_one_kind_of_unit(speed: float | None, text: str) -> None:
     assert SpeedColumn().render(task).plain == text
 
 
+def test_without_a_terminal_a_line_is_said_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    show = TextShow(clock=iter((0.0, 29.0, 30.0, 59.0, 61.0)).__next__)
+    for moved in (0, 1, 3, 4, 6):
+        show.progress(
+            Progress("t", TransferState.RUNNING, bytes_acked=moved << 20, bytes_selected=6 << 20, listing_done=True)
+        )
+    assert [line[:26] for line in capsys.readouterr().err.splitlines()] == [
+        "50%: 3.0 MiB of 6.0 MiB, 1",
+        "100%: 6.0 MiB of 6.0 MiB, ",
+    ]
+
+
 def test_a_terminal_has_a_bar() -> None:
     screen = io.StringIO()
     show = BarShow(Console(file=screen, force_terminal=True, width=120))
