@@ -20,10 +20,11 @@ from airflow_provider_skyplane.hooks.settings import gateway_count
 from airflow_provider_skyplane.hooks.skyplane import DEFAULT_CONN_ID, SkyplaneHook
 from airflow_provider_skyplane.lineage import Lineage
 from airflow_provider_skyplane.links.report import SkyplaneReportLink, push_link
-from airflow_provider_skyplane.progress_lines import ProgressLines
 from airflow_provider_skyplane.reconnect import CANCEL_SECONDS, Found, Reconnection, end
+from airflow_provider_skyplane.rendered import truth
 from skyplane_core.errors import NothingToTransfer, SkyplaneError
 from skyplane_core.model import Compression
+from skyplane_core.progress_lines import ProgressLines
 from skyplane_core.receipt_place import format_of
 from skyplane_core.spec import Progress
 from skyplane_core.uri import parse
@@ -106,6 +107,8 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if isinstance(poll_interval, str):
+            raise ValueError(f"Invalid value for poll_interval: {poll_interval!r}. Expected a number of seconds")  # noqa: TRY004
         if not 0 < poll_interval < math.inf:
             raise ValueError("Invalid value for poll_interval. Expected value greater than 0")
         known = [member.value for member in Compression]
@@ -127,10 +130,14 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
         self.receipt_conn_id = receipt_conn_id
         self.report_url = report_url
         self.report_conn_id = report_conn_id
-        self.deferrable = deferrable
+        self.deferrable = truth("deferrable", deferrable)
         self.poll_interval = poll_interval
-        self.durable = durable
-        self.local_gateways_outlive_task = local_gateways_outlive_task
+        self.durable = truth("durable", durable)
+        self.local_gateways_outlive_task = (
+            None
+            if local_gateways_outlive_task is None
+            else truth("local_gateways_outlive_task", local_gateways_outlive_task)
+        )
 
     @cached_property
     def hook(self) -> SkyplaneHook:

@@ -11,10 +11,10 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_skyplane.finished import outcome
 from airflow_provider_skyplane.hooks.skyplane import read_access
-from airflow_provider_skyplane.progress_lines import ProgressLines
 from airflow_provider_skyplane.triggers import task_state
 from airflow_provider_skyplane.watch import RENEW_MARGIN_SECONDS, Watch
 from skyplane_core.errors import Retry, SkyplaneError
+from skyplane_core.progress_lines import ProgressLines
 from skyplane_core.spec import Progress
 
 UNREACHABLE_LIMIT_SECONDS = 180.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 from typing import Any
 
@@ -80,6 +81,20 @@ def test_a_reference_is_ended_as_often_as_asked(given: Any) -> None:
     operator = ender(run := FakeRun("t1"), reference=given)
     assert operator.execute({}) == operator.execute({}) == ["t1"]
     assert run.calls == ["cancel", "stop"] * 2
+
+
+def test_that_a_transfer_has_ended_long_ago_is_told_as_such_and_not_as_a_failure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    operator = ender(FakeRun("t1"), reference=left("t1"))
+    log = logging.getLogger("deprovision")
+    log.setLevel(logging.INFO)
+    monkeypatch.setattr(log, "handlers", [caplog.handler])
+    monkeypatch.setattr(log, "propagate", False)
+    monkeypatch.setattr(SkyplaneDeprovisionOperator, "log", log)
+    operator.execute({})
+    said = [line for line in caplog.messages if "cannot be called outside" not in line]
+    assert said == ["Transfer t1 does not answer any more.", "None of 1 transfers runs any more."]
 
 
 def test_a_task_that_started_nothing_has_left_nothing() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import socket
 import time
@@ -158,18 +159,58 @@ def test_a_transfer_that_succeeds_returns_a_small_summary_and_leaves_no_gateway(
     assert run.calls == ["wait", "stop"]
 
 
-def test_the_log_says_what_was_compressed_and_why_not(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    some = Shrinkage(Compression.AUTO, local_bytes=30)
-    finished = Finished.of(Progress("t1", TransferState.DONE, objects_copied=2, bytes_copied=30, shrinkage=some))
-    # Airflow's own drops what is below the level of its configuration, before anybody could look.
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What operators log. Airflow's own logger drops what is below the level of its configuration."""
     log = logging.getLogger("a-task")
     log.setLevel(logging.INFO)
     monkeypatch.setattr(log, "handlers", [caplog.handler])
+    monkeypatch.setattr(log, "propagate", False)
     monkeypatch.setattr(SkyplaneOperator, "log", log)
+    return caplog
+
+
+def test_the_log_says_what_was_compressed_and_why_not(heard: pytest.LogCaptureFixture) -> None:
+    some = Shrinkage(Compression.AUTO, local_bytes=30)
+    finished = Finished.of(Progress("t1", TransferState.DONE, objects_copied=2, bytes_copied=30, shrinkage=some))
     copier(FakeRun(finished)).execute({})
-    assert "Compression: auto: 30 B sent as they are (they did not leave the machine)." in caplog.messages
+    assert "Compression: auto: 30 B sent as they are (they did not leave the machine)." in heard.messages
+
+
+def test_the_log_says_what_was_asked_for_and_what_came_of_it(heard: pytest.LogCaptureFixture) -> None:
+    finished = Finished(
+        "t1",
+        1234,
+        1,
+        0,
+        3 << 20,
+        1.5,
+        "gs://dst/b/.skyplane/t1/receipt.json",
+        objects_deleted=7,
+        stopped_at="max_objects",
+    )
+    copier(FakeRun(finished)).execute({})
+    assert [line for line in heard.messages if "cannot be called outside" not in line] == [
+        "Copying s3://src/a/ to gs://dst/b/.",
+        "Transfer t1 is running on dataplane dp.",
+        (
+            "Done: 1,234 copied (3.0 MiB in 1.5 s, 2.0 MiB/s), 1 skipped, 7 deleted, the selection ended at "
+            "max_objects. The receipt is gs://dst/b/.skyplane/t1/receipt.json"
+        ),
+    ]
+
+
+def test_the_log_has_a_line_for_each_of_several_destinations(heard: pytest.LogCaptureFixture) -> None:
+    one, two = (dataclasses.asdict(Finished(n, 0, 1, 0, 0, 0.0, f"{n}/receipt.json")) for n in ("t1", "t2"))
+    uris = ["gs://dst/b/", "s3://dst/b/"]
+    operator = SkyplaneOperator(task_id="t", source="s3://src/a/", destination=uris, mode="sync")
+    both = Finished("t1,t2", 0, 2, 0, 0, 0.0, "", destinations=(one, two))
+    with_engine(operator, FakeRun(both)).execute({})
+    assert "Syncing s3://src/a/ to gs://dst/b/, s3://dst/b/." in heard.messages
+    assert [line for line in heard.messages if line.startswith("Done")] == [
+        "Done: gs://dst/b/: 0 copied (0 B in 0 s), 1 skipped. The receipt is t1/receipt.json",
+        "Done: s3://dst/b/: 0 copied (0 B in 0 s), 1 skipped. The receipt is t2/receipt.json",
+    ]
 
 
 def test_a_transfer_with_failures_names_the_first_causes() -> None:
@@ -536,7 +577,7 @@ def test_the_drop_ins_opt_ins(kwargs: dict[str, Any], compare: Compare, kind: Ma
 
 
 def test_a_skyplane_connection_that_was_asked_for_must_exist() -> None:
-    with pytest.raises(AirflowNotFoundException, match="nowhere"):
+    with pytest.raises(AirflowNotFoundException, match=r"no connection 'nowhere'.*another one with skyplane_conn_id"):
         _ = SkyplaneOperator(
             task_id="t", source="s3://a/b", destination="gs://c/d", skyplane_conn_id="nowhere"
         ).hook.engine
