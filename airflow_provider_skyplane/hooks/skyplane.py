@@ -13,7 +13,7 @@ from airflow_provider_skyplane.compat import AirflowException, AirflowNotFoundEx
 from airflow_provider_skyplane.get_provider_info import CONNECTION_TYPE, PLACEHOLDERS
 from airflow_provider_skyplane.hooks.lifecycle import Lifecycle
 from airflow_provider_skyplane.hooks.scopes import Scope, scope_of
-from airflow_provider_skyplane.hooks.settings import Scoping, Settings, checked
+from airflow_provider_skyplane.hooks.settings import Scoping, Settings, checked, gateway_count
 from skyplane_core.model import Compression, StoreConfig
 from skyplane_core.provision.hosts import SshHost
 from skyplane_core.spec import TransferOptions
@@ -62,6 +62,9 @@ class SkyplaneHook(Lifecycle, BaseHook):
         skyplane_conn_id: a connection of type ``skyplane``, see :class:`.settings.Settings`.
             ``skyplane_default`` need not exist: then gateways are started here and nobody else can reach them.
         gateways, compression: come before what the connection says.
+
+    Raises:
+        ValueError: another number of gateways than there can be on a worker.
     """
 
     conn_name_attr = "skyplane_conn_id"
@@ -79,7 +82,7 @@ class SkyplaneHook(Lifecycle, BaseHook):
     ) -> None:
         super().__init__(**kwargs)
         self.skyplane_conn_id = skyplane_conn_id
-        self._gateways = gateways
+        self._gateways = None if gateways is None else gateway_count(gateways)
         self._compression = compression
 
     @classmethod
@@ -110,9 +113,12 @@ class SkyplaneHook(Lifecycle, BaseHook):
             return None
         try:
             return checked(self.get_connection(self.skyplane_conn_id))
-        except AirflowNotFoundException:
+        except AirflowNotFoundException as error:
             if self.skyplane_conn_id != DEFAULT_CONN_ID:
-                raise
+                raise AirflowNotFoundException(
+                    f"There is no connection {self.skyplane_conn_id!r}, and one of type {CONNECTION_TYPE!r} is asked "
+                    "for by that name. Create it, or name another one with skyplane_conn_id."
+                ) from error
             self.log.info("There is no connection %r: using local gateways on this worker.", DEFAULT_CONN_ID)
             return None
 

@@ -278,6 +278,17 @@ def test_what_is_retained_is_retained_by_the_worker(always: World, gateway: None
     assert set(always.google.own_calls) == {"PatchObject"}
 
 
+def test_sources_of_what_is_retained_are_deleted_by_the_worker(always: World, gateway: None) -> None:
+    until = datetime.datetime(2099, 1, 1, tzinfo=datetime.timezone.utc)
+    always.google.server.put("moved", "to-retain/a", b"a")
+    ends = {"source_bucket": "moved", "source_object": "to-retain/", "destination_bucket": "dst"}
+    task = SkyplaneGCSToGCSOperator(task_id="move", move_object=True, retain_until_time=until, **ends)
+    assert good_for(always, task._request().source().store) == expected("gcs", Scope("moved"))
+    assert task.execute({}) == ["gs://dst/to-retain/a"]
+    assert always.google.server.list("moved", "to-retain/") == []
+    assert always.google.own_calls == ["PatchObject", "DeleteObject"]
+
+
 @pytest.mark.parametrize(("how", "narrowed"), [("never", set()), ("auto", {"s3"})])
 @pytest.mark.parametrize("name", ["gcs-to-s3", "gcs-to-azure"])
 def test_the_connection_says_what_is_narrowed(

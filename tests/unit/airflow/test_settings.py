@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 import jsonschema
@@ -101,7 +103,10 @@ def test_what_it_may_not(extra: dict[str, Any], told: str) -> None:
 def test_a_connection_of_another_type_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_SKY", json.dumps({"conn_type": "aws", "password": SECRET}))
     for ask in (lambda: SkyplaneHook("sky").engine, lambda: SkyplaneHook("sky").reachable_later):
-        with pytest.raises(AirflowException, match=r"Connection 'sky' is of type 'aws'\. Expected 'skyplane'"):
+        with pytest.raises(
+            AirflowException,
+            match=r"Connection 'sky' is of type 'aws'\. Expected 'skyplane': name one",
+        ):
             ask()
     assert SkyplaneHook("sky").test_connection()[0] is False
 
@@ -112,6 +117,22 @@ def test_arguments_come_before_the_connection(monkeypatch: pytest.MonkeyPatch) -
     hook = SkyplaneHook("sky", gateways=1, compression="none")
     assert (hook.gateways, hook.settings.compression) == (1, Compression.NONE)
     assert SkyplaneHook("sky").settings.compression is Compression.LZ4
+
+
+@pytest.mark.parametrize("said", [*range(-1, 6), "2", "two", True, 1.5, math.nan])
+def test_form_connection_and_arguments_have_one_rule_for_gateways(said: Any) -> None:
+    schema = CONN_FIELDS["gateways"]["schema"]
+    fits = str(said) in map(str, range(schema["minimum"], schema["maximum"] + 1))
+
+    def refused(ask: Callable[[], Any]) -> str:
+        try:
+            ask()
+        except (ValueError, AirflowException) as error:
+            return str(error).partition("Expected")[2].rstrip(".")
+        return ""
+
+    told = {refused(lambda: SkyplaneHook(gateways=said)), refused(lambda: read({"gateways": said}))}
+    assert told == ({""} if fits else {" one of 1, 2, 3"})
 
 
 def test_gateways_and_hosts_contradict_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
