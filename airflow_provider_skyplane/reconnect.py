@@ -139,10 +139,15 @@ def _standing(progress: Progress) -> tuple[Standing, Finished | None]:
 
 
 class Ending(NamedTuple):
-    """``orderly``: the transfer has ended and left no upload open. ``certain``: its gateways have ended."""
+    """``certain``: its gateways have ended. ``progress``: the last that was heard of the transfer, None if nothing."""
 
-    orderly: bool
     certain: bool
+    progress: Progress | None
+
+    @property
+    def orderly(self) -> bool:
+        """Whether the transfer has ended and left no upload open."""
+        return self.progress is not None and self.progress.state.ended
 
 
 def end(run: Run, seconds: float, log: Any) -> Ending:
@@ -151,11 +156,11 @@ def end(run: Run, seconds: float, log: Any) -> Ending:
     Of what went wrong the log tells: whoever calls this has something else to report, and gateways that cannot be
     reached end by their expiry.
     """
-    orderly, certain = False, True
+    progress, certain = None, True
     try:
-        orderly = run.cancel(seconds)
+        progress = run.cancel(seconds)
     except (TransferNotFound, GatewayUnreachable) as error:
-        log.info("Transfer %s is not running any more: %s", run.transfer_id, error)
+        log.info("Transfer %s does not answer any more: %s", run.transfer_id, error)
     except SkyplaneError as error:
         log.warning("Could not cancel transfer %s: %s", run.transfer_id, error)
     try:
@@ -163,4 +168,4 @@ def end(run: Run, seconds: float, log: Any) -> Ending:
     except SkyplaneError as error:
         log.warning("Could not stop dataplane %s, which ends by its expiry: %s", run.dataplane_id, error)
         certain = False
-    return Ending(orderly, certain)
+    return Ending(certain, progress)

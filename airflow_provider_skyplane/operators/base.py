@@ -20,7 +20,8 @@ from airflow_provider_skyplane.hooks.skyplane import DEFAULT_CONN_ID, SkyplaneHo
 from airflow_provider_skyplane.lineage import Lineage
 from airflow_provider_skyplane.links.report import SkyplaneReportLink, push_link
 from airflow_provider_skyplane.progress_lines import ProgressLines
-from airflow_provider_skyplane.reconnect import CANCEL_SECONDS, Found, Reconnection, end
+from airflow_provider_skyplane.reconnect import CANCEL_SECONDS, Ending, Found, Reconnection, end
+from airflow_provider_skyplane.reports import cancelled
 from skyplane_core.errors import NothingToTransfer, SkyplaneError
 from skyplane_core.model import Compression
 from skyplane_core.receipt_place import format_of
@@ -87,6 +88,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
     operator_extra_links = (SkyplaneReportLink(),)
 
     _run: Run | None = None
+    _heard: Progress | None = None
 
     def __init__(
         self,
@@ -343,14 +345,14 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
                 self._abandon(context, run)
                 raise
             self._defer(run, event.get("deadline"), expire_at)
-        message = event["message"]
         if "finished" in event:
             finished = self._named(Finished(**event["finished"]))
             self._push_failed(context, finished)
             self._leave_extras(context, finished)
-            message = finished.failure_text()
+            self._end(context, run)
+            raise AirflowException(finished.failure_text())
         self._abandon(context, run)
-        raise AirflowException(message)
+        raise AirflowException(event["message"])
 
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """As Airflow's, but a transfer whose trigger died is cancelled first: execute_complete is not called then."""
@@ -374,15 +376,23 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
         if (run := self._run) is not None:
             # A signal has interrupted this thread, perhaps in the middle of a call to the gateways, whose connection
             # is taken then: hence others. What Airflow keeps for the next try is not in reach here, either.
-            end(self.hook.engine.attach(run.reference, run.transfer_id), KILL_CANCEL_SECONDS, self.log)
+            ending = end(self.hook.engine.attach(run.reference, run.transfer_id), KILL_CANCEL_SECONDS, self.log)
+            # The report is left by whoever finds the gateways gone: this thread, once the handler has returned.
+            self._heard = ending.progress or self._heard
 
     def _abandon(self, context: Context, run: Run) -> None:
         """Cancel and tear down on the way out of a failure; that failure stays the one that is reported."""
+        heard = self._end(context, run).progress or self._heard
+        if heard is not None:
+            self._leave_extras(context, self._named(Finished.of(cancelled(heard))))
+
+    def _end(self, context: Context, run: Run) -> Ending:
         ending = end(run, CANCEL_SECONDS, self.log)
         self._run = None
         if ending.orderly:
             self._forget(context)
         # Else the next try finds what it left open, or that it goes on.
+        return ending
 
     def _tear_down(self, run: Run) -> None:
         try:
@@ -393,6 +403,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
 
     def _log_progress(self, lines: ProgressLines) -> Callable[[Progress], None]:
         def say(progress: Progress) -> None:
+            self._heard = progress
             if line := lines.line(progress, time.monotonic()):
                 self.log.info(line)
 

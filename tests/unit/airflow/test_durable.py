@@ -38,6 +38,7 @@ DATAPLANE = json.dumps(
 KEPT = Reference(DATAPLANE, "t0", "asked", 1, HERE)
 DONE = Progress("t0", TransferState.DONE, objects_copied=3, bytes_copied=9, started_at=10.0, ended_at=12.0)
 RUNNING = Progress("t0", TransferState.RUNNING)
+CANCELLED = Progress("t0", TransferState.CANCELLED)
 
 texts = st.text(max_size=20)
 references = st.builds(Reference, texts, texts, texts, st.integers(0, 9), texts)
@@ -79,9 +80,9 @@ class FakeRun:
     def take_over(self, engine: Any, request: Any) -> None:
         self.calls.append("take over")
 
-    def cancel(self, seconds: float) -> bool:
+    def cancel(self, seconds: float) -> Progress:
         self.calls.append("cancel")
-        return True
+        return CANCELLED
 
     def leave(self) -> None:
         self.calls.append("leave")
@@ -362,18 +363,18 @@ def test_a_result_that_cannot_be_read_is_come_back_to(connected: None, monkeypat
 
 @pytest.mark.parametrize(
     ("cancel", "kept"),
-    [(True, False), (False, True), (GatewayUnreachable("gone"), True)],
+    [(CANCELLED, False), (RUNNING, True), (GatewayUnreachable("gone"), True)],
     ids=["orderly", "slow", "gone"],
 )
 def test_a_try_that_fails_is_come_back_to_unless_its_transfer_has_ended_in_order(
-    connected: None, monkeypatch: pytest.MonkeyPatch, cancel: bool | Exception, kept: bool
+    connected: None, monkeypatch: pytest.MonkeyPatch, cancel: Progress | Exception, kept: bool
 ) -> None:
     engine = FakeEngine(FakeRun("t0", RUNNING))
 
     def fails(_report: Any) -> Finished:
         raise GatewayUnreachable("no answer")
 
-    def cancelled(_seconds: float) -> bool:
+    def cancelled(_seconds: float) -> Progress:
         if isinstance(cancel, Exception):
             raise cancel
         return cancel
