@@ -13,10 +13,12 @@ from skyplane_core.coordinator.journal import (
     ClosedRecord,
     DeletingRecord,
     Journal,
+    RecallRecord,
     Record,
     Recovered,
     decode,
     journal_keys,
+    recall_key,
     replay,
 )
 from skyplane_core.coordinator.receipt import ReceiptWriter, segment_lines, segment_prefix
@@ -51,6 +53,7 @@ class Records:
         self.deletions = DeletionList(store.put_bytes, store.get_bytes, state, incarnation)
         self.began_before: float | None = None
         """When the first coordinator of this transfer began, if it was another one; seconds since the epoch."""
+        self._recalled: set[str] = set()
         self.deleting: list[DeletingRecord] = []
         """Deletions that earlier coordinators had begun."""
 
@@ -75,6 +78,21 @@ class Records:
         ]
         self.journal.supersede([*keys, *segments])
         return replay(self._records(keys))
+
+    def recall(self) -> RecallRecord | None:
+        """Somebody's wish that this coordinator lets go of the transfer, if there is a new one.
+
+        One that was there when the journals were read was an earlier coordinator's to heed.
+
+        Raises:
+            SkyplaneError: the store does not tell.
+        """
+        found = self._store.peek(recall_key(self._state))
+        for record in decode(found or b""):
+            if isinstance(record, RecallRecord) and record.nonce not in self._recalled:
+                self.journal.supersede([recall_key(self._state)])
+                return record
+        return None
 
     def hand_over(self, file: ObjectFile, place: ReceiptPlace, totals: Progress, alive: Callable[[], None]) -> None:
         """Write the receipt to ``place`` as well. Once this returns it is there, whole and durable.
@@ -118,6 +136,8 @@ class Records:
                         self._check(record)
                         if isinstance(record, DeletingRecord):
                             self._continue(record)
+                        elif isinstance(record, RecallRecord):
+                            self._recalled.add(record.nonce)
                         elif isinstance(record, BeganRecord) and record.at:
                             self.began_before = min(record.at, self.began_before or record.at)
                         yield record

@@ -99,6 +99,8 @@ class FakeEngine:
     def __init__(self, old: FakeRun, receipt: Progress | None = None) -> None:
         self.old, self.new, self.receipt = old, FakeRun("t1", RUNNING), receipt
         self.continued: list[str | None] = []
+        self.recalled: list[bool] = []
+        self.last_word: Progress | None = None
 
     def attach(self, reference: str, transfer_id: str) -> FakeRun:
         return self.old
@@ -128,6 +130,20 @@ class TaskInstance:
 @pytest.fixture
 def connected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_SKYPLANE_DEFAULT", f'{{"conn_type": "skyplane", "password": "{SECRET}"}}')
+
+
+@pytest.fixture(autouse=True)
+def recalling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is recalled answers at once, or never."""
+
+    def recall(engine: FakeEngine, _request: Any, transfer_id: str, *, hand_over: bool) -> bool:
+        assert transfer_id == "t0"
+        engine.recalled.append(hand_over)
+        engine.receipt = engine.last_word
+        return True
+
+    monkeypatch.setattr("airflow_provider_skyplane.reconnect.recall", recall)
+    monkeypatch.setattr("airflow_provider_skyplane.reconnect.RECALLED_SECONDS", 0.0)
 
 
 def retry(engine: FakeEngine, kept: Reference | None = KEPT, **kwargs: Any) -> tuple[Any, StateStore, TaskInstance]:
@@ -209,6 +225,7 @@ def test_only_the_same_request_of_a_task_that_nobody_cleared_is_gone_on_with(
 
 def test_an_id_is_used_again_only_where_its_gateways_are_gone() -> None:
     assert [standing for standing in Standing if decide(standing) is Next.CONTINUE] == [Standing.ENDED]
+    assert [standing for standing in Standing if decide(standing) is Next.TAKE_OVER] == [Standing.UNKNOWN]
     assert {standing for standing in Standing if decide(standing) is Next.ATTACH} == {Standing.RUNNING, Standing.DONE}
 
 
@@ -267,11 +284,11 @@ def test_a_retry_returns_what_has_arrived(
         (FakeRun("t0", GatewayUnreachable("gone")), None, "t0"),
         (FakeRun("t0", GatewayUnreachable("gone")), Progress("t0", TransferState.CANCELLED), None),
         (FakeRun("t0", GatewayRefused("another's port")), None, "t0"),
-        (FakeRun("t0", UsageError("no such host any more"), stop=UsageError("no such host any more")), None, None),
-        (FakeRun("t0", GatewayRefused("not you"), stop=GatewayRefused("not you")), None, None),
+        (FakeRun("t0", UsageError("no such host any more"), stop=UsageError("no such host any more")), None, "t0"),
+        (FakeRun("t0", GatewayRefused("not you"), stop=GatewayRefused("not you")), None, "t0"),
     ],
 )
-def test_a_retry_starts_anew_otherwise_and_continues_an_id_only_if_its_gateways_are_gone(
+def test_a_retry_starts_anew_otherwise_and_continues_an_id_only_if_its_gateways_are_gone_or_let_go_of_it(
     connected: None, old: FakeRun, receipt: Progress | None, continued: str | None
 ) -> None:
     engine = FakeEngine(old, receipt)
@@ -279,6 +296,7 @@ def test_a_retry_starts_anew_otherwise_and_continues_an_id_only_if_its_gateways_
     assert result["transfer_id"] == "t1"
     assert engine.continued == [continued]
     assert "stop" in old.calls
+    assert engine.recalled == [True] * (old.stop_fails is not None)
     assert store.values == {}
     old.calls.clear()
 
@@ -312,10 +330,41 @@ def test_a_dataplane_that_this_version_does_not_know_is_none(connected: None, mo
     assert retry(engine)[0]["transfer_id"] == "t1"
 
 
-def test_local_gateways_of_another_host_may_still_run_whatever_this_one_sees(connected: None) -> None:
+@pytest.mark.parametrize(
+    ("last_word", "result", "continued"),
+    [
+        (None, "t1", ["t0"]),
+        (Progress("t0", TransferState.FAILED, error="taken over"), "t1", ["t0"]),
+        (CANCELLED, "t1", ["t0"]),
+        (DONE, "t0", []),
+    ],
+)
+def test_local_gateways_of_another_host_are_told_to_let_go_before_their_transfer_is_continued(
+    connected: None, last_word: Progress | None, result: str, continued: list[str]
+) -> None:
     engine = FakeEngine(FakeRun("t0", GatewayUnreachable("nobody here")))
-    retry(engine, Reference(DATAPLANE, "t0", "asked", 1, "another-host"))
-    assert engine.continued == [None]
+    engine.last_word = last_word
+    got, store, _ = retry(engine, Reference(DATAPLANE, "t0", "asked", 1, "another-host"))
+    assert (got["transfer_id"], engine.continued, engine.recalled) == (result, continued, [True])
+    assert ("leave" in engine.old.calls) is bool(continued)
+    assert store.values == {}
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+@pytest.mark.parametrize("host", [HERE, "another-host"])
+def test_what_was_cleared_is_told_to_end_where_it_cannot_be_reached(
+    connected: None, monkeypatch: pytest.MonkeyPatch, host: str, reachable: bool
+) -> None:
+    engine = FakeEngine(FakeRun("t0", RUNNING))
+
+    def silent(_seconds: float) -> Progress:
+        raise GatewayUnreachable("nobody here")
+
+    if not reachable:
+        monkeypatch.setattr(engine.old, "cancel", silent)
+    got, _, _ = retry(engine, Reference(DATAPLANE, "t0", "asked", 0, host))
+    assert (got["transfer_id"], engine.continued) == ("t1", [None])
+    assert engine.recalled == ([False] if not reachable and host != HERE else [])
 
 
 @pytest.mark.parametrize("kwargs", [{"durable": False}, {}])
