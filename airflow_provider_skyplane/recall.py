@@ -8,9 +8,11 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from airflow_provider_skyplane.several import separate
+from skyplane_core.errors import BucketNotFound
 
 if TYPE_CHECKING:
     from airflow_provider_skyplane.engine import Engine, FanOut, Request
+    from skyplane_core.stores.base import ObjectStore
 
 
 def recall(engine: Engine, request: Request | FanOut, transfer_id: str, *, hand_over: bool) -> bool:
@@ -35,7 +37,15 @@ def recall(engine: Engine, request: Request | FanOut, transfer_id: str, *, hand_
     for one, own in zip(request.each, ids, strict=True):
         store, state = engine.state(one, own)
         with closing(store):
-            if next(iter(store.list(f"{state}journal-")), None) is not None:
+            if _has_journal(store, state):
                 journal.recall(partial(put_bytes, store), state, secrets.token_hex(8), hand_over=hand_over)
                 found = True
     return found
+
+
+def _has_journal(store: ObjectStore, state: str) -> bool:
+    try:
+        return next(iter(store.list(f"{state}journal-")), None) is not None
+    except BucketNotFound:
+        # A directory of the other machine, say. Whether it is to be there, the start of a transfer tells.
+        return False

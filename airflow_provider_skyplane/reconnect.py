@@ -88,9 +88,14 @@ class Reconnection:
         host = socket.gethostname()
         self._references.save(Reference(run.reference, run.transfer_id, run.fingerprint, self._epoch, host))
 
-    def forget(self) -> None:
-        """Nobody is to come back to it. May be repeated."""
-        self._references.delete()
+    def forget(self, run: Run) -> None:
+        """Nobody is to come back to it. May be repeated.
+
+        What another try has kept since is left alone: this one may be thought to be dead, and be only cut off.
+        """
+        kept = self._references.load()
+        if kept is None or kept.dataplane == run.reference:
+            self._references.delete()
 
     def _ask(self, run: Run, reference: Reference) -> tuple[Standing, Finished | None]:
         try:
@@ -133,8 +138,12 @@ class Reconnection:
         return Found()
 
     def _unwanted(self, run: Run, reference: Reference) -> Found:
+        if _elsewhere(run, reference) and not _answers(run):
+            run.leave()
+            self._recall(reference, hand_over=False)
+            return Found()
         ending = end(run, CANCEL_SECONDS, self._log)
-        if ending.progress is None and (_elsewhere(run, reference) or not ending.certain):
+        if ending.progress is None and not ending.certain:
             self._recall(reference, hand_over=False)
         return Found()
 
@@ -177,6 +186,17 @@ class Reconnection:
 def _elsewhere(run: Run, reference: Reference) -> bool:
     """Whether its gateways are processes of another machine, so that nothing here tells whether they run."""
     return not run.outlives_task and reference.host != socket.gethostname()
+
+
+def _answers(run: Run) -> bool:
+    """Whether its gateways can be asked from here, whatever they say."""
+    try:
+        run.progress()
+    except TransferNotFound:
+        return True
+    except SkyplaneError:
+        return False
+    return True
 
 
 def _standing(progress: Progress) -> tuple[Standing, Finished | None]:

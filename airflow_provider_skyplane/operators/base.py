@@ -235,12 +235,12 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
             references = DestinationReferences(self.hook.engine, request(), name)
         return Reconnection(self.hook.engine, request, references, ti.max_tries, self.log)
 
-    def _forget(self, context: Context) -> None:
+    def _forget(self, context: Context, run: Run) -> None:
         """The transfer has ended, and nobody is to come back to it. If that cannot be noted, nobody is hurt."""
         try:
             reconnection = self._reconnection(context, self._request)
             if reconnection is not None:
-                reconnection.forget()
+                reconnection.forget(run)
         except Exception as error:  # noqa: BLE001  # what counts is how the transfer ended, and no retry trusts an id
             self.log.warning("The reference to an ended transfer could not be deleted: %s", error)
 
@@ -267,7 +267,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
                     result = self._result(finished)
         finally:
             self._tear_down(run)
-        self._forget(context)
+        self._forget(context, run)
         self._leave_extras(context, finished)
         if finished.failed:
             raise AirflowException(finished.failure_text())
@@ -390,7 +390,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
         ending = end(run, CANCEL_SECONDS, self.log)
         self._run = None
         if ending.orderly:
-            self._forget(context)
+            self._forget(context, run)
         # Else the next try finds what it left open, or that it goes on.
         return ending
 

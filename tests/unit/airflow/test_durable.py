@@ -64,7 +64,8 @@ class FakeRun:
     dataplane_id, ca_fingerprint, fingerprint = "dp", "fp", "asked"
 
     def __init__(self, transfer_id: str, says: Progress | Exception, stop: Exception | None = None) -> None:
-        self.transfer_id, self.says, self.stop_fails, self.reference = transfer_id, says, stop, f"of {transfer_id}"
+        self.transfer_id, self.says, self.stop_fails = transfer_id, says, stop
+        self.reference = DATAPLANE if transfer_id == "t0" else f"of {transfer_id}"
         self.calls: list[str] = []
         self.outlives_task = False
 
@@ -357,14 +358,18 @@ def test_what_was_cleared_is_told_to_end_where_it_cannot_be_reached(
 ) -> None:
     engine = FakeEngine(FakeRun("t0", RUNNING))
 
-    def silent(_seconds: float) -> Progress:
+    def silent(_seconds: float = 0.0) -> Progress:
         raise GatewayUnreachable("nobody here")
 
     if not reachable:
         monkeypatch.setattr(engine.old, "cancel", silent)
+        monkeypatch.setattr(engine.old, "progress", silent)
     got, _, _ = retry(engine, Reference(DATAPLANE, "t0", "asked", 0, host))
     assert (got["transfer_id"], engine.continued) == ("t1", [None])
-    assert engine.recalled == ([False] if not reachable and host != HERE else [])
+    there = not reachable and host != HERE
+    assert engine.recalled == [False] * there
+    # What has its number on this machine is another process.
+    assert ("stop" in engine.old.calls) is not there
 
 
 @pytest.mark.parametrize("kwargs", [{"durable": False}, {}])
@@ -436,6 +441,22 @@ def test_a_try_that_fails_is_come_back_to_unless_its_transfer_has_ended_in_order
         operator.execute({"ti": TaskInstance(), "task_state_store": store})
     assert bool(store.values) is kept
     assert engine.new.calls == ["stop"]
+
+
+def test_a_try_that_was_thought_to_be_dead_does_not_forget_what_the_next_one_has_started(connected: None) -> None:
+    engine = FakeEngine(FakeRun("t0", RUNNING))
+    operator = SkyplaneOperator(task_id="t", source="s3://src/a/", destination="gs://dst/b/", recursive=True)
+    operator.hook.engine = engine
+    store = StateStore()
+
+    def overtaken(_report: Any) -> Finished:
+        StateStoreReferences(store).save(KEPT)
+        return Finished("t1", 1, 0, 0, 1, 1.0, "", error="somebody else has taken this transfer over")
+
+    engine.new.wait = overtaken
+    with pytest.raises(AirflowException, match="somebody else"):
+        operator.execute({"ti": TaskInstance(), "task_state_store": store})
+    assert StateStoreReferences(store).load() == KEPT
 
 
 def test_a_store_that_cannot_forget_does_not_fail_what_has_arrived(
