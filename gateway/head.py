@@ -388,7 +388,7 @@ class TransferRun:
 
     def _close_receipt(self, state: TransferState) -> None:
         try:
-            self._records.receipt.close(msgspec.structs.replace(self.progress(), state=state))
+            self._records.close(msgspec.structs.replace(self.progress(), state=state), taken_over=self._taken_over)
         except BaseException:
             self._receipt_uri = ""
             raise

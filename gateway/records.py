@@ -76,7 +76,8 @@ class Records:
             for prefix in (segment_prefix(self._state), deletions_prefix(self._state))
             for info in self._store.list(prefix)
         ]
-        self.journal.supersede([*keys, *segments])
+        # A coordinator that was cut off, and comes back when all is over, is to find that it was recalled.
+        self.journal.supersede([key for key in (*keys, *segments) if key != recall_key(self._state)])
         return replay(self._records(keys))
 
     def recall(self) -> RecallRecord | None:
@@ -90,9 +91,19 @@ class Records:
         found = self._store.peek(recall_key(self._state))
         for record in decode(found or b""):
             if isinstance(record, RecallRecord) and record.nonce not in self._recalled:
-                self.journal.supersede([recall_key(self._state)])
+                if not record.hand_over:
+                    self.journal.supersede([recall_key(self._state)])
                 return record
         return None
+
+    def close(self, totals: Progress, *, taken_over: bool) -> None:
+        """Write the receipt's summary. One whose transfer was ``taken_over`` leaves that of a successor alone.
+
+        Raises:
+            SkyplaneError: it could not be stored.
+        """
+        if not (taken_over and self._store.peek(self.receipt.key) is not None):
+            self.receipt.close(totals)
 
     def hand_over(self, file: ObjectFile, place: ReceiptPlace, totals: Progress, alive: Callable[[], None]) -> None:
         """Write the receipt to ``place`` as well. Once this returns it is there, whole and durable.

@@ -157,13 +157,46 @@ def test_a_retry_on_another_host_takes_the_transfer_over(
         assert world.destination.get("dst", "big/object") == BIG
         assert world.destination.uploads("dst") == []
         assert references(world) == []
-        assert not [name for name in world.destination.list("dst") if "journal-" in name]
+        left = [name for name in world.destination.list("dst") if "journal-" in name]
+        assert [name.rpartition("/")[2] for name in left] == ["journal-recall.jsonl"]
         if alive:
             # Nothing was killed by a number that means another process here.
             assert all(psutil.pid_exists(pid) for pid in pids(run))
-            left = run.progress()
-            assert (left.state, "somebody else has taken" in left.error) == (TransferState.FAILED, True)
+            told = run.progress()
+            assert (told.state, "somebody else has taken" in told.error) == (TransferState.FAILED, True)
     finally:
+        run.stop()
+
+
+def test_gateways_that_come_back_when_all_is_over_change_nothing(
+    world: Clouds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = started_elsewhere(world, monkeypatch)
+    monkeypatch.setattr("airflow_provider_skyplane.reconnect.RECALLED_SECONDS", 1.0)
+    cut_off = [process for pid in pids(run) for process in (psutil.Process(pid), *psutil.Process(pid).children())]
+    try:
+        for process in cut_off:
+            process.suspend()
+        operator = copier("big")
+        result = operator.execute({"ti": TaskInstance()})
+        assert (result["transfer_id"], result["objects_copied"]) == (run.transfer_id, 1)
+        for process in cut_off:
+            process.resume()
+        world.source.release()
+        deadline = time.monotonic() + 30
+        while not (told := run.progress()).state.ended:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert told.state is TransferState.FAILED
+        receipt = operator.hook.engine.ended(operator._request(), run.transfer_id)
+        assert receipt is not None
+        assert (receipt.state, receipt.objects_copied) == (TransferState.DONE, 1)
+        assert world.destination.requests["CompleteMultipartUpload"] == 1
+        assert world.destination.get("dst", "big/object") == BIG
+        assert world.destination.uploads("dst") == []
+    finally:
+        for process in cut_off:
+            process.resume()
         run.stop()
 
 

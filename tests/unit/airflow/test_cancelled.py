@@ -80,6 +80,9 @@ class TaskInstance:
             raise RuntimeError("the API server is away")
         self.xcoms[key] = value
 
+    def xcom_pull(self, **_which: Any) -> dict[str, str]:
+        return {"dataplane": "{}", "transfer_id": "t1"}
+
     def report(self) -> Report:
         (found,) = decode(self.xcoms[REPORT_XCOM_KEY])
         return found
@@ -133,6 +136,13 @@ def test_a_resumed_task_that_gives_its_transfer_up_leaves_one(event: dict[str, s
     with pytest.raises(AirflowException, match=event["message"]):
         waits(run, ti).execute_complete({"ti": ti}, {"dataplane": "{}", "transfer_id": "t1", **event})
     assert ti.report() == Report(told, WHO)
+
+
+def test_a_task_whose_trigger_died_leaves_one() -> None:
+    run, ti = Run(GONE, CANCELLED), TaskInstance()
+    with pytest.raises(Exception, match="boom"):
+        waits(run, ti).resume_execution("__fail__", {"error": "boom"}, {"ti": ti})
+    assert ti.report() == Report(CANCELLED, WHO)
 
 
 class Watch:

@@ -10,7 +10,8 @@ import pytest
 
 from gateway import head
 from gateway.agent_store import CalledStore
-from skyplane_core.coordinator.journal import recall
+from skyplane_core.coordinator.journal import recall, recall_key
+from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.errors import ObjectNotFound, StoreUnavailable
 from skyplane_core.spec import Progress, TransferState
 from tests.unit.gateway.memory_agent import STATE, MemoryStore, Reader, objects, transfer
@@ -33,7 +34,7 @@ class Looked(MemoryStore):
         return super().peek(key)
 
 
-def recalled(destination: Looked, *, hand_over: bool) -> Progress:
+def standing_still(destination: Looked) -> Reader:
     """A transfer of one striped object that stands still until it is recalled."""
     reader = Reader(MemoryStore(objects(1, 40)), destination, transfer(keep_uploads=False))
     reader.idle = True
@@ -42,6 +43,11 @@ def recalled(destination: Looked, *, hand_over: bool) -> Progress:
     while not (destination.uploads and destination.looked.is_set()):
         assert time.monotonic() < deadline
         time.sleep(0.01)
+    return reader
+
+
+def recalled(destination: Looked, *, hand_over: bool) -> Progress:
+    reader = standing_still(destination)
     recall(destination.put_bytes, STATE, "one", hand_over=hand_over)
     assert reader.run.join(20)
     return reader.run.progress()
@@ -68,7 +74,24 @@ def test_one_that_is_handed_over_leaves_all_that_is_open_to_the_next() -> None:
     recall(destination.put_bytes, STATE, "two", hand_over=True)
     assert reader.run.join(20)
     assert Reader(MemoryStore(objects(1, 40)), destination).finish().state is TransferState.DONE
-    assert (destination.aborted, destination.uploads, journals(destination)) == ([], {}, [])
+    assert (destination.aborted, destination.uploads, journals(destination)) == ([], {}, [recall_key(STATE)])
+
+
+def test_one_that_comes_back_when_all_is_over_lets_go_and_leaves_the_receipt_alone() -> None:
+    destination = Looked()
+    cut_off = standing_still(destination)
+    there, destination.state = destination.state, {}
+    # All of this while the first one sees and writes nothing.
+    after = MemoryStore()
+    after.state = dict(there)
+    recall(after.put_bytes, STATE, "one", hand_over=True)
+    assert Reader(MemoryStore(objects(1, 40)), after).finish().state is TransferState.DONE
+    destination.state = dict(after.state)
+    assert cut_off.run.join(20)
+    assert cut_off.run.progress().state is TransferState.FAILED
+    key = f"{STATE}receipt.json"
+    assert destination.state[key] == after.state[key]
+    assert read_receipt(destination.get_bytes, STATE)[0].state is TransferState.DONE
 
 
 def test_one_that_nobody_goes_on_with_leaves_nothing_open() -> None:
