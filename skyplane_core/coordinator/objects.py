@@ -131,11 +131,12 @@ class ObjectState:
                 if self.wants(part):
                     yield CopyPart(self.number, at, key, target.upload_id, info, part)
 
-    def compared(self, copied: Copied) -> str | None:
-        """How a copy differs from what the source vouches for; empty if it does not, None if no sum is in common."""
-        if copied.stored.size != self.info.size:
-            return f"{copied.stored.size} bytes instead of {self.info.size}"
-        sums = ((self.info.crc32c, copied.stored.crc32c), (self.info.crc64nvme, copied.crc64nvme))
-        common = [(theirs, ours) for theirs, ours in sums if theirs is not None and ours is not None]
-        wrong = [f"{ours:08x} instead of {theirs:08x}" for theirs, ours in common if theirs != ours]
-        return "; ".join(wrong) if common else None
+
+def compared(info: ObjectInfo, copied: Copied) -> str | None:
+    """How a copy differs from what the source vouches for; empty if it does not, None if no sum is in common."""
+    if copied.stored.size != info.size:
+        return f"{copied.stored.size} bytes instead of {info.size}"
+    sums = ((info.crc32c, copied.stored.crc32c), (info.crc64nvme, copied.crc64nvme))
+    common = [(theirs, ours) for theirs, ours in sums if theirs is not None and ours is not None]
+    wrong = [f"{ours:08x} instead of {theirs:08x}" for theirs, ours in common if theirs != ours]
+    return "; ".join(wrong) if common else None
