@@ -377,7 +377,7 @@ class TransferRun:
 
     def _hand_over_receipt(self, state: TransferState) -> None:
         place = self.spec.receipt
-        if place is None:
+        if place is None or self._records.overtaken(state):
             return
         uri = place.store.object_uri(place.key)
         totals = msgspec.structs.replace(self.progress(), state=state, receipt=uri)
@@ -388,7 +388,7 @@ class TransferRun:
 
     def _close_receipt(self, state: TransferState) -> None:
         try:
-            self._records.close(msgspec.structs.replace(self.progress(), state=state), taken_over=self._taken_over)
+            self._records.close(msgspec.structs.replace(self.progress(), state=state))
         except BaseException:
             self._receipt_uri = ""
             raise

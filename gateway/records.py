@@ -27,7 +27,7 @@ from skyplane_core.errors import ObjectNotFound, SkyplaneError, UsageError
 from skyplane_core.object_file import ObjectFile
 from skyplane_core.receipt_file import write_receipt
 from skyplane_core.receipt_place import format_of
-from skyplane_core.spec import Progress, ReceiptPlace, TransferSpec
+from skyplane_core.spec import Progress, ReceiptPlace, TransferSpec, TransferState
 
 log = logging.getLogger(__name__)
 
@@ -54,6 +54,7 @@ class Records:
         self.began_before: float | None = None
         """When the first coordinator of this transfer began, if it was another one; seconds since the epoch."""
         self._recalled: set[str] = set()
+        self._earlier: frozenset[str] = frozenset()
         self.deleting: list[DeletingRecord] = []
         """Deletions that earlier coordinators had begun."""
 
@@ -70,12 +71,13 @@ class Records:
             SkyplaneError: the journals cannot be read.
         """
         keys = [key for key in journal_keys(self._store, self._state) if not self.journal.holds(key)]
+        self._earlier = frozenset((*keys, recall_key(self._state)))
+        receipts = [info.key for info in self._store.list(f"{self._state}receipt")]
+        if self.receipt.key in receipts:
+            self._retract()
         # Their receipts go with the journals: once ours is durable, no summary names those segments any more.
-        segments = [
-            info.key
-            for prefix in (segment_prefix(self._state), deletions_prefix(self._state))
-            for info in self._store.list(prefix)
-        ]
+        segments = [key for key in receipts if key.startswith(segment_prefix(self._state))]
+        segments += [info.key for info in self._store.list(deletions_prefix(self._state))]
         # A coordinator that was cut off, and comes back when all is over, is to find that it was recalled.
         self.journal.supersede([key for key in (*keys, *segments) if key != recall_key(self._state)])
         return replay(self._records(keys))
@@ -88,22 +90,48 @@ class Records:
         Raises:
             SkyplaneError: the store does not tell.
         """
-        found = self._store.peek(recall_key(self._state))
-        for record in decode(found or b""):
-            if isinstance(record, RecallRecord) and record.nonce not in self._recalled:
-                if not record.hand_over:
-                    self.journal.supersede([recall_key(self._state)])
-                return record
-        return None
+        wish = self._new_wish(self._store.peek(recall_key(self._state)) or b"")
+        if wish is not None and not wish.hand_over:
+            self.journal.supersede([recall_key(self._state)])
+        return wish
 
-    def close(self, totals: Progress, *, taken_over: bool) -> None:
-        """Write the receipt's summary. One whose transfer was ``taken_over`` leaves that of a successor alone.
+    def close(self, totals: Progress) -> None:
+        """Write the receipt's summary; not of a transfer that failed while somebody else has gone on with it.
 
         Raises:
             SkyplaneError: it could not be stored.
         """
-        if not (taken_over and self._store.peek(self.receipt.key) is not None):
+        if not self.overtaken(totals.state):
             self.receipt.close(totals)
+
+    def overtaken(self, state: TransferState) -> bool:
+        """Whether the transfer has failed and was handed over, and another coordinator has begun since ours did.
+
+        Raises:
+            SkyplaneError: the store does not tell.
+        """
+        if state is not TransferState.FAILED or not self._earlier:
+            return False
+        try:
+            wish = self._new_wish(self._store.get_bytes(recall_key(self._state)))
+        except ObjectNotFound:
+            return False
+        if wish is None or not wish.hand_over:
+            return False
+        theirs = [info.key for info in self._store.list(f"{self._state}receipt.json")]
+        theirs += [key for key in journal_keys(self._store, self._state) if not self.journal.holds(key)]
+        return not self._earlier.issuperset(theirs)
+
+    def _new_wish(self, content: bytes) -> RecallRecord | None:
+        wishes = [record for record in decode(content) if isinstance(record, RecallRecord)]
+        return next((wish for wish in wishes if wish.nonce not in self._recalled), None)
+
+    def _retract(self) -> None:
+        """While a transfer runs no receipt is to say that it has ended, as that of an earlier coordinator would."""
+        try:
+            self._store.delete(self.receipt.key)
+        except SkyplaneError as error:
+            log.warning("an earlier receipt could not be deleted", extra={"why": str(error)})
 
     def hand_over(self, file: ObjectFile, place: ReceiptPlace, totals: Progress, alive: Callable[[], None]) -> None:
         """Write the receipt to ``place`` as well. Once this returns it is there, whole and durable.
