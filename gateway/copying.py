@@ -9,6 +9,7 @@ import msgspec
 
 from skyplane_core.coordinator.events import Copy, CopyPart, Event
 from skyplane_core.coordinator.machine import TransferMachine
+from skyplane_core.coordinator.objects import compared
 from skyplane_core.coordinator.store import AgentStore
 from skyplane_core.errors import (
     BucketNotFound,
@@ -18,7 +19,7 @@ from skyplane_core.errors import (
     SkyplaneError,
     StoreRejected,
 )
-from skyplane_core.model import Attestation, Copied, CopySource, ObjectInfo, Stored
+from skyplane_core.model import Attestation, Copied, CopySource, ObjectInfo, Precondition, Stored
 from skyplane_core.spec import SOURCE_VERSION_KEY, TransferSpec
 
 log = logging.getLogger(__name__)
@@ -53,15 +54,20 @@ class Copying:
         def act() -> Callable[[], list[Event]]:
             store = self._destinations[event.destination]
             try:
-                copied = store.copy(self._from(event.info), event.key, event.attributes, event.precondition)
-            except PreconditionFailed as refused:
-                found = _found(store, event, refused)
-                if found is None:
-                    return lambda: self._machine.copy_left(event)
-                copied = found
-            return lambda: self._machine.copied(event, copied)
+                copied = self._copied(store, event)
+            except SkyplaneError:
+                # The answer of an earlier attempt may have been lost.
+                _withdraw(store, event)
+                raise
+            return lambda: self._machine.copy_left(event) if copied is None else self._machine.copied(event, copied)
 
         self._settle(event, act)
+
+    def _copied(self, store: AgentStore, event: Copy) -> Copied | None:
+        try:
+            return store.copy(self._from(event.info), event.key, event.attributes, event.precondition)
+        except PreconditionFailed as refused:
+            return _found(store, event, refused)
 
     def copy_part(self, event: CopyPart) -> None:
         """Copy a part into its upload and tell the machine what came of it."""
@@ -99,6 +105,25 @@ class Copying:
         return CopySource(self._source.bucket, plain, self._source.requester_pays)
 
 
+def _withdraw(store: AgentStore, event: Copy) -> None:
+    """A copy that failed may have been made all the same. If it is damaged it goes: a later sync would believe it."""
+    try:
+        there = store.head(event.key)
+        copied = Copied(Stored(there.version, there.size, there.crc32c), there.crc64nvme)
+        if _made_from(there) == event.info.version and compared(event.info, copied):
+            store.delete(event.key, Precondition(version=there.version))
+    except ObjectNotFound:
+        return
+    except SkyplaneError as error:
+        # Why it could not be copied is what matters; the next transfer of this object replaces it.
+        log.warning("what a failed copy has left is not known", extra={"key": event.key, "why": str(error)})
+
+
+def _made_from(info: ObjectInfo) -> str | None:
+    """The source version that an object says it is a copy of."""
+    return info.attributes.metadata.get(SOURCE_VERSION_KEY) if info.attributes is not None else None
+
+
 def _found(store: AgentStore, event: Copy, refused: PreconditionFailed) -> Copied | None:
     """What stands there instead, if it has the source's bytes: a copy of ours whose answer was lost, or as good as it.
 
@@ -118,7 +143,7 @@ def _found(store: AgentStore, event: Copy, refused: PreconditionFailed) -> Copie
         crc32c = store.read_back(event.key, there.version, there.size)
     sums = ((source.crc32c, crc32c), (source.crc64nvme, there.crc64nvme))
     alike = [theirs == ours for theirs, ours in sums if theirs is not None and ours is not None]
-    made_from = there.attributes.metadata.get(SOURCE_VERSION_KEY) if there.attributes is not None else None
+    made_from = _made_from(there)
     if not alike and made_from is None:
         return None
     if not (all(alike) if alike else made_from == source.version):

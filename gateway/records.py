@@ -71,7 +71,6 @@ class Records:
             SkyplaneError: the journals cannot be read.
         """
         keys = [key for key in journal_keys(self._store, self._state) if not self.journal.holds(key)]
-        self._earlier = frozenset((*keys, recall_key(self._state)))
         receipts = [info.key for info in self._store.list(f"{self._state}receipt")]
         if self.receipt.key in receipts:
             self._retract()
@@ -80,7 +79,9 @@ class Records:
         segments += [info.key for info in self._store.list(deletions_prefix(self._state))]
         # A coordinator that was cut off, and comes back when all is over, is to find that it was recalled.
         self.journal.supersede([key for key in (*keys, *segments) if key != recall_key(self._state)])
-        return replay(self._records(keys))
+        found = replay(self._records(keys))
+        self._earlier = frozenset((*keys, recall_key(self._state)))
+        return found
 
     def recall(self) -> RecallRecord | None:
         """Somebody's wish that this coordinator lets go of the transfer, if there is a new one.

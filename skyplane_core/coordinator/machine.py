@@ -389,7 +389,7 @@ class TransferMachine:
                         target.target.key,
                         target.target.upload_id,
                         state.stored_parts(ack.destination),
-                        state.info.size,
+                        state.info,
                         crc,
                         target.target.precondition,
                     )

@@ -198,10 +198,9 @@ class Incarnation:
             self.world.violated("it ended with objects in flight")
         self._check_tally(progress)
         # Nothing fences a head that died off: the summary that it had on its way may replace a later one.
-        receipt = f"{STATE}receipt.json"
-        # What such a head wrote late looks like a successor's to one that was told of one.
-        left_to_another = self.taken_over and receipt not in self.world.destination.objects
-        if progress.receipt and receipt not in self.world.late and not left_to_another:
+        # Whoever is told of a successor leaves it the receipt, also if only a head that died seems to be one.
+        left = self.taken_over and progress.state is TransferState.FAILED
+        if progress.receipt and f"{STATE}receipt.json" not in self.world.late and not left:
             self._check_receipt(progress)
         if progress.state is not TransferState.FAILED:
             self._check_uploads()
