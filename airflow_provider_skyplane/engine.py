@@ -63,7 +63,7 @@ class Request:
     ``also``: what is taken along besides ``selection``. ``state``: the prefix at the destination below which
     ``.skyplane/`` is; None leaves it to the mapping. ``settle`` looks at the stores for what depends on them, once,
     before the transfer starts, and returns the request that is run; ``state`` must not depend on it.
-    ``create_container``: make a destination in Azure that is not there, if there is something to move.
+    ``create_container`` gives the credentials to make a destination in Azure that is not there and gets something.
     """
 
     source: Callable[[], Location | str]
@@ -78,7 +78,7 @@ class Request:
     receipt: Callable[[], Location | str] | None = None
     filters: Filters | None = None
     mode: str = "copy"
-    create_container: bool = False
+    create_container: Callable[[], StoreConfig] | None = None
 
     def settled(self) -> Request:
         """The request that is run. Raises NothingToTransfer, or what else the stores say against it."""

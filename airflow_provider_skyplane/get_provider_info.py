@@ -19,6 +19,9 @@ def _field(label: str, description: str, kind: str, **schema: Any) -> dict[str, 
     return {"label": label, "description": description, "schema": {"type": [kind, "null"], **schema}}
 
 
+MAX_GATEWAYS = 3
+"""On the worker: a reader, a relay and a writer."""
+
 CONN_FIELDS: dict[str, dict[str, Any]] = {
     "gateways": _field(
         "Gateways",
@@ -26,7 +29,7 @@ CONN_FIELDS: dict[str, dict[str, Any]] = {
         "Of no use beside hosts, each of which is one gateway.",
         "integer",
         minimum=1,
-        maximum=3,
+        maximum=MAX_GATEWAYS,
     ),
     "hosts": _field(
         "SSH hosts",

@@ -1,7 +1,7 @@
 """The drop-in: one import differs from a DAG that uses the Google provider's operator.
 
-    from airflow.providers.google.cloud.transfers.s3_to_gcs import S3ToGCSOperator                       # before
-    from airflow_provider_skyplane.transfers.s3_to_gcs import SkyplaneS3ToGCSOperator as S3ToGCSOperator  # after
+    from airflow.providers.google.cloud.transfers.s3_to_gcs import S3ToGCSOperator  # before
+    from airflow_provider_skyplane.transfers.s3_to_gcs import S3ToGCSOperator       # after
 
 Connections: ``aws_default`` and ``google_cloud_default``. What is copied can be set by parameters of a run, whose
 defaults come from the environment (SKYPLANE_EXAMPLE_*).
@@ -14,7 +14,7 @@ from datetime import datetime, timezone
 
 from airflow.providers.common.compat.sdk import DAG
 
-from airflow_provider_skyplane.transfers.s3_to_gcs import SkyplaneS3ToGCSOperator as S3ToGCSOperator
+from airflow_provider_skyplane.transfers.s3_to_gcs import S3ToGCSOperator
 
 with DAG(
     dag_id="example_s3_to_gcs",

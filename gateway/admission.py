@@ -218,12 +218,15 @@ class Admission:
 
     def _order(self, decision: Decision) -> CopyOrder | None:
         """What the store is to copy; None for an object whose copy could not be compared with it."""
-        info = self._uploads.described(decision.source)
         limits = self._destinations[0].capabilities
+        in_parts = takes_parts(decision.source.size, limits)
+        # An upload is opened with its tags.
+        keeps_tags = self._uploads.leaves_tags and not in_parts
+        info = self._uploads.described(decision.source, with_tags=not keeps_tags)
         if not copies(info, limits, self._spec.options.verify):
             return None
         fitted = self._uploads.fitted(info, 0, decision.destination_key)
-        return CopyOrder(info, fitted, takes_parts(info.size, limits))
+        return CopyOrder(info, fitted, in_parts, keeps_tags)
 
     def _continue(
         self, number: int, decision: Decision, pieces: Sequence[tuple[int, int, int]], size: int

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from gateway.copying import Copying
-from gateway.uploads import Uploads
+from gateway.uploads import Uploads, tagged
 from skyplane_core.coordinator.events import (
     Abort,
     Commit,
@@ -198,8 +198,14 @@ class Committer:
         self._do(lambda: self._machine.committed(event.object, event.destination, stored, event.crc32c))
 
     def _open(self, event: Open) -> None:
-        upload_id = self._uploads.open(event.info, event.destination, event.key, event.part_size)
-        self._do(lambda: self._machine.opened(event, upload_id))
+        info, changes = event.info, {}
+        if event.reads_tags:
+            tags = self._uploads.tags(info)
+            info, changes = tagged(info, tags), self._uploads.retagged(tags)
+        upload_id = ""
+        if event.part_size:
+            upload_id = self._uploads.open(info, event.destination, event.key, event.part_size)
+        self._do(lambda: self._machine.opened(event, upload_id, info, **changes))
 
     def _resend(self, event: Resend) -> None:
         again = self._uploads.number()

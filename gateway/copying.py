@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from skyplane_core.compare import same_other
 from skyplane_core.coordinator.events import Copy, CopyPart, Event
 from skyplane_core.coordinator.machine import TransferMachine
 from skyplane_core.coordinator.objects import compared
@@ -34,6 +35,7 @@ class Copying:
     Args:
         machine: changed only through ``do``.
         destinations: stores by destination index; they try again by themselves where that may help.
+        tags: reads an object's tags at the source.
     """
 
     def __init__(
@@ -42,11 +44,14 @@ class Copying:
         machine: TransferMachine,
         destinations: dict[int, AgentStore],
         do: Callable[[Callable[[], list[Event]]], None],
+        tags: Callable[[ObjectInfo], dict[str, str]],
     ) -> None:
         self._source = spec.source
         self._machine = machine
         self._destinations = destinations
         self._do = do
+        self._tags = tags
+        self._tags_denied = False
 
     def copy(self, event: Copy) -> None:
         """Copy a whole object and tell the machine what came of it."""
@@ -65,9 +70,23 @@ class Copying:
 
     def _copied(self, store: AgentStore, event: Copy) -> Copied | None:
         try:
-            return store.copy(self._from(event.info), event.key, event.attributes, event.precondition)
+            return self._copy(store, event)
         except PreconditionFailed as refused:
             return _found(store, event, refused)
+
+    def _copy(self, store: AgentStore, event: Copy) -> Copied:
+        source, attributes = self._from(event.info), event.attributes
+        if event.keeps_tags and not self._tags_denied:
+            try:
+                with_tags = msgspec.structs.replace(source, keeps_tags=True)
+                return store.copy(with_tags, event.key, attributes, event.precondition)
+            except PermissionDenied as denied:
+                # Whoever may read the source's bytes there need not be who may read its tags.
+                log.info("tags are read at the source, as the store may not copy them", extra={"why": str(denied)})
+                self._tags_denied = True
+        if event.keeps_tags:
+            attributes = msgspec.structs.replace(attributes, tags=self._tags(event.info))
+        return store.copy(source, event.key, attributes, event.precondition)
 
     def copy_part(self, event: CopyPart) -> None:
         """Copy a part into its upload and tell the machine what came of it."""
@@ -109,7 +128,7 @@ def _withdraw(store: AgentStore, event: Copy) -> None:
     """A copy that failed may have been made all the same. If it is damaged it goes: a later sync would believe it."""
     try:
         there = store.head(event.key)
-        copied = Copied(Stored(there.version, there.size, there.crc32c), there.crc64nvme)
+        copied = Copied(Stored(there.version, there.size, there.crc32c), there.crc64nvme, there.other_checksum)
         if _made_from(there) == event.info.version and compared(event.info, copied):
             store.delete(event.key, Precondition(version=there.version))
     except ObjectNotFound:
@@ -143,11 +162,13 @@ def _found(store: AgentStore, event: Copy, refused: PreconditionFailed) -> Copie
         crc32c = store.read_back(event.key, there.version, there.size)
     sums = ((source.crc32c, crc32c), (source.crc64nvme, there.crc64nvme))
     alike = [theirs == ours for theirs, ours in sums if theirs is not None and ours is not None]
+    other = same_other(source.other_checksum, there.other_checksum)
+    alike += [] if other is None else [other]
     made_from = _made_from(there)
     if not alike and made_from is None:
         return None
     if not (all(alike) if alike else made_from == source.version):
         raise refused
-    summed = there.crc32c is not None or there.crc64nvme is not None
+    summed = there.crc32c is not None or there.crc64nvme is not None or bool(there.other_checksum)
     attestation: Attestation | None = store.capabilities.attestation if summed else None
-    return Copied(Stored(there.version, there.size, there.crc32c, attestation), there.crc64nvme)
+    return Copied(Stored(there.version, there.size, there.crc32c, attestation), there.crc64nvme, there.other_checksum)

@@ -100,7 +100,7 @@ class TransferRun:
         self._records = Records(destinations[0], spec.state)
         self._receipt_uri = spec.destinations[0].store.object_uri(self._records.receipt.key)
         self._uploads = Uploads(spec, source, destinations, self._records.journal)
-        copying = Copying(spec, self._machine, destinations, self.do)
+        copying = Copying(spec, self._machine, destinations, self.do, self._uploads.tags)
         self._committer = Committer(self._machine, destinations, self.do, self._records.closed, self._uploads, copying)
         self._committers = ThreadPoolExecutor(COMMITTERS, thread_name_prefix="committer")
         self._committing = 0

@@ -143,6 +143,8 @@ class PeerLink:
         connection: Connection | None = None
         losses = 0
         while (batch := self._take(number)) is not None:
+            if connection is not None and connection.lost:
+                connection = None  # It ended while nothing was on it; that costs no batch.
             if connection is None:
                 try:
                     connection = self._dial()

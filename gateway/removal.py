@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import logging
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -14,16 +13,15 @@ from skyplane_core.coordinator.events import Event
 from skyplane_core.coordinator.machine import TransferMachine
 from skyplane_core.coordinator.receipt import segment_lines
 from skyplane_core.coordinator.store import AgentStore
-from skyplane_core.errors import ObjectNotFound, PreconditionFailed, SkyplaneError
+from skyplane_core.errors import PreconditionFailed, SkyplaneError
 from skyplane_core.locations import same_store
-from skyplane_core.model import ObjectInfo, Precondition
-from skyplane_core.spec import Outcome, ReceiptLine, TransferSpec
-
-log = logging.getLogger(__name__)
+from skyplane_core.model import ObjectInfo
+from skyplane_core.moving import arrived, concerned, remove
+from skyplane_core.spec import ReceiptLine, TransferSpec
 
 
 class Removal:
-    """Deletes the source objects of a transfer's copies, each at the version that was copied.
+    """Deletes the source objects of a transfer's copies, each at the version that was copied; see :mod:`.moving`.
 
     Which ones, the receipt says as it is stored, so that memory does not grow with their number.
 
@@ -43,6 +41,7 @@ class Removal:
         stopping: Callable[[], bool],
     ) -> None:
         self._in_place = same_store(spec.source, spec.destinations[0].store)
+        self._same = spec.options.move_same
         self._source = source
         self._destination = destination
         self._machine = machine
@@ -56,41 +55,29 @@ class Removal:
         Raises:
             SkyplaneError: the receipt could not be stored, or not be read back.
         """
-        copied = self._copied()
+        lines = self._lines()
         with ThreadPoolExecutor(DELETERS, thread_name_prefix="remover") as pool:
-            while not self._stopping() and (batch := list(itertools.islice(copied, BATCH))):
+            while not self._stopping() and (batch := list(itertools.islice(lines, BATCH))):
                 deque(pool.map(self._remove, batch), maxlen=0)
 
-    def _copied(self) -> Iterator[ReceiptLine]:
+    def _lines(self) -> Iterator[ReceiptLine]:
         def segment(key: str) -> bytes:
             return self._receipt.check(key, self._destination.get_bytes(key))
 
         lines = segment_lines(segment, self._receipt.flush())
-        return (line for line in lines if line.outcome is Outcome.COPIED)
+        return (line for line in lines if concerned(line, same=self._same))
 
     def _remove(self, line: ReceiptLine) -> None:
         try:
-            self._remove_as_copied(line)
+            self._remove_arrived(line)
         except SkyplaneError as error:
             record = error.record()
             info = ObjectInfo(line.key, line.size, line.source_version)
             self._do(lambda: self._machine.reject(info, 0, line.destination_key, record))
 
-    def _remove_as_copied(self, line: ReceiptLine) -> None:
+    def _remove_arrived(self, line: ReceiptLine) -> None:
+        if arrived(self._source, self._destination, line) is None:
+            return
         if self._in_place and line.key == line.destination_key:
             raise PreconditionFailed("an object that was copied onto itself is not deleted", where=line.key)
-        try:
-            self._source.delete(line.key, Precondition(version=line.source_version))
-        except PreconditionFailed as error:
-            try:
-                self._source.head(line.key)
-            except ObjectNotFound:
-                # Gone is gone, and may be the work of a call of ours whose answer was lost.
-                log.info("what was to be deleted at the source is gone", extra={"key": line.key})
-                return
-            raise PreconditionFailed(
-                "the source object was copied, has changed since, and stays",
-                where=error.where,
-                why=error.why,
-                next_step="Run the move again: it copies what is there now.",
-            ) from error
+        remove(self._source, line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import msgspec
 
@@ -27,7 +28,8 @@ def mtime_ns(info: ObjectInfo) -> int | None:
     return round(info.modified * 1e9) or None
 
 
-def _tagged(info: ObjectInfo, tags: dict[str, str]) -> ObjectInfo:
+def tagged(info: ObjectInfo, tags: dict[str, str]) -> ObjectInfo:
+    """``info`` with these tags."""
     if not tags:
         return info
     attributes = msgspec.structs.replace(info.attributes or ObjectAttributes(), tags=tags)
@@ -50,7 +52,13 @@ class Uploads:
         """A number that no object of this transfer has had from this coordinator."""
         return next(self._numbers)
 
-    def described(self, info: ObjectInfo) -> ObjectInfo:
+    @property
+    def leaves_tags(self) -> bool:
+        """Whether tags are kept and nothing is added to them, so that a store that copies can do so unseen."""
+        rules = self._spec.options.attributes
+        return rules.keep_tags and not rules.tags
+
+    def described(self, info: ObjectInfo, *, with_tags: bool = True) -> ObjectInfo:
         """``info`` with all that an upload in parts needs: by one HEAD, if the listing did not tell it.
 
         That is the attributes, where they are kept, and the source's own checksum, which answers to ranged reads do not
@@ -62,9 +70,9 @@ class Uploads:
         options = self._spec.options
         told = info.crc32c is not None or info.crc64nvme is not None
         no_sum = not told and options.verify is not Verification.NONE
-        tags = self.tags(info)
+        tags = self.tags(info) if with_tags else {}
         if not no_sum and not (options.keep_attributes and info.attributes is None):
-            return _tagged(info, tags)
+            return tagged(info, tags)
         found = self._source.head(info.key)
         if (found.version, found.size) != (info.version, info.size):
             raise SourceChanged(
@@ -77,8 +85,9 @@ class Uploads:
             attributes=found.attributes or ObjectAttributes(),
             crc32c=found.crc32c if info.crc32c is None else info.crc32c,
             crc64nvme=found.crc64nvme,
+            other_checksum=found.other_checksum,
         )
-        return _tagged(described, tags)
+        return tagged(described, tags)
 
     def open(self, info: ObjectInfo, destination: int, key: str, part_size: int) -> str:
         """Open an upload for an object that was :meth:`described`, record it durably, and return its id."""
@@ -111,6 +120,10 @@ class Uploads:
             attributes = msgspec.structs.replace(attributes, metadata=metadata)
         config = self._spec.destinations[destination].store
         return fit_at(attributes, options.attributes, config, config.object_uri(key))
+
+    def retagged(self, tags: dict[str, str]) -> dict[str, Any]:
+        """What tags change in the target of an object that gateways put in one piece."""
+        return {"tags": tags} if self._spec.options.keep_attributes else {"tags": tags, "attributes": plain(tags)}
 
     def tags(self, info: ObjectInfo) -> dict[str, str]:
         """The object's tags, where they are kept: one request."""

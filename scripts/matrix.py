@@ -16,6 +16,7 @@ PAGE = ROOT / "docs" / "compatibility.md"
 BEGIN, END = "<!-- matrix -->\n", "<!-- /matrix -->\n"
 DEVELOPED_ON = "3.3"
 """The minor of .venv, whose lock file is requirements/dev.in's."""
+PROCESSES = ("--numprocesses=2", "--dist=loadgroup")
 TESTS = ("tests/unit/airflow", "tests/integration/airflow")
 SHOWN = ("apache-airflow", "apache-airflow-providers-amazon", "apache-airflow-providers-google",
          "apache-airflow-providers-microsoft-azure", "apache-airflow-providers-common-compat")  # fmt: skip
@@ -24,6 +25,7 @@ THEIRS = (
     "ignore::DeprecationWarning:airflow.providers.common.compat._compat_utils",
     "ignore::FutureWarning:airflow.providers.common.compat._compat_utils",
     "ignore:The anyio.abc.BlockingPortal alias is deprecated",
+    "ignore:The ``noload`` loader strategy is deprecated",
 )
 IMPORTS = """
 import importlib, json, pkgutil, warnings
@@ -72,7 +74,18 @@ def versions(python: Path) -> dict[str, str]:
 def tests(python: Path, junit: Path) -> dict[str, Any]:
     """Pytest's counts, and the names of what failed."""
     warnings = [argument for warning in THEIRS for argument in ("-W", warning)]
-    command = [python, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junitxml={junit}", *warnings, *TESTS]
+    command = [
+        python,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        f"--junitxml={junit}",
+        *PROCESSES,
+        *warnings,
+        *TESTS,
+    ]
     subprocess.run(command, cwd=ROOT, check=False, stdin=subprocess.DEVNULL)
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     not_passed = []

@@ -54,7 +54,7 @@ def needs_lookup(rule: Rule, source: ObjectInfo, there: ObjectInfo | None) -> bo
         return False
     if rule.compare is Compare.CHECKSUM:
         return not _summed(there)
-    if rule.compare is not Compare.EXACT or _same_sum(source, there) is not None:
+    if rule.compare is not Compare.EXACT or same_sum(source, there) is not None:
         return False
     if there.attributes is None:
         return True
@@ -104,7 +104,7 @@ def _differs(rule: Rule, source: ObjectInfo, there: ObjectInfo) -> tuple[Action,
         return Action.SKIP, "same"
     if rule.compare is Compare.MTIME:
         return _by_time(source, there)
-    same = _same_sum(source, there)
+    same = same_sum(source, there)
     if same is not None:
         return (Action.SKIP, "same") if same else (Action.COPY, "changed-checksum")
     if rule.compare is Compare.CHECKSUM:
@@ -129,7 +129,14 @@ def _written_since(source: ObjectInfo, there: ObjectInfo) -> bool:
     return 0 < int(source.modified) < int(there.modified)
 
 
-def _same_sum(source: ObjectInfo, there: ObjectInfo) -> bool | None:
+def same_other(one: str, another: str) -> bool | None:
+    """Whether two checksums of other kinds (``ALGORITHM:text``) are equal; None unless they are of one algorithm."""
+    if not one or one.partition(":")[0] != another.partition(":")[0]:
+        return None
+    return one == another
+
+
+def same_sum(source: ObjectInfo, there: ObjectInfo) -> bool | None:
     """Whether the stores' checksums of one kind are equal; None where they have none in common."""
     if source.crc32c is not None and there.crc32c is not None:
         return source.crc32c == there.crc32c

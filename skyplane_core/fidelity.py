@@ -60,6 +60,7 @@ def fit(attributes: ObjectAttributes, rules: AttributeRules, holds: Holding) -> 
         "storage_class": rules.storage_class or fitting.storage_class(attributes, rules),
         "mtime_ns": files.mtime_ns if holds.mtime is Mtime.SET else None,
         "mode": files.mode if holds.mode else None,
+        "custom_time": attributes.custom_time if holds.custom_time else "",
     }
     records = _records(files, holds) | ({} if own is None else {SOURCE_VERSION_KEY: own})
     changes["metadata"] = fitting.sized(names, records)

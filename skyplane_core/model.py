@@ -22,7 +22,7 @@ class ObjectAttributes(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
 
     ``storage_class``: empty is the bucket's default, or STANDARD. ``mtime_ns`` (nanoseconds since the epoch) and
     ``mode`` (permission bits) are a file's; what a store that has neither makes of them says
-    :mod:`skyplane_core.fidelity`.
+    :mod:`skyplane_core.fidelity`. ``custom_time`` is a GCS object's, as GCS writes it; others have none.
     """
 
     content_type: str = ""
@@ -35,6 +35,7 @@ class ObjectAttributes(msgspec.Struct, frozen=True, omit_defaults=True, gc=False
     storage_class: str = ""
     mtime_ns: int | None = None
     mode: int | None = None
+    custom_time: str = ""
 
 
 class Unfit(enum.Enum):
@@ -59,7 +60,7 @@ class AttributeRules(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unk
         metadata_drop: patterns (``fnmatch``, in any case) of names that are left out.
         storage_class: of every copy; empty for the destination's default.
         keep_storage_class: give a copy the source's class.
-        keep_tags: carry tags over, at the price of one more request for each object.
+        keep_tags: carry tags over, at the price of one more request for each object that gateways copy.
         keep_mtime: carry the time of modification over; otherwise a copy's is that of its writing.
         keep_mode: carry a file's permissions over; otherwise a new file has those that the umask leaves.
         unfit: see :class:`Unfit`.
@@ -88,7 +89,8 @@ class ObjectInfo(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     ``version`` is the store's own opaque pin for exactly these bytes (S3 version id or ETag, GCS generation,
     local device/inode/mtime/size): a read that names it either gets these bytes or fails. ``attributes`` is
     None where the listing does not carry them. ``crc32c`` and ``crc64nvme`` are the store's own over the whole object,
-    where it has computed them and shows them.
+    where it has computed them and shows them; ``other_checksum`` is one of another kind, as ``ALGORITHM:text``, which
+    says something only beside one of the same algorithm.
     """
 
     key: str
@@ -98,6 +100,7 @@ class ObjectInfo(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     crc32c: int | None = None
     attributes: ObjectAttributes | None = None
     crc64nvme: int | None = None
+    other_checksum: str = ""
 
 
 class Attestation(enum.Enum):
@@ -132,10 +135,14 @@ class StoredPart(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Copied(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A store's word that it copied an object by itself. ``crc64nvme`` is the store's own over the copy."""
+    """A store's word that it copied an object by itself.
+
+    ``crc64nvme`` and ``other_checksum`` (see :class:`ObjectInfo`) are the store's own over the copy.
+    """
 
     stored: Stored
     crc64nvme: int | None = None
+    other_checksum: str = ""
 
 
 class CopyStep(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -147,11 +154,15 @@ class CopyStep(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class CopySource(msgspec.Struct, frozen=True, omit_defaults=True):
-    """An object in a bucket of the same service. ``info`` pins its version, and its checksums say which to compute."""
+    """An object in a bucket of the same service. ``info`` pins its version, and its checksums say which to compute.
+
+    ``keeps_tags``: the copy gets the tags of the source, by the store itself, and none of the attributes'.
+    """
 
     bucket: str
     info: ObjectInfo
     requester_pays: bool = False
+    keeps_tags: bool = False
 
 
 class Precondition(msgspec.Struct, frozen=True, omit_defaults=True):

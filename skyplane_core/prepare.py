@@ -177,13 +177,15 @@ def _check_pinned(source: Location, picks: Sequence[Pick]) -> None:
         )
 
 
-def check(prepared: Prepared, *, create_directory: bool = False, create_container: bool = False) -> None:
+def check(
+    prepared: Prepared, *, create_directory: bool = False, create_container: Callable[[], StoreConfig] | None = None
+) -> None:
     """Ask both stores what would make the transfer fail at once. Reads only, but for what it may create.
 
     Args:
         create_directory: make the root directory of a destination that is a file system, and that of a local receipt.
         create_container: make a destination that is a container of Azure's and is not there, if there is something to
-            move.
+            move. What is called returns it with credentials that may.
 
     Raises:
         BucketNotFound, PermissionDenied, Unauthenticated: from either store.
@@ -203,7 +205,7 @@ def check(prepared: Prepared, *, create_directory: bool = False, create_containe
             make_root(config)
         destination = open_store(config)
         try:
-            _probe(destination, config, create=create_container)
+            _probe(destination, config, create_container)
             _check_parts(prepared, single, destination.capabilities, config)
             check_readable(prepared.spec.options, destination.capabilities, config)
             if prepared.resume:
@@ -217,13 +219,13 @@ def check(prepared: Prepared, *, create_directory: bool = False, create_containe
         _check_receipt(prepared.receipt, create_directory=create_directory)
 
 
-def _probe(destination: ObjectStore, config: StoreConfig, *, create: bool) -> None:
+def _probe(destination: ObjectStore, config: StoreConfig, create: Callable[[], StoreConfig] | None) -> None:
     try:
         destination.probe()
     except BucketNotFound:
-        if not (create and config.kind == "azure"):
+        if create is None or config.kind != "azure":
             raise
-        make_container(config)
+        make_container(create())
 
 
 def _check_receipt(config: StoreConfig, *, create_directory: bool) -> None:

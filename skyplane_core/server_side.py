@@ -49,4 +49,5 @@ def copies(info: ObjectInfo, limits: Capabilities, verify: Verification) -> bool
     if verify is Verification.NONE or info.crc32c is not None:
         return True
     # What is read back is summed in CRC32C only.
-    return verify is Verification.TRANSFERRED and info.crc64nvme is not None and limits.attestation is Attestation.WHOLE
+    known = info.crc64nvme is not None or bool(info.other_checksum)
+    return verify is Verification.TRANSFERRED and known and limits.attestation is Attestation.WHOLE

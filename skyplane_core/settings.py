@@ -130,6 +130,8 @@ def check_move(options: TransferOptions, picks: Sequence[Pick], *, resume: bool)
             why="what is gone from the source counts as extraneous at the destination",
             next_step="Leave one of them out.",
         )
+    if options.move_same and not options.move:
+        raise UsageError("move_same is given, and nothing is to be moved", next_step="Ask for move as well.")
     if options.move and resume:
         raise UsageError(
             "a move cannot be continued",

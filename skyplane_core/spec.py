@@ -176,6 +176,8 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
         keep_uploads: a transfer that fails as a whole leaves the uploads of unfinished objects open, so that one that
             continues it sends only what they do not hold. For whoever never does, False: they are aborted.
         move: delete each source object that was copied, at the version that was copied, once everything has arrived.
+        move_same: delete as well each that was left alone as its very copy is at the destination already, by both
+            stores' checksums; for a move that finishes what an earlier one has begun.
         verify: see :class:`Verification`.
         attributes: what becomes of content headers, metadata and the like; see :class:`AttributeRules`.
         server_side_copy: see :class:`ServerSideCopy`.
@@ -197,6 +199,7 @@ class TransferOptions(msgspec.Struct, frozen=True, omit_defaults=True):
     delete: bool = False
     max_delete: DeleteCap = DEFAULT_DELETE_CAP
     move: bool = False
+    move_same: bool = False
     server_side_copy: ServerSideCopy = ServerSideCopy.AUTO
 
 
@@ -316,7 +319,8 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     the source store vouched for; both equal what was read (``crc32c``, ``crc64nvme``). CRC64NVME values are 16
     hexadecimal digits, because readers of JSON round integers beyond 2^53. None or "": that side said nothing, or was
     not asked. ``method`` SERVER_SIDE: nothing was read, so that ``crc32c`` and ``crc64nvme`` are nobody's, and it was
-    the copy's checksum that equalled the source's. Of a DELETED one, ``size`` is what went, ``destination_version`` its
+    the copy's checksum that equalled the source's; ``source_checksum`` is that one where it is of another kind, as
+    ``ALGORITHM:text``. Of a DELETED one, ``size`` is what went, ``destination_version`` its
     version, and ``key`` and ``source_version`` are empty: no source object maps to it.
     """
 
@@ -337,6 +341,7 @@ class ReceiptLine(msgspec.Struct, frozen=True, omit_defaults=True):
     read_back_crc32c: int | None = None
     verify: Verification = Verification.TRANSFERRED
     method: Method = Method.GATEWAYS
+    source_checksum: str = ""
 
 
 class Progress(msgspec.Struct, frozen=True, omit_defaults=True):

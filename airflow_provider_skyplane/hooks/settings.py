@@ -9,14 +9,15 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from airflow_provider_skyplane.compat import AirflowException, mask_secret
-from airflow_provider_skyplane.get_provider_info import CONNECTION_TYPE
+from airflow_provider_skyplane.get_provider_info import CONNECTION_TYPE, MAX_GATEWAYS
 from airflow_provider_skyplane.hooks.ssh import hosts_of
 from skyplane_core.model import Compression
 from skyplane_core.provision.hosts import SshHost
 
 MIN_SECRET_CHARACTERS = 32
 MIB = 1024 * 1024
-GATEWAYS = (1, 2, 3)
+_GATEWAYS = tuple(range(1, MAX_GATEWAYS + 1))
+_ONE_OF_THEM = f"one of {', '.join(map(str, _GATEWAYS))}"
 _FIELDS = frozenset(
     {
         "budget_usd",
@@ -79,7 +80,7 @@ class Settings:
         found = _Extra(connection)
         settings = cls(
             control_secret=control_secret(connection),
-            gateways=found.one_of("gateways", GATEWAYS, 1),
+            gateways=found.gateways(),
             hosts=hosts_of(connection.conn_id, found.values, look_up),
             pool_bytes=int(found.number("pool_mib", 512) * MIB),
             expiry_seconds=found.number("expiry_minutes", 15) * 60,
@@ -102,6 +103,21 @@ def checked(connection: Any) -> Any:
             f"Connection {connection.conn_id!r} is of type {connection.conn_type!r}. Expected {CONNECTION_TYPE!r}."
         )
     return connection
+
+
+def gateway_count(said: Any) -> int:
+    """How many gateways an argument asks for; a connection's field may say the same.
+
+    Raises:
+        ValueError: no number of gateways that there can be on a worker.
+    """
+    if not _is_gateway_count(said):
+        raise ValueError(f"Invalid value for gateways: {said!r}. Expected {_ONE_OF_THEM}")
+    return int(said)
+
+
+def _is_gateway_count(said: Any) -> bool:
+    return not isinstance(said, bool) and str(said) in map(str, _GATEWAYS)
 
 
 def control_secret(connection: Any) -> bytes | None:
@@ -143,10 +159,10 @@ class _Extra:
                 "there are no settings for virtual machines of a cloud, because none are started."
             )
 
-    def one_of(self, field: str, known: tuple[int, ...], default: int) -> int:
-        said = self.values.get(field, default)
-        if isinstance(said, bool) or str(said) not in map(str, known):
-            raise self._wrong(field, f"one of {', '.join(map(str, known))}")
+    def gateways(self) -> int:
+        said = self.values.get("gateways", 1)
+        if not _is_gateway_count(said):
+            raise self._wrong("gateways", _ONE_OF_THEM)
         return int(said)
 
     def member(self, field: str, kind: type[E]) -> E | None:

@@ -7,14 +7,16 @@ from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from asgiref.sync import sync_to_async
+
 from airflow_provider_skyplane.compat import AirflowException, AirflowNotFoundException, BaseHook
 from airflow_provider_skyplane.get_provider_info import CONNECTION_TYPE, PLACEHOLDERS
 from airflow_provider_skyplane.hooks.lifecycle import Lifecycle
 from airflow_provider_skyplane.hooks.scopes import Scope, scope_of
-from airflow_provider_skyplane.hooks.settings import Scoping, Settings, checked, given
-from airflow_provider_skyplane.hooks.ssh import connections_of
+from airflow_provider_skyplane.hooks.settings import Scoping, Settings, checked, gateway_count
 from skyplane_core.model import Compression, StoreConfig
 from skyplane_core.provision.hosts import SshHost
+from skyplane_core.spec import TransferOptions
 from skyplane_core.store_options import StoreOptions
 from skyplane_core.uri import parse
 
@@ -31,9 +33,13 @@ async def read_settings(skyplane_conn_id: str) -> Settings:
         AirflowNotFoundException: there is no such connection, or a host names one that does not exist.
         AirflowException: it is no ``skyplane`` connection, or a field of it cannot be used.
     """
-    connection = checked(await _look_up(skyplane_conn_id))
-    found = {conn_id: await _look_up(conn_id) for conn_id in connections_of(given(connection))}
-    return Settings.of(connection, found.__getitem__)
+    # All of it in a thread: to look a connection up may block, and so may to read its fields, whose secrets Airflow
+    # masks by telling its supervisor. From a thread of asgiref's that finds its way back to the loop.
+    return await sync_to_async(_settings_of, thread_sensitive=False)(skyplane_conn_id)
+
+
+def _settings_of(skyplane_conn_id: str) -> Settings:
+    return Settings.of(checked(BaseHook.get_connection(skyplane_conn_id)), BaseHook.get_connection)
 
 
 async def read_access(skyplane_conn_id: str) -> tuple[bytes, tuple[SshHost, ...]]:
@@ -49,21 +55,6 @@ async def read_access(skyplane_conn_id: str) -> tuple[bytes, tuple[SshHost, ...]
     return settings.control_secret, settings.hosts
 
 
-async def read_control_secret(skyplane_conn_id: str) -> bytes:
-    """As :func:`read_access`, where gateways are not dialled."""
-    return (await read_access(skyplane_conn_id))[0]
-
-
-async def _look_up(conn_id: str) -> Any:
-    # Airflow has the async look-up from 3.1 on; there the sync one may refuse to run inside a trigger.
-    look_up = getattr(BaseHook, "aget_connection", None)
-    if look_up is None:
-        from asgiref.sync import sync_to_async
-
-        look_up = sync_to_async(BaseHook.get_connection)
-    return await look_up(conn_id)
-
-
 class SkyplaneHook(Lifecycle, BaseHook):
     """Resolves credentials, and plans, starts, watches and ends transfers.
 
@@ -71,6 +62,9 @@ class SkyplaneHook(Lifecycle, BaseHook):
         skyplane_conn_id: a connection of type ``skyplane``, see :class:`.settings.Settings`.
             ``skyplane_default`` need not exist: then gateways are started here and nobody else can reach them.
         gateways, compression: come before what the connection says.
+
+    Raises:
+        ValueError: another number of gateways than there can be on a worker.
     """
 
     conn_name_attr = "skyplane_conn_id"
@@ -88,7 +82,7 @@ class SkyplaneHook(Lifecycle, BaseHook):
     ) -> None:
         super().__init__(**kwargs)
         self.skyplane_conn_id = skyplane_conn_id
-        self._gateways = gateways
+        self._gateways = None if gateways is None else gateway_count(gateways)
         self._compression = compression
 
     @classmethod
@@ -189,8 +183,9 @@ class SkyplaneHook(Lifecycle, BaseHook):
         """
         from airflow_provider_skyplane.engine import Request
 
+        moved = how.get("options", TransferOptions()).move
         return Request(
-            source=lambda: self.place(source, source_conn_id),
+            source=lambda: self.place(source, source_conn_id, moved=moved),
             destination=lambda: self.place(
                 destination, destination_conn_id, directory=recursive, written=True, copies_from=source
             ),
@@ -198,11 +193,18 @@ class SkyplaneHook(Lifecycle, BaseHook):
             **how,
         )
 
-    def s3(self, bucket: str, aws_conn_id: str | None = "aws_default", **options: Any) -> StoreConfig:
-        """An S3 store with the connection's credentials; see :func:`hooks.aws.s3_config` for the options."""
+    def s3(
+        self, bucket: str, aws_conn_id: str | None = "aws_default", *, scope: Scope | None = None, **options: Any
+    ) -> StoreConfig:
+        """An S3 store with the connection's credentials; see :func:`hooks.aws.s3_config` for the options.
+
+        Args:
+            scope: what they are to be good for, if the ``skyplane`` connection wants them narrowed.
+        """
         from airflow_provider_skyplane.hooks.aws import s3_config
 
-        return s3_config(bucket, aws_conn_id, **options)
+        roles, keys = self._narrowed(scope, Scoping.AUTO, Scoping.ALWAYS), self._narrowed(scope, Scoping.ALWAYS)
+        return s3_config(bucket, aws_conn_id, scope=roles, federate=keys is not None, **options)
 
     def gcs(
         self,
@@ -212,9 +214,13 @@ class SkyplaneHook(Lifecycle, BaseHook):
         endpoint_url: str = "",
         scope: Scope | None = None,
     ) -> StoreConfig:
-        """A GCS store with a fresh access token of the connection; see :func:`hooks.gcp.gcs_config`."""
+        """A GCS store with a fresh access token of the connection; see :func:`hooks.gcp.gcs_config`.
+
+        ``scope`` is as for :meth:`s3`.
+        """
         from airflow_provider_skyplane.hooks.gcp import gcs_config
 
+        scope = self._narrowed(scope, Scoping.ALWAYS)
         return gcs_config(
             bucket, gcp_conn_id, impersonation_chain=impersonation_chain, endpoint_url=endpoint_url, scope=scope
         )
@@ -226,10 +232,18 @@ class SkyplaneHook(Lifecycle, BaseHook):
         endpoint_url: str = "",
         scope: Scope | None = None,
     ) -> StoreConfig:
-        """An Azure container (``account/container``) with the connection's credentials; see :mod:`hooks.azure`."""
+        """An Azure container (``account/container``) with the connection's credentials; see :mod:`hooks.azure`.
+
+        ``scope`` is as for :meth:`s3`.
+        """
         from airflow_provider_skyplane.hooks.azure import azure_config
 
+        scope = self._narrowed(scope, Scoping.ALWAYS)
         return azure_config(bucket, azure_conn_id, endpoint_url=endpoint_url, scope=scope)
+
+    def _narrowed(self, scope: Scope | None, *modes: Scoping) -> Scope | None:
+        """``scope``, if ``scoped_credentials`` is one of ``modes``."""
+        return scope if scope is not None and self.settings.scoping in modes else None
 
     def place(
         self,
@@ -240,6 +254,7 @@ class SkyplaneHook(Lifecycle, BaseHook):
         options: StoreOptions = StoreOptions(),
         directory: bool = False,
         written: bool = False,
+        moved: bool = False,
         copies_from: str = "",
     ) -> Location:
         """Where ``uri`` points, with the credentials of ``conn_id`` (the usual default connection if None).
@@ -250,6 +265,7 @@ class SkyplaneHook(Lifecycle, BaseHook):
         Args:
             options: how the store is reached and written; anonymous ones ask no connection.
             directory, written: as for :func:`skyplane_core.locations.resolve`; who does not write may only read.
+            moved: the objects there are deleted once they have arrived.
             copies_from: URI of the source, if this is where its objects go: a store copies within itself.
 
         Raises:
@@ -260,8 +276,7 @@ class SkyplaneHook(Lifecycle, BaseHook):
 
         endpoint = parse(uri)
         options.check(endpoint.kind, uri, written=written)
-        scope = scope_of(endpoint, directory=directory, written=written, copies_from=copies_from)
-        always = self.settings.scoping is Scoping.ALWAYS
+        scope = scope_of(endpoint, directory=directory, written=written, moved=moved, copies_from=copies_from)
         if endpoint.kind == "s3" and not options.anonymous:
             store = self.s3(
                 endpoint.bucket,
@@ -270,8 +285,7 @@ class SkyplaneHook(Lifecycle, BaseHook):
                 service=endpoint.service,
                 endpoint_url=options.endpoint_url or endpoint.endpoint_url,
                 account=options.account,
-                scope=scope if self.settings.scoping is not Scoping.NEVER else None,
-                federate=always,
+                scope=scope,
             )
         elif endpoint.kind == "gcs" and not options.anonymous:
             store = self.gcs(
@@ -280,12 +294,10 @@ class SkyplaneHook(Lifecycle, BaseHook):
                 impersonation_chain,
                 options.endpoint_url,
                 # Whoever pays needs a right on a project, which no bound token can carry.
-                scope if always and not options.requester_pays else None,
+                None if options.requester_pays else scope,
             )
         elif endpoint.kind == "azure" and not options.anonymous:
-            store = self.azure(
-                endpoint.bucket, conn_id or "wasb_default", options.endpoint_url, scope if always else None
-            )
+            store = self.azure(endpoint.bucket, conn_id or "wasb_default", options.endpoint_url, scope)
         elif endpoint.kind == "hdfs" and conn_id:
             from airflow_provider_skyplane.hooks.hdfs import hdfs_location
 

@@ -18,14 +18,6 @@ _PEM = re.compile(r"-----BEGIN ([A-Z0-9 ]+)-----(.*)-----END \1-----", re.DOTALL
 _PEM_LINE = 70
 
 
-def connections_of(extra: Mapping[str, Any]) -> list[str]:
-    """The ids of the connections that the hosts name; unreadable hosts name none here, and are refused later."""
-    try:
-        return [str(item[_CONNECTION]) for item in _items("", extra.get("hosts")) if _names_connection(item)]
-    except AirflowException:
-        return []
-
-
 def hosts_of(conn_id: str, extra: Mapping[str, Any], look_up: Callable[[str], Any]) -> tuple[SshHost, ...]:
     """The hosts in the extra field ``hosts``, with the connection's SSH key if they have none.
 
@@ -64,13 +56,9 @@ def _items(conn_id: str, said: Any) -> list[Any]:
     return said or []
 
 
-def _names_connection(item: Any) -> bool:
-    return isinstance(item, dict) and bool(item.get(_CONNECTION))
-
-
 def _host(conn_id: str, item: Any, shared: dict[str, str], look_up: Callable[[str], Any]) -> SshHost:
     fields: dict[str, Any] = {}
-    if _names_connection(item):
+    if isinstance(item, dict) and item.get(_CONNECTION):
         fields = _from_connection(look_up(str(item[_CONNECTION])))
     if isinstance(item, dict):
         fields |= {name: value for name, value in item.items() if name != _CONNECTION}

@@ -16,6 +16,7 @@ from airflow_provider_skyplane.durable import DestinationReferences, References,
 from airflow_provider_skyplane.ends import is_literal
 from airflow_provider_skyplane.extras import Extras
 from airflow_provider_skyplane.finished import Finished
+from airflow_provider_skyplane.hooks.settings import gateway_count
 from airflow_provider_skyplane.hooks.skyplane import DEFAULT_CONN_ID, SkyplaneHook
 from airflow_provider_skyplane.lineage import Lineage
 from airflow_provider_skyplane.links.report import SkyplaneReportLink, push_link
@@ -40,7 +41,6 @@ FAILED_XCOM_KEY = "skyplane_failed"
 KILL_CANCEL_SECONDS = 3.0
 """The same for a task that is killed: Airflow kills a process that has not ended 5 s after it was told to."""
 _TRIGGER_DIED = "__fail__"
-_GATEWAYS = (1, 2)
 
 
 @contextlib.contextmanager
@@ -64,8 +64,8 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
 
     Args:
         skyplane_conn_id: connection of type ``skyplane``. ``skyplane_default`` need not exist.
-        gateways: 1 reads and writes in one gateway; 2 sends encrypted, compressed frames between two. Default: the
-            connection's setting.
+        gateways: 1 reads and writes in one gateway; 2 sends encrypted, compressed frames between two; 3 puts a relay
+            between these. Default: the connection's setting.
         compression: ``auto``, ``lz4`` or ``none``, between gateways. Default: the connection's, else ``auto``.
         receipt_url: where the receipt is to be as well, before the task succeeds: an object or a file in any store that
             the engine can write, or a prefix that ends in ``/``, which gets ``<transfer id>.jsonl``. A name that ends
@@ -113,10 +113,6 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
         known = [member.value for member in Compression]
         if compression is not None and compression not in known:
             raise ValueError(f"Invalid value for compression: {compression!r}. Expected one of {', '.join(known)}")
-        if gateways is not None and gateways not in _GATEWAYS:
-            raise ValueError(
-                f"Invalid value for gateways: {gateways!r}. Expected one of {', '.join(map(str, _GATEWAYS))}"
-            )
         if receipt_url and receipt_path:
             raise ValueError("receipt_path is short for a receipt_url at the destination; give one of them")
         if receipt_url and is_literal(receipt_url):
@@ -125,7 +121,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
         if report_url and is_literal(report_url):
             parse(report_url)
         self.skyplane_conn_id = skyplane_conn_id
-        self.gateways = gateways
+        self.gateways = None if gateways is None else gateway_count(gateways)
         self.compression = compression or Compression.AUTO.value
         self._compression = compression
         self.receipt_url = receipt_url

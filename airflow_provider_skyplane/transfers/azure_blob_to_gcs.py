@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_skyplane.transfers.drop_in import OWN_TEMPLATE_FIELDS, SkyplaneDropIn
+from airflow_provider_skyplane.transfers.gcs_ends import gcs_destination
 from airflow_provider_skyplane.transfers.wasb import container, dataset, refuse_empty
 from skyplane_core.model import Compression
 from skyplane_core.spec import KeyMapping, MappingKind, ReceiptLine, Selection, TransferOptions
@@ -105,9 +106,10 @@ class SkyplaneAzureBlobStorageToGCSOperator(SkyplaneDropIn):
         from airflow_provider_skyplane.engine import Location, Request
 
         return Request(
-            source=lambda: Location(container(self.container_name, self.wasb_conn_id), self.blob_name),
+            source=lambda: Location(container(self.hook, self.container_name, self.wasb_conn_id), self.blob_name),
             destination=lambda: Location(
-                self.hook.gcs(self.bucket_name, self.gcp_conn_id, self.impersonation_chain), self.object_name
+                gcs_destination(self.hook, self.bucket_name, self.gcp_conn_id, self.impersonation_chain),
+                self.object_name,
             ),
             recursive=False,
             options=TransferOptions(

@@ -6,6 +6,7 @@ import glob
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_skyplane.hooks.scopes import Scope
 from airflow_provider_skyplane.openlineage.naming import dataset_name
 from airflow_provider_skyplane.transfers.drop_in import OWN_TEMPLATE_FIELDS, IncrementalDropIn
 from airflow_provider_skyplane.transfers.s3_extra_args import Written, written
@@ -96,17 +97,20 @@ class SkyplaneAzureBlobStorageToS3Operator(IncrementalDropIn):
         how = self._written()
         return Request(
             source=lambda: Location(
-                container(self.container_name, self.wasb_conn_id, public_read=self._public_read), selection.prefix
+                container(self.hook, self.container_name, self.wasb_conn_id, public_read=self._public_read),
+                selection.prefix,
             ),
-            destination=lambda: Location(how.options.applied(self._bucket(bucket)), directory),
+            destination=lambda: Location(
+                how.options.applied(self._bucket(Scope(bucket, directory, writes=True))), directory
+            ),
             options=self._options(how.rules),
             selection=selection,
             mapping=KeyMapping(MappingKind.APPEND, selection.prefix, directory),
             receipt=self._receipt(f"s3://{bucket}", {"s3": self.aws_conn_id, "azure": self.wasb_conn_id}),
         )
 
-    def _bucket(self, name: str) -> StoreConfig:
-        return self._s3_hook_args.store(self.hook, name, self.aws_conn_id, verify=self.dest_verify)
+    def _bucket(self, scope: Scope) -> StoreConfig:
+        return self._s3_hook_args.store(self.hook, scope, self.aws_conn_id, verify=self.dest_verify)
 
     def _names(self, copied: Sequence[ReceiptLine]) -> list[str]:
         return [line.key for line in copied]

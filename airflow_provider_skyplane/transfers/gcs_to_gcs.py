@@ -9,8 +9,11 @@ import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from airflow_provider_skyplane.compat import AirflowException, AirflowProviderDeprecationWarning
 from airflow_provider_skyplane.transfers.drop_in import OWN_TEMPLATE_FIELDS, SkyplaneDropIn
+from airflow_provider_skyplane.transfers.gcs_ends import gcs_destination, gcs_source
 from airflow_provider_skyplane.transfers.gcs_picks import (
     WILDCARD,
     Wanted,
@@ -20,7 +23,6 @@ from airflow_provider_skyplane.transfers.gcs_picks import (
     rank,
     within_itself,
 )
-from airflow_provider_skyplane.transfers.gcs_source import gcs_source
 from airflow_provider_skyplane.transfers.gcs_url import dataset_name
 from skyplane_core.errors import NothingToTransfer, ObjectNotFound
 from skyplane_core.keys import select, source_prefix
@@ -110,11 +112,18 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
         self.match_glob = match_glob
         self.retain_until_time = retain_until_time
         self.retention_mode = retention_mode
+        self._again = False
 
     def execute(self, context: Context) -> Any:
         """Copy or move what has to be, and return the copies' URIs, or defer and let execute_complete do so."""
         self._warn()
+        self._again = _is_again(context)
         return super().execute(context)
+
+    def execute_complete(self, context: Context, event: dict[str, Any] | None = None) -> Any:
+        """See :meth:`SkyplaneBaseOperator.execute_complete`."""
+        self._again = _is_again(context)
+        return super().execute_complete(context, event)
 
     def _warn(self) -> None:
         said = []
@@ -174,18 +183,32 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
     def _bucket(self) -> str:
         return self.source_bucket if self.destination_bucket is None else self.destination_bucket
 
+    @property
+    def _moves(self) -> bool:
+        """Whether gateways delete at the source. What is to be retained is so before, from here, and so is that."""
+        return self.move_object and self.retain_until_time is None
+
     def _request(self) -> Request:
         from airflow_provider_skyplane.engine import Location, Request
 
         name = self.destination_object or ""
         return Request(
             source=self._source,
-            destination=lambda: Location(self.hook.gcs(self._bucket, self.gcp_conn_id, self.impersonation_chain), name),
+            destination=lambda: Location(
+                gcs_destination(
+                    self.hook,
+                    self._bucket,
+                    self.gcp_conn_id,
+                    self.impersonation_chain,
+                    copies_from=self.source_bucket,
+                ),
+                name,
+            ),
             options=TransferOptions(
                 compare=Compare.ALWAYS if self.replace else Compare.NAME,
                 compression=Compression(self.compression),
                 record_source=False,
-                move=self.move_object,
+                move=self._moves,
             ),
             # What the stores say of them comes with settling; the receipt's place must not depend on it.
             selection=Selection(""),
@@ -198,7 +221,14 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
     def _source(self) -> Location:
         wildcards = any(WILDCARD in name for name in self._asked())
         glob = None if wildcards else self.match_glob
-        return gcs_source(self.hook, self.source_bucket, self.gcp_conn_id, self.impersonation_chain, match_glob=glob)
+        return gcs_source(
+            self.hook,
+            self.source_bucket,
+            self.gcp_conn_id,
+            self.impersonation_chain,
+            match_glob=glob,
+            moved=self._moves,
+        )
 
     def _settled(self, request: Request) -> Request:
         wanted = Wanted(
@@ -225,22 +255,30 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
                     picks = [as_listed_now(pick, source) for pick in picks]
         if not picks:
             raise NothingToTransfer("nothing in the bucket is what source_objects asks for")
+        # Not in the request that a retry is known by: an earlier try may have copied what this one finds there.
+        options = msgspec.structs.replace(request.options, move_same=request.options.move and self._again)
         return dataclasses.replace(
-            request, selection=picks[0].selection, mapping=picks[0].mapping, also=tuple(picks[1:])
+            request, options=options, selection=picks[0].selection, mapping=picks[0].mapping, also=tuple(picks[1:])
         )
 
     def _result(self, finished: Finished) -> Any:
         if self.retain_until_time is not None:
-            self._retain(self._copied(self._request(), finished.transfer_id), self.retain_until_time)
+            self._retain(finished.transfer_id, self.retain_until_time)
         return super()._result(finished)
 
-    def _retain(self, copied: Sequence[ReceiptLine], until: datetime.datetime) -> None:
-        from skyplane_core.stores.gcs_retention import retain
+    def _retain(self, transfer_id: str, until: datetime.datetime) -> None:
+        from airflow_provider_skyplane.transfers.gcs_retention import Retention, retain
 
-        store = self.hook.gcs(self._bucket, self.gcp_conn_id, self.impersonation_chain)
-        versions = [(line.destination_key, line.destination_version) for line in copied]
-        retain(store, versions, until, locked=self.retention_mode == "Locked")
-        self.log.info("Retained %d objects until %s", len(versions), until)
+        request = self._request()
+        count = retain(
+            self.hook.engine.receipt(request, transfer_id),
+            Retention(until, locked=self.retention_mode == "Locked"),
+            self.hook.gcs(self.source_bucket, self.gcp_conn_id, self.impersonation_chain),
+            self.hook.gcs(self._bucket, self.gcp_conn_id, self.impersonation_chain),
+            same=self._again,
+            moves=self.move_object,
+        )
+        self.log.info("Retained %d objects until %s", count, until)
 
     def _names(self, copied: Sequence[ReceiptLine]) -> list[str]:
         named = self._asked()
@@ -259,6 +297,13 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
             inputs=[Dataset(namespace=f"gs://{self.source_bucket}", name=name) for name in sorted(set(inputs))],
             outputs=[Dataset(namespace=f"gs://{self._bucket}", name=name) for name in sorted(set(outputs))],
         )
+
+
+def _is_again(context: Context) -> bool:
+    """Whether an earlier try of the task may have copied something. Outside of a task run there is none."""
+    number = context["ti"].try_number if context and "ti" in context else 1
+    # Somebody's own test may pass a mock for it.
+    return isinstance(number, int) and number > 1
 
 
 class _Opened:

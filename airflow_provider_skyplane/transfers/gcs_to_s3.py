@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import posixpath
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_skyplane.hooks.scopes import Scope
 from airflow_provider_skyplane.transfers.drop_in import OWN_TEMPLATE_FIELDS, IncrementalDropIn
-from airflow_provider_skyplane.transfers.gcs_source import gcs_source
+from airflow_provider_skyplane.transfers.duplicates import warn_of_duplicates
+from airflow_provider_skyplane.transfers.gcs_ends import gcs_source
 from airflow_provider_skyplane.transfers.s3_extra_args import Written, written
 from airflow_provider_skyplane.transfers.s3_url import split_s3_url
-from skyplane_core.spec import KeyMapping, MappingKind, Outcome, ReceiptLine, Selection
+from skyplane_core.spec import KeyMapping, MappingKind, ReceiptLine, Selection
 
 if TYPE_CHECKING:
     from airflow_provider_skyplane.engine import Location, Request
@@ -105,7 +106,8 @@ class SkyplaneGCSToS3Operator(IncrementalDropIn):
         kind = MappingKind.FLATTEN if self.flatten_structure else MappingKind.APPEND
 
         def destination() -> Location:
-            store = self.hook.s3(bucket, self.dest_aws_conn_id, verify=self.dest_verify)
+            scope = Scope(bucket, prefix, writes=True)
+            store = self.hook.s3(bucket, self.dest_aws_conn_id, scope=scope, verify=self.dest_verify)
             return Location(how.options.applied(store), prefix)
 
         return Request(
@@ -133,14 +135,8 @@ class SkyplaneGCSToS3Operator(IncrementalDropIn):
         )
 
     def _told(self, lines: Sequence[ReceiptLine]) -> None:
-        if not self.flatten_structure or self.replace:
-            return
-        taken = Counter(line.destination_key for line in lines if line.destination_key)
-        for line in lines:
-            if line.outcome is Outcome.SKIPPED and taken[line.destination_key] > 1:
-                self.log.warning(
-                    "Skipping duplicate file %s (transforms to %s)", line.key, posixpath.basename(line.key)
-                )
+        if self.flatten_structure and not self.replace:
+            warn_of_duplicates(self.log, lines)
 
     def _names(self, copied: Sequence[ReceiptLine]) -> list[str]:
         return [line.key for line in copied]

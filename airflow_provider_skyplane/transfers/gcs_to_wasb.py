@@ -7,12 +7,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_skyplane.transfers.drop_in import OWN_TEMPLATE_FIELDS, IncrementalDropIn
-from airflow_provider_skyplane.transfers.gcs_source import gcs_source
-from airflow_provider_skyplane.transfers.wasb import container, dataset, refuse_empty, uri
+from airflow_provider_skyplane.transfers.duplicates import warn_of_duplicates
+from airflow_provider_skyplane.transfers.gcs_ends import gcs_source
+from airflow_provider_skyplane.transfers.wasb import container, dataset, made_by, refuse_empty, uri
 from skyplane_core.spec import KeyMapping, MappingKind, ReceiptLine, Selection
 
 if TYPE_CHECKING:
     from airflow_provider_skyplane.engine import Location, Request
+    from skyplane_core.model import StoreConfig
 
 _NO_MARKERS = "*[!/]"
 
@@ -88,17 +90,22 @@ class SkyplaneGCSToAzureBlobStorageOperator(IncrementalDropIn):
         kind = MappingKind.FLATTEN if self.flatten_structure else MappingKind.APPEND
         return Request(
             source=self._source,
-            destination=lambda: Location(container(self.container_name, self.wasb_conn_id), directory),
+            destination=lambda: Location(
+                container(self.hook, self.container_name, self.wasb_conn_id, written=True), directory
+            ),
             options=self._options(),
             selection=Selection(self.prefix or "", glob=_NO_MARKERS),
             mapping=KeyMapping(kind, "", directory, first_wins=True),
-            create_container=self.create_container,
+            create_container=self._made if self.create_container else None,
             receipt=self._receipt(
                 uri(self.container_name, self.wasb_conn_id),
                 {"azure": self.wasb_conn_id, "gcs": self.gcp_conn_id},
                 self.google_impersonation_chain,
             ),
         )
+
+    def _made(self) -> StoreConfig:
+        return made_by(self.hook, self.container_name, self.wasb_conn_id)
 
     def _directory(self) -> str:
         """What names are appended to."""
@@ -119,10 +126,8 @@ class SkyplaneGCSToAzureBlobStorageOperator(IncrementalDropIn):
         )
 
     def _told(self, lines: Sequence[ReceiptLine]) -> None:
-        for line in lines:
-            if line.reason == "taken":
-                name = posixpath.basename(line.key)
-                self.log.warning("Skipping duplicate file %s (transforms to %s)", line.key, name)
+        if self.flatten_structure:
+            warn_of_duplicates(self.log, lines)
 
     def _names(self, copied: Sequence[ReceiptLine]) -> list[str]:
         return [line.destination_key for line in copied]

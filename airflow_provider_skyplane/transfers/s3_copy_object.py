@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_skyplane.hooks.scopes import Scope, beside
 from airflow_provider_skyplane.transfers.drop_in import OWN_TEMPLATE_FIELDS, SkyplaneDropIn
 from airflow_provider_skyplane.transfers.s3_extra_args import S3_DEFAULT_TYPE, written
 from airflow_provider_skyplane.transfers.s3_url import s3_bucket_and_key
@@ -109,8 +110,10 @@ class SkyplaneS3CopyObjectOperator(SkyplaneDropIn):
         pinned = StoreOptions(object_version=self.source_version_id or "")
         replaces = self.meta_data_directive == "REPLACE"
         return Request(
-            source=lambda: self._place(source_bucket, source_key, pinned),
-            destination=lambda: self._place(bucket, key, self._written()),
+            source=lambda: self._place(Scope(source_bucket, source_key), source_key, pinned),
+            destination=lambda: self._place(
+                Scope(bucket, beside(key), writes=True, copies_from=source_bucket), key, self._written()
+            ),
             recursive=False,
             options=TransferOptions(
                 compression=Compression(self.compression),
@@ -123,12 +126,13 @@ class SkyplaneS3CopyObjectOperator(SkyplaneDropIn):
             receipt=self._receipt(f"s3://{bucket}", {"s3": self.aws_conn_id}),
         )
 
-    def _place(self, bucket: str, key: str, options: StoreOptions) -> Location:
+    def _place(self, scope: Scope, key: str, options: StoreOptions) -> Location:
         from airflow_provider_skyplane.engine import Location
 
         store = self.hook.s3(
-            bucket,
+            scope.bucket,
             self.aws_conn_id,
+            scope=scope,
             region_name=self.region_name,
             verify=self.verify,
             botocore_config=self.botocore_config,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 if TYPE_CHECKING:
+    from airflow_provider_skyplane.hooks.scopes import Scope
     from airflow_provider_skyplane.hooks.skyplane import SkyplaneHook
     from skyplane_core.model import StoreConfig
 
@@ -44,8 +45,15 @@ class S3HookArgs:
         return cls(**{name: value for name, value in given.items() if name in _KNOWN})
 
     def store(
-        self, hook: SkyplaneHook, bucket: str, aws_conn_id: str | None, *, verify: bool | str | None
+        self, hook: SkyplaneHook, scope: Scope, aws_conn_id: str | None, *, verify: bool | str | None
     ) -> StoreConfig:
-        """The bucket, reached with these arguments."""
-        config = hook.s3(bucket, aws_conn_id, region_name=self.region_name, verify=verify, botocore_config=self.config)
+        """The bucket of ``scope``, reached with these arguments."""
+        config = hook.s3(
+            scope.bucket,
+            aws_conn_id,
+            scope=scope,
+            region_name=self.region_name,
+            verify=verify,
+            botocore_config=self.config,
+        )
         return msgspec.structs.replace(config, requester_pays=self.requester_pays)

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_skyplane.compat import conf
+from airflow_provider_skyplane.hooks.scopes import Scope
 from airflow_provider_skyplane.transfers.drop_in import OWN_TEMPLATE_FIELDS, IncrementalDropIn
+from airflow_provider_skyplane.transfers.gcs_ends import gcs_destination
 from airflow_provider_skyplane.transfers.gcs_url import check_directory, dataset_name, split_gcs_url
 from skyplane_core.spec import KeyMapping, MappingKind, ReceiptLine, Selection
 
@@ -130,6 +132,7 @@ class SkyplaneS3ToGCSOperator(IncrementalDropIn):
                 self.hook.s3(
                     self.bucket,
                     self.aws_conn_id,
+                    scope=Scope(self.bucket, selection.prefix),
                     region_name=self.region_name,
                     verify=self.verify,
                     botocore_config=self.botocore_config,
@@ -137,7 +140,7 @@ class SkyplaneS3ToGCSOperator(IncrementalDropIn):
                 selection.prefix,
             ),
             destination=lambda: Location(
-                self.hook.gcs(bucket, self.gcp_conn_id, self.google_impersonation_chain), gcs_prefix
+                gcs_destination(self.hook, bucket, self.gcp_conn_id, self.google_impersonation_chain), gcs_prefix
             ),
             options=self._options(),
             selection=selection,

@@ -7,10 +7,11 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_skyplane.hooks.scopes import Scope
 from airflow_provider_skyplane.openlineage.naming import dataset_name
 from airflow_provider_skyplane.transfers.drop_in import OWN_TEMPLATE_FIELDS, IncrementalDropIn
 from airflow_provider_skyplane.transfers.s3_hook_args import S3HookArgs
-from airflow_provider_skyplane.transfers.wasb import container, dataset, public_read, refuse_empty, uri
+from airflow_provider_skyplane.transfers.wasb import container, dataset, made_by, public_read, refuse_empty, uri
 from skyplane_core.errors import NothingToTransfer
 from skyplane_core.filters import Filters, NameRule
 from skyplane_core.spec import KeyMapping, MappingKind, ReceiptLine, Selection
@@ -126,7 +127,8 @@ class SkyplaneS3ToAzureBlobStorageOperator(IncrementalDropIn):
         return dataclasses.replace(request, selection=selection, mapping=mapping)
 
     def _bucket(self) -> StoreConfig:
-        return self._s3_hook_args.store(self.hook, self.s3_bucket, self.aws_conn_id, verify=self.s3_verify)
+        scope = Scope(self.s3_bucket, str(self.s3_key or self.s3_prefix))
+        return self._s3_hook_args.store(self.hook, scope, self.aws_conn_id, verify=self.s3_verify)
 
     @property
     def _directory(self) -> str:
@@ -140,17 +142,22 @@ class SkyplaneS3ToAzureBlobStorageOperator(IncrementalDropIn):
         selection, mapping = self._rule()
         return Request(
             source=lambda: Location(self._bucket(), selection.prefix),
-            destination=lambda: Location(container(self.container_name, self.wasb_conn_id), mapping.destination),
+            destination=lambda: Location(
+                container(self.hook, self.container_name, self.wasb_conn_id, written=True), mapping.destination
+            ),
             options=self._options(),
             selection=selection,
             mapping=mapping,
             settle=self._settled if self.blob_name and not self.s3_key else None,
-            create_container=self.create_container,
+            create_container=self._made if self.create_container else None,
             receipt=self._receipt(
                 uri(self.container_name, self.wasb_conn_id),
                 {"azure": self.wasb_conn_id, "s3": self.aws_conn_id},
             ),
         )
+
+    def _made(self) -> StoreConfig:
+        return made_by(self.hook, self.container_name, self.wasb_conn_id)
 
     def _rule(self) -> tuple[Selection, KeyMapping]:
         if self.s3_key or self.blob_name:

@@ -6,17 +6,22 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_skyplane.compat import AirflowException
+from airflow_provider_skyplane.hooks.scopes import Scope
 
 if TYPE_CHECKING:
+    from airflow_provider_skyplane.hooks.skyplane import SkyplaneHook
     from skyplane_core.model import StoreConfig
 
 _PUBLIC_READ = "public_read"
 
 
-def container(container_name: str, wasb_conn_id: str, *, public_read: bool = False) -> StoreConfig:
-    """The container of this name in the connection's account.
+def container(
+    hook: SkyplaneHook, container_name: str, wasb_conn_id: str, *, written: bool = False, public_read: bool = False
+) -> StoreConfig:
+    """The container of this name in the connection's account, as one end of a transfer.
 
     Args:
+        written: it is the destination; otherwise its credentials may be good for reading alone.
         public_read: use none of the connection's credentials.
 
     Raises:
@@ -24,7 +29,15 @@ def container(container_name: str, wasb_conn_id: str, *, public_read: bool = Fal
     """
     from airflow_provider_skyplane.hooks.azure import azure_config
 
-    return azure_config(_bucket(container_name, wasb_conn_id), wasb_conn_id, anonymous=public_read)
+    bucket = _bucket(container_name, wasb_conn_id)
+    if public_read:
+        return azure_config(bucket, wasb_conn_id, anonymous=True)
+    return hook.azure(bucket, wasb_conn_id, scope=Scope(bucket, writes=written))
+
+
+def made_by(hook: SkyplaneHook, container_name: str, wasb_conn_id: str) -> StoreConfig:
+    """The container with the connection's own credentials: those for what is in it cannot make it."""
+    return hook.azure(_bucket(container_name, wasb_conn_id), wasb_conn_id)
 
 
 def uri(container_name: str, wasb_conn_id: str) -> str:

@@ -22,7 +22,7 @@ class Commit(msgspec.Struct, frozen=True):
 
 
 class Copy(msgspec.Struct, frozen=True):
-    """Have the store copy the object by itself, with these attributes."""
+    """Have the store copy the object by itself, with these attributes and, ``keeps_tags``, the tags that it has."""
 
     object: int
     destination: int
@@ -30,6 +30,7 @@ class Copy(msgspec.Struct, frozen=True):
     info: ObjectInfo
     attributes: ObjectAttributes
     precondition: Precondition
+    keeps_tags: bool = False
 
 
 class CopyPart(msgspec.Struct, frozen=True):
@@ -44,13 +45,17 @@ class CopyPart(msgspec.Struct, frozen=True):
 
 
 class Open(msgspec.Struct, frozen=True):
-    """The store does not copy the object, and it has several parts: open an upload for gateways to put them into."""
+    """The store does not copy the object: open an upload for gateways to put its parts into, and read its tags.
+
+    ``part_size`` 0: it is one part and needs no upload. ``reads_tags``: nobody has read them yet.
+    """
 
     object: int
     destination: int
     key: str
     info: ObjectInfo
     part_size: int
+    reads_tags: bool = False
 
 
 class Verify(msgspec.Struct, frozen=True):

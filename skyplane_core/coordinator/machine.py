@@ -7,9 +7,11 @@ asked for), or after :meth:`TransferMachine.verified`. Every other way to settle
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import msgspec
 
+from skyplane_core.coordinator.copied_line import copied_line
 from skyplane_core.coordinator.events import (
     Abort,
     Acked,
@@ -42,7 +44,7 @@ from skyplane_core.model import (
     Stored,
     StoredPart,
 )
-from skyplane_core.spec import Method, Outcome, ReceiptLine, Verification
+from skyplane_core.spec import Outcome, ReceiptLine, Verification
 
 LOST = frozenset({"LinkLost", "HandshakeFailed"})
 """Kinds of errors that say something about a way and nothing about the part that was sent over it."""
@@ -111,7 +113,7 @@ class TransferMachine:
             order: its one target's store is to copy it by itself; only if it refuses are parts leased.
         """
         if self._verify is Verification.NONE:
-            info = msgspec.structs.replace(info, crc32c=None, crc64nvme=None)
+            info = msgspec.structs.replace(info, crc32c=None, crc64nvme=None, other_checksum="")
         whole = len(cut) == 1 and not targets[0].upload_id
         parts = {
             part: PartLease(
@@ -211,19 +213,25 @@ class TransferMachine:
         return []
 
     def _by_gateways(self, state: ObjectState, destination: int) -> list[Event]:
-        target, state.order = state.targets[destination].target, None
-        if len(state.parts) == 1:
+        key, order, state.order = state.targets[destination].target.key, state.order, None
+        reads_tags = order is not None and order.keeps_tags
+        if len(state.parts) == 1 and not reads_tags:
             self._lease(state)
             return []
-        part_size = max(part.size for part in state.parts.values())
-        return [Open(state.number, destination, target.key, state.info, part_size)]
+        part_size = max(part.size for part in state.parts.values()) if len(state.parts) > 1 else 0
+        return [Open(state.number, destination, key, state.info, part_size, reads_tags)]
 
-    def opened(self, asked: Open, upload_id: str) -> list[Event]:
-        """The upload is there that an object needs whose parts gateways move after all."""
+    def opened(self, asked: Open, upload_id: str, info: ObjectInfo | None = None, **changes: Any) -> list[Event]:
+        """What an object needs that gateways move after all is there.
+
+        Args:
+            info: the object with its tags, if they were read only now; ``changes``: of its target for that.
+        """
         state = self._objects.get(asked.object)
         if state is None or state.targets[asked.destination].settled:
-            return [Abort(asked.destination, asked.key, upload_id)]
-        state.retarget(asked.destination, upload_id=upload_id)
+            return [Abort(asked.destination, asked.key, upload_id)] if upload_id else []
+        state.info = info or state.info
+        state.retarget(asked.destination, upload_id=upload_id, **changes)
         self._lease(state)
         return []
 
@@ -441,43 +449,14 @@ class TransferMachine:
     def _done(
         self, state: ObjectState, destination: int, stored: Stored, crc32c: int | None, read_back: int | None = None
     ) -> list[Event]:
-        target = state.targets[destination]
-        notes: tuple[str, ...] = ()
+        line = copied_line(state, destination, stored, crc32c, read_back, self._verify)
         if state.order is not None:
-            source, source_wide, wide, crc32c = state.info.crc32c, state.info.crc64nvme, None, None
-            notes = () if state.order.in_parts else state.order.fitted.notes
             self.tally.bytes_acked += 0 if state.order.in_parts else state.info.size
             self.tally.server_side += 1
             self.tally.bytes_server_side += state.info.size
-        elif target.target.upload_id:
-            source, source_wide = state.info.crc32c, state.info.crc64nvme
-            wide = state.crc64nvme(destination) if source_wide is not None else None
-        else:
-            ack = next(iter(target.acks.values()), None)
-            source, source_wide = (ack.source_crc32c, ack.source_crc64nvme) if ack else (None, None)
-            wide, notes = (ack.crc64nvme, ack.notes) if ack else (None, ())
         self._settle(state, destination)
         self.tally.copied += 1
         self.tally.bytes_copied += state.info.size
-        line = ReceiptLine(
-            key=state.info.key,
-            destination=destination,
-            destination_key=target.target.key,
-            size=state.info.size,
-            source_version=state.info.version,
-            outcome=Outcome.COPIED,
-            reason="; ".join((state.reason, *notes)),
-            crc32c=crc32c,
-            destination_version=stored.version,
-            destination_crc32c=stored.crc32c,
-            attestation=stored.attestation,
-            crc64nvme="" if wide is None else f"{wide:016x}",
-            source_crc32c=source,
-            source_crc64nvme="" if source_wide is None else f"{source_wide:016x}",
-            read_back_crc32c=read_back,
-            verify=self._verify,
-            method=Method.GATEWAYS if state.order is None else Method.SERVER_SIDE,
-        )
         return [Finished(line)]
 
     def _failed(self, info: ObjectInfo, destination: int, destination_key: str, error: ErrorRecord) -> Finished:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from skyplane_core.checksum import combined_crc32c, combined_crc64nvme
+from skyplane_core.compare import same_other
 from skyplane_core.coordinator.events import Copy, CopyPart
 from skyplane_core.fidelity import Fitted
 from skyplane_core.model import Copied, ObjectInfo, PartAck, PartLease, PartTarget, StoredPart
@@ -27,12 +28,13 @@ class CopyOrder(NamedTuple):
     """That the store is to copy an object by itself.
 
     ``info`` has all checksums of the source; ``fitted`` is what the copy gets. ``in_parts``: part by part, into the
-    upload of its target.
+    upload of its target. ``keeps_tags``: the store copies the tags as well, which nobody has read.
     """
 
     info: ObjectInfo
     fitted: Fitted
     in_parts: bool = False
+    keeps_tags: bool = False
 
 
 @dataclasses.dataclass(slots=True)
@@ -125,7 +127,7 @@ class ObjectState:
         for target in (state.target for state in self.targets.values()):
             at, key, info = target.destination, target.key, order.info
             if not order.in_parts:
-                yield Copy(self.number, at, key, info, order.fitted.attributes, target.precondition)
+                yield Copy(self.number, at, key, info, order.fitted.attributes, target.precondition, order.keeps_tags)
                 continue
             for part in self.parts.values():
                 if self.wants(part):
@@ -136,7 +138,16 @@ def compared(info: ObjectInfo, copied: Copied) -> str | None:
     """How a copy differs from what the source vouches for; empty if it does not, None if no sum is in common."""
     if copied.stored.size != info.size:
         return f"{copied.stored.size} bytes instead of {info.size}"
-    sums = ((info.crc32c, copied.stored.crc32c), (info.crc64nvme, copied.crc64nvme))
-    common = [(theirs, ours) for theirs, ours in sums if theirs is not None and ours is not None]
-    wrong = [f"{ours:08x} instead of {theirs:08x}" for theirs, ours in common if theirs != ours]
+    sums = (
+        (_hexadecimal(info.crc32c), _hexadecimal(copied.stored.crc32c)),
+        (_hexadecimal(info.crc64nvme), _hexadecimal(copied.crc64nvme)),
+    )
+    common = [(theirs, ours) for theirs, ours in sums if theirs and ours]
+    if same_other(info.other_checksum, copied.other_checksum) is not None:
+        common.append((info.other_checksum, copied.other_checksum))
+    wrong = [f"{ours} instead of {theirs}" for theirs, ours in common if theirs != ours]
     return "; ".join(wrong) if common else None
+
+
+def _hexadecimal(checksum: int | None) -> str:
+    return "" if checksum is None else f"{checksum:08x}"

@@ -23,7 +23,7 @@ STASH = "skyplane-attributes"
 
 OBJECT_FIELDS = (
     "name,size,generation,metageneration,updated,crc32c,"
-    "contentType,cacheControl,contentDisposition,contentEncoding,contentLanguage,metadata,storageClass"
+    "contentType,cacheControl,contentDisposition,contentEncoding,contentLanguage,metadata,storageClass,customTime"
 )
 
 META = "x-goog-meta-"
@@ -35,6 +35,7 @@ _HEADERS = (
     ("content_disposition", "Content-Disposition"),
     ("content_encoding", "Content-Encoding"),
     ("content_language", "Content-Language"),
+    ("custom_time", "x-goog-custom-time"),
 )
 # Header names are case-insensitive, so a key with capitals would not be sure to survive.
 _META_NAME = re.compile(r"[a-z0-9!#$&'*+.^_`|~-]+")
@@ -57,6 +58,7 @@ class JsonObject(msgspec.Struct, rename="camel", gc=False):
     content_language: str = ""
     metadata: dict[str, str] = {}
     storage_class: str = ""
+    custom_time: str = ""
 
     def attributes(self) -> ObjectAttributes:
         # By position, in the order of their declaration: a listing makes millions of these.
@@ -68,6 +70,7 @@ class JsonObject(msgspec.Struct, rename="camel", gc=False):
             self.content_language,
             self.metadata,
             storage_class=_class(self.storage_class),
+            custom_time=self.custom_time,
         )
 
     def info(self) -> ObjectInfo:

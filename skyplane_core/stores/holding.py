@@ -46,6 +46,7 @@ class Holding(msgspec.Struct, frozen=True):
         encryptions: names of encryption at rest that can be asked for.
         mtime: see :class:`Mtime`.
         mode: whether permissions are the object's own, rather than metadata.
+        custom_time: whether an object has a time that its writer chooses.
     """
 
     name: str
@@ -65,6 +66,7 @@ class Holding(msgspec.Struct, frozen=True):
     encryptions: tuple[str, ...] = ()
     mtime: Mtime = Mtime.SECONDS
     mode: bool = False
+    custom_time: bool = False
 
 
 _TOKEN = r"[A-Za-z0-9!#$&'*+.^_`|~-]+"  # noqa: S105 - HTTP's word for what a header's name is made of
@@ -112,6 +114,7 @@ GCS = Holding(
     metadata_bytes=8192,
     storage_classes=("STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE"),
     mtime=Mtime.GOOGLE,
+    custom_time=True,
 )
 """Cloud Storage, "Object metadata", "Storage classes" (all of which are read without restoring)."""
 AZURE = Holding(

@@ -110,6 +110,7 @@ class S3Store:
             crc32c=found.crc32c,
             attributes=s3_attributes.from_headers(found.headers.items()),
             crc64nvme=found.crc64nvme,
+            other_checksum=found.other_checksum,
         )
 
     def tags(self, key: str) -> dict[str, str]:

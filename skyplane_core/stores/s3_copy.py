@@ -19,6 +19,7 @@ from skyplane_core.model import (
     Copied,
     CopySource,
     ObjectAttributes,
+    ObjectInfo,
     Precondition,
     StoreConfig,
     Stored,
@@ -51,10 +52,10 @@ class S3Copies:
         limits, info = self._capabilities(), source.info
         headers = s3_attributes.to_headers(attributes) | s3_attributes.protection_headers(self._config, key)
         headers |= self._from(source)
-        headers |= {"x-amz-metadata-directive": "REPLACE", "x-amz-tagging-directive": "REPLACE"}
+        tagging = "COPY" if source.keeps_tags else "REPLACE"
+        headers |= {"x-amz-metadata-directive": "REPLACE", "x-amz-tagging-directive": tagging}
         if limits.attestation is Attestation.WHOLE:
-            wide = info.crc32c is None and info.crc64nvme is not None
-            headers["x-amz-checksum-algorithm"] = "CRC64NVME" if wide else "CRC32C"
+            headers["x-amz-checksum-algorithm"] = _algorithm(info)
         condition = s3_version.condition_headers(precondition, self._calls.where(key))
         if limits.conditional_copy:
             headers |= condition
@@ -63,14 +64,15 @@ class S3Copies:
             s3_version.check_seen(precondition, self._current_etag(key), self._calls.where(key))
         answer = self._put(source, key, {}, headers)
         fields = self._read(answer, "CopyObjectResult", key)
-        crc32c = crc64nvme = None
+        crc32c, crc64nvme, other = None, None, ""
         if not s3_servers.identify(answer.headers).echoes_checksums:
             kind = fields.get("ChecksumType")
             crc32c = s3_version.full_object_crc32c(fields.get("ChecksumCRC32C"), kind)
             crc64nvme = s3_version.decode_crc64nvme(fields.get("ChecksumCRC64NVME", ""), kind or "")
-        attested = crc32c is not None or crc64nvme is not None
+            other = s3_version.other_checksum(lambda name: fields.get(f"Checksum{name}"), kind)
+        attested = crc32c is not None or crc64nvme is not None or bool(other)
         version = s3_version.from_etag(fields["ETag"])
-        return Copied(Stored(version, info.size, crc32c, Attestation.WHOLE if attested else None), crc64nvme)
+        return Copied(Stored(version, info.size, crc32c, Attestation.WHOLE if attested else None), crc64nvme, other)
 
     def copy_part(
         self, source: CopySource, key: str, upload_id: str, number: int, offset: int, size: int
@@ -149,3 +151,12 @@ class S3Copies:
         except ValueError as error:
             raise self._calls.garbled(error, key) from error
         return fields
+
+
+def _algorithm(info: ObjectInfo) -> str:
+    """In which the copy is summed, so that it can be compared with its source."""
+    if info.crc32c is not None:
+        return "CRC32C"
+    if info.crc64nvme is not None:
+        return "CRC64NVME"
+    return info.other_checksum.partition(":")[0] or "CRC32C"

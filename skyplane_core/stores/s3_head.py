@@ -34,6 +34,15 @@ class Head(NamedTuple):
         """The store's own CRC64NVME of the whole object, if it has one."""
         return s3_version.full_object_crc64nvme(self.headers) if s3_servers.vouches(self.headers) else None
 
+    @property
+    def other_checksum(self) -> str:
+        """See :class:`~skyplane_core.model.ObjectInfo`."""
+        if not s3_servers.vouches(self.headers):
+            return ""
+        return s3_version.other_checksum(
+            lambda name: self.headers.get(f"x-amz-checksum-{name.lower()}"), self.checksum_type
+        )
+
 
 def head(calls: S3Calls, key: str) -> Head:
     """The object at ``key``, as it is now or at the version that the store is pinned to. Raises ObjectNotFound."""

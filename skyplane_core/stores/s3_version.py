@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from skyplane_core.errors import PreconditionFailed, StoreRejected
 from skyplane_core.model import Precondition, StoredPart
@@ -18,6 +18,7 @@ from skyplane_core.stores.http_head import Headers
 
 _ETAG = "etag:"
 _VERSION_ID = "vid:"
+OTHER_ALGORITHMS = ("CRC32", "SHA256", "SHA1")
 
 
 def from_etag(etag: str) -> str:
@@ -98,6 +99,18 @@ def decode_crc64nvme(text: str, checksum_type: str) -> int | None:
     except binascii.Error:
         return None
     return int.from_bytes(raw, "big") if len(raw) == 8 else None
+
+
+def other_checksum(find: Callable[[str], str | None], checksum_type: str | None) -> str:
+    """A checksum of the whole object by an algorithm that nobody here computes, as ``ALGORITHM:text``; empty for none.
+
+    Args:
+        find: the text beside an algorithm's name in an answer.
+        checksum_type: the answer's; one that does not say that it is of the whole object may be of parts' checksums.
+    """
+    if (checksum_type or "").upper() != "FULL_OBJECT":
+        return ""
+    return next((f"{name}:{text}" for name in OTHER_ALGORITHMS if (text := find(name))), "")
 
 
 def multipart_etag(parts: Iterable[StoredPart]) -> str:

@@ -95,6 +95,17 @@ def test_a_copy_has_the_bytes_the_checksum_and_the_new_attributes(
         assert copied.stored.crc32c is copied.crc64nvme is copied.stored.attestation is None
 
 
+def test_a_copy_keeps_the_tags_that_nobody_has_read(
+    config: StoreConfig, source: ObjectStore, store: ObjectStore, copier: CopyingStore
+) -> None:
+    tags = {"team": "a b+c"} if config.kind == "s3" else {}
+    put(source, KEY, BODY, ObjectAttributes(content_type="text/plain", tags=tags))
+    asked = msgspec.structs.replace(named(config, source), keeps_tags=True)
+    whole(copier, asked, "k", ObjectAttributes(content_type="text/x-new"), Precondition())
+    assert tags_of(store, "k") == tags
+    assert store.head("k").attributes == ObjectAttributes(content_type="text/x-new")
+
+
 def test_a_copy_into_another_storage_class_takes_as_many_calls_as_the_store_wants(
     config: StoreConfig, source: ObjectStore, store: ObjectStore, copier: CopyingStore, get: Get
 ) -> None:

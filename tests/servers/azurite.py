@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import socket
 import subprocess
@@ -22,8 +23,11 @@ class MissingError(Exception):
 
 
 @contextlib.contextmanager
-def running(directory: Path, *options: str) -> Iterator[str]:
+def running(directory: Path, *options: str, account: str = ACCOUNT, key: str = KEY) -> Iterator[str]:
     """A server on a port of its own; yields ``http://127.0.0.1:port``, ``https://`` with a ``--cert``.
+
+    Args:
+        account, key: of its one account; else those that everybody knows.
 
     Raises:
         MissingError: it is not installed.
@@ -42,6 +46,7 @@ def running(directory: Path, *options: str) -> Iterator[str]:
                 *options,
             ],
             cwd=directory,
+            env={**os.environ, "AZURITE_ACCOUNTS": f"{account}:{key}"},
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 import pytest
 from hypothesis import given
@@ -73,6 +75,10 @@ def test_servers_that_nobody_has_seen_copy_are_not_asked() -> None:
     [
         (1, {"crc32c": 1}, AWS.capabilities, "transferred", True),
         (1, {"crc64nvme": 1}, AWS.capabilities, "transferred", True),
+        (1, {"other_checksum": "CRC32:x"}, AWS.capabilities, "transferred", True),
+        (1, {"other_checksum": "CRC32:x"}, AWS.capabilities, "full", False),
+        (1, {"other_checksum": "CRC32:x"}, MOTO.capabilities, "transferred", False),
+        (5 * GIB + 1, {"other_checksum": "CRC32:x"}, AWS.capabilities, "transferred", False),
         (1, {}, AWS.capabilities, "transferred", False),
         (1, {}, AWS.capabilities, "none", True),
         (1, {"crc64nvme": 1}, AWS.capabilities, "full", False),
@@ -90,7 +96,7 @@ def test_servers_that_nobody_has_seen_copy_are_not_asked() -> None:
 )
 def test_a_copy_has_to_be_one_that_can_be_compared(
     size: int,
-    sums: dict[str, int],
+    sums: dict[str, Any],
     limits: Capabilities,
     verify: str,
     expected: bool,

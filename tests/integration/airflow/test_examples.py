@@ -54,6 +54,14 @@ def test_every_example_is_run_here_or_beside() -> None:
     assert [path.stem for path in EXAMPLES.glob("example_*.py") if f'"{path.stem}"' not in tests] == []
 
 
+def test_the_drop_in_differs_from_the_stock_operators_dag_by_one_import_line() -> None:
+    text = (EXAMPLES / "example_s3_to_gcs.py").read_text()
+    stock, ours = (line.partition("#")[0].strip() for line in text.splitlines()[2:4])
+    assert stock == "from airflow.providers.google.cloud.transfers.s3_to_gcs import S3ToGCSOperator"
+    assert ours == stock.replace("airflow.providers.google.cloud", "airflow_provider_skyplane")
+    assert [line for line in text.splitlines() if "skyplane" in line and line[0].isalpha()] == [ours]
+
+
 def test_the_nightly_sync_mirrors_and_refuses_to_empty_the_mirror(
     world: Clouds, monkeypatch: pytest.MonkeyPatch
 ) -> None:

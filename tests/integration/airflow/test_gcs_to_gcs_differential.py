@@ -253,6 +253,7 @@ def put(world: Clouds, bucket: str, objects: Objects) -> None:
             blob = target.blob(key)
             blob.metadata = {"owner": "me"}
             blob.cache_control = "no-store"
+            blob.custom_time = UTC
             blob.upload_from_string(body, content_type="text/x-source")
         last = blob.updated
 
@@ -264,6 +265,7 @@ def stored(world: Clouds, bucket: str) -> dict[str, Any]:
             blob.cache_control,
             blob.storage_class,
             blob.metadata,
+            blob.custom_time,
             (blob.retention.mode, blob.retention.retain_until_time),
             blob.download_as_bytes(raw_download=True),
         )

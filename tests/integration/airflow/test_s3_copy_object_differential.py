@@ -104,3 +104,17 @@ def test_the_store_copies_by_itself(world: Clouds, versions: dict[str, str]) -> 
     assert summary["bytes_copied"] == 20 * 1024 * 1024
     assert world.source.requests["CopyObject"] == before + 1
     assert list(seen_in_s3(world, "ours-missing")) == ["l"]
+
+
+def test_what_boto3_has_written_is_copied_by_s3_and_its_tags_are_not_read(
+    world: Clouds, versions: dict[str, str]
+) -> None:
+    client = world.s3()
+    assert "ChecksumCRC32" in client.head_object(Bucket="src", Key="a/x y+ü", ChecksumMode="ENABLED")
+    before = dict(world.source.requests)
+    assert run(SkyplaneS3CopyObjectOperator, {**FROM, "dest_bucket_key": "s3://ours-missing/b"}).raised is None
+    asked = {name: world.source.requests[name] - before.get(name, 0) for name in ("CopyObject", "GetObjectTagging")}
+    assert asked == {"CopyObject": 1, "GetObjectTagging": 0}
+    told = client.get_object_tagging(Bucket="ours-missing", Key="b")["TagSet"]
+    assert told == [{"Key": "t", "Value": "1"}]
+    client.delete_object(Bucket="ours-missing", Key="b")

@@ -1,85 +1,27 @@
-"""Narrowed AWS credentials: what STS is asked for, and that a whole transfer needs no more than it grants.
-
-moto enforces the policies of roles; here it is made to hold a session to the policy that it was assumed with, as AWS
-does.
-"""
+"""Narrowed AWS credentials: what STS is asked for, and that a whole transfer needs no more than it grants."""
 
 # ruff: noqa: TID253  # test code is never parsed as a DAG
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import boto3
 import pytest
-from botocore.config import Config
 from botocore.exceptions import ClientError
-from moto.core.authorization import enable_iam_authentication
-from moto.iam.access_control import AssumedRoleAccessKey, IAMRequestBase
-from moto.s3.responses import ACTION_MAP
-from moto.server import ThreadedMotoServer
-from moto.sts.models import sts_backends
 
 from airflow_provider_skyplane.hooks.scopes import Scope, s3_policy
 from airflow_provider_skyplane.hooks.skyplane import SkyplaneHook
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
+from airflow_provider_skyplane.transfers.s3_copy_object import SkyplaneS3CopyObjectOperator
 from skyplane_core.model import StoreConfig
+from tests.servers.bounded_aws import EVERYTHING, PATHS, REGION, Aws, moto_aws, policies, sessions_are_bounded
 from tests.servers.token_services import Asked, TokenServer, token_server
 
 SECRET = "canary-control-secret-0123456789abcdef"
-ACCOUNT = "123456789012"
-REGION = "us-east-1"
-PATHS = Config(s3={"addressing_style": "path"})
-EVERYTHING = {"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}
 OBJECTS = {"data/a": b"1" * 1000, "data/b/c": b"2" * 10, "data/large": b"3" * 12_000_000}
-
-
-class Aws:
-    """A moto server with a user who may assume a role that may do everything."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        made = {"endpoint_url": url, "region_name": REGION, "aws_access_key_id": "x", "aws_secret_access_key": "x"}
-        iam = boto3.client("iam", **made)
-        iam.create_user(UserName="airflow")
-        iam.put_user_policy(UserName="airflow", PolicyName="all", PolicyDocument=json.dumps(EVERYTHING))
-        self.key = iam.create_access_key(UserName="airflow")["AccessKey"]
-        trust = {**EVERYTHING["Statement"][0], "Principal": {"AWS": "*"}}  # type: ignore[dict-item]
-        document = json.dumps({"Version": "2012-10-17", "Statement": [trust]})
-        self.role = iam.create_role(RoleName="mover", AssumeRolePolicyDocument=document)["Role"]["Arn"]
-        iam.put_role_policy(RoleName="mover", PolicyName="all", PolicyDocument=json.dumps(EVERYTHING))
-        made |= {"aws_access_key_id": self.key["AccessKeyId"], "aws_secret_access_key": self.key["SecretAccessKey"]}
-        self.s3 = boto3.client("s3", config=PATHS, **made)
-        for bucket in ("src", "dst"):
-            self.s3.create_bucket(Bucket=bucket)
-        for key, body in {**OBJECTS, "other": b"not theirs"}.items():
-            self.s3.put_object(Bucket="src", Key=key, Body=body)
-
-    def connection(self, **extra: Any) -> str:
-        services = {name: {"endpoint_url": self.url} for name in ("s3", "sts")}
-        described = {
-            "conn_type": "aws",
-            "login": self.key["AccessKeyId"],
-            "password": self.key["SecretAccessKey"],
-            "extra": {
-                "region_name": REGION,
-                "service_config": services,
-                "config_kwargs": {"s3": {"addressing_style": "path"}},
-                **extra,
-            },
-        }
-        return json.dumps(described)
-
-    def keys(self, bucket: str) -> list[str]:
-        return [found["Key"] for found in self.s3.list_objects_v2(Bucket=bucket).get("Contents", [])]
-
-
-def policies() -> list[str]:
-    """The session policies of all roles that were assumed."""
-    return [assumed.policy for assumed in sts_backends[ACCOUNT]["aws"].assumed_roles]
 
 
 def client(store: StoreConfig) -> Any:
@@ -105,29 +47,14 @@ def denied(call: Any, **arguments: Any) -> bool:
 
 @pytest.fixture(scope="module")
 def aws() -> Iterator[Aws]:
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        yield Aws(f"http://{host}:{port}")
-    finally:
-        server.stop()
+    with moto_aws() as found:
+        found.put("src", {**OBJECTS, "other": b"not theirs"})
+        yield found
 
 
 @pytest.fixture
-def enforced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """As AWS: what a session may do is bounded by its policy, and HEAD of a bucket is ListBucket."""
-
-    def session_policy(self: AssumedRoleAccessKey) -> list[str]:
-        roles = sts_backends[self.account_id]["aws"].assumed_roles
-        (policy,) = (role.policy for role in roles if role.access_key_id == self._access_key_id)
-        return [policy or json.dumps(EVERYTHING)]
-
-    monkeypatch.setattr(AssumedRoleAccessKey, "collect_policies", session_policy)
-    monkeypatch.setattr(IAMRequestBase, "check_signature", lambda _self: None)
-    monkeypatch.setitem(ACTION_MAP["BUCKET"]["HEAD"], "DEFAULT", "ListBucket")
-    with enable_iam_authentication():
+def enforced() -> Iterator[None]:
+    with sessions_are_bounded():
         yield
 
 
@@ -281,6 +208,16 @@ def test_a_users_keys_are_exchanged_if_asked_for(
     assert SkyplaneHook().place("s3://b/k").store.credentials.access_key == "AKIAUSER"
     assert "Credentials for s3://b are not narrowed, the connection's own are used" in caplog.text
     assert "canary" not in caplog.text
+
+
+def test_a_drop_in_has_them_exchanged_for_each_end(sts: Sts, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys_and(monkeypatch, sts, "always")
+    ends = {"source_bucket_key": "s3://src/in/a", "dest_bucket_key": "s3://dst/out/b"}
+    request = SkyplaneS3CopyObjectOperator(task_id="t", **ends)._request()
+    for end in (request.source, request.destination):
+        assert end().store.credentials.access_key == "ASIAnarrow"
+    scopes = Scope("src", "in/a"), Scope("dst", "out/", writes=True, copies_from="src")
+    assert [asked["Policy"] for asked in sts.asked] == [s3_policy(scope) for scope in scopes]
 
 
 def test_what_is_temporary_or_no_aws_is_not_exchanged(sts: Sts, monkeypatch: pytest.MonkeyPatch) -> None:

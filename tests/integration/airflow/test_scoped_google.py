@@ -21,6 +21,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from airflow_provider_skyplane.hooks import gcp
 from airflow_provider_skyplane.hooks.scopes import Scope, gcs_boundary
 from airflow_provider_skyplane.hooks.skyplane import SkyplaneHook
+from skyplane_core.spec import TransferOptions
 from tests.servers.airflow_logging import a_logger_heard_by
 from tests.servers.token_services import Asked, TokenServer, token_server
 
@@ -89,6 +90,12 @@ def token(hook: SkyplaneHook, **how: Any) -> str:
     return hook.place("gs://bucket/in/", **how).store.credentials.token
 
 
+def rules(asked: Asked) -> list[tuple[str, list[str]]]:
+    """Those of the boundary that a token is to be bound to."""
+    told = json.loads(unquote(asked.fields["options"]))["accessBoundary"]["accessBoundaryRules"]
+    return [(rule["availableResource"], rule["availablePermissions"]) for rule in told]
+
+
 def test_a_key_gives_its_own_token_unless_a_bound_one_is_asked_for(
     server: TokenServer, monkeypatch: pytest.MonkeyPatch, private_key: str
 ) -> None:
@@ -101,9 +108,21 @@ def test_a_key_gives_its_own_token_unless_a_bound_one_is_asked_for(
     assert store.credentials.expires_at is not None
     asked = server.asked[-1]
     assert (asked.path, asked.fields["subject_token"]) == ("/sts", "canary-own")
-    rules = json.loads(unquote(asked.fields["options"]))["accessBoundary"]["accessBoundaryRules"]
-    expected = gcs_boundary(Scope("bucket", "in/", writes=True, copies_from="src"))
-    assert [(rule["availableResource"], rule["availablePermissions"]) for rule in rules] == expected
+    assert rules(asked) == gcs_boundary(Scope("bucket", "in/", writes=True, copies_from="src"))
+
+
+@pytest.mark.parametrize("moves", [False, True])
+def test_who_moves_may_delete_at_the_source(
+    server: TokenServer, monkeypatch: pytest.MonkeyPatch, private_key: str, *, moves: bool
+) -> None:
+    made = connect(monkeypatch, "always", keyfile_dict=key(server, private_key))
+    request = made.request("gs://src/in/", "gs://dst/out/", options=TransferOptions(move=moves))
+    for end, expected in (
+        (request.source, Scope("src", "in/", moves=moves)),
+        (request.destination, Scope("dst", "out/", writes=True, copies_from="src")),
+    ):
+        end()
+        assert rules(server.asked[-1]) == gcs_boundary(expected)
 
 
 def test_whoever_pays_or_emulates_gets_no_bound_token(

@@ -102,6 +102,7 @@ def test_two_picks_do_not_meet_at_one_name(
     ("options", "how", "told"),
     [
         (TransferOptions(move=True), {"resume": True, "transfer_id": "0" * 32}, "a move cannot be continued"),
+        (TransferOptions(move_same=True), {}, "move_same is given, and nothing is to be moved"),
         (TransferOptions(move=True, delete=True), {"mode": "sync"}, "delete and a move contradict each other"),
         (
             TransferOptions(delete=True),

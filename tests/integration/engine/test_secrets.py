@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 
 from skyplane_core.client import Dataplane, Location, SkyplaneClient
 from skyplane_core.testing.objectserver import ObjectServer
+from tests.servers.process_memory import family, holds
 
 At = Callable[..., Location]
 SOURCE = b"source-canary-secret"
@@ -20,29 +20,7 @@ MIB = 1024 * 1024
 
 
 def processes(dataplane: Dataplane, gateway: int) -> list[psutil.Process]:
-    control = psutil.Process(dataplane.reference.gateways[gateway].pid)
-    return [control, *control.children(recursive=True)]
-
-
-def memory(pid: int) -> Iterator[bytes]:
-    """Every readable private mapping of a process."""
-    proc = Path(f"/proc/{pid}")
-    with (proc / "maps").open(encoding="ascii", errors="replace") as maps, (proc / "mem").open("rb", 0) as mem:
-        for line in maps:
-            match = re.match(r"([0-9a-f]+)-([0-9a-f]+) rw", line)
-            if match is None:
-                continue
-            start, end = (int(text, 16) for text in match.groups())
-            for offset in range(start, end, 16 * MIB):
-                try:
-                    mem.seek(offset)
-                    yield mem.read(min(16 * MIB, end - offset))
-                except (OSError, ValueError):
-                    continue  # a mapping that went away, or that the kernel keeps to itself
-
-
-def holds(process: psutil.Process, secret: bytes) -> bool:
-    return any(secret in piece for piece in memory(process.pid))
+    return family(dataplane.reference.gateways[gateway].pid)
 
 
 def test_each_gateway_holds_only_its_own_side_s_credentials_and_shows_none(

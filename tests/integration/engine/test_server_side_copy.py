@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import msgspec
 import pytest
 
 from skyplane_core.checksum import crc32c
@@ -160,16 +161,88 @@ def test_without_a_sum_in_common_gateways_move_it(s3_service: Service, client: S
     assert {line.method for line in result.lines()} == {Method.GATEWAYS}
 
 
+@pytest.mark.parametrize("algorithm", ["CRC32", "SHA1", "SHA256"])
+def test_an_object_that_has_another_checksum_is_compared_by_that(
+    s3_service: Service, client: SkyplaneClient, algorithm: str
+) -> None:
+    with contextlib.closing(_boto3(s3_service.server.endpoint_url, "AKTEST", "a-secret")) as boto:
+        boto.put_object(Bucket="src", Key="p/a", Body=LARGE, ChecksumAlgorithm=algorithm)
+        (line,) = client.copy(*s3_service.ends, recursive=True, options=OPTIONS).lines()
+        told = boto.head_object(Bucket="dst", Key="q/a", ChecksumMode="ENABLED")
+    assert (line.method, line.attestation) == (Method.SERVER_SIDE, Attestation.WHOLE)
+    assert line.source_checksum == f"{algorithm}:{told[f'Checksum{algorithm}']}"
+    assert s3_service.server.get("dst", "q/a") == LARGE
+
+
+def test_a_checksum_of_checksums_is_not_compared(s3_service: Service, client: SkyplaneClient) -> None:
+    with contextlib.closing(_boto3(s3_service.server.endpoint_url, "AKTEST", "a-secret")) as boto:
+        upload = {"Bucket": "src", "Key": "p/a"}
+        upload["UploadId"] = boto.create_multipart_upload(**upload, ChecksumAlgorithm="CRC32")["UploadId"]
+        part = boto.upload_part(**upload, PartNumber=1, Body=SMALL, ChecksumAlgorithm="CRC32")
+        listed = {"PartNumber": 1, "ETag": part["ETag"], "ChecksumCRC32": part["ChecksumCRC32"]}
+        boto.complete_multipart_upload(**upload, MultipartUpload={"Parts": [listed]})
+    (line,) = client.copy(*s3_service.ends, recursive=True, options=OPTIONS).lines()
+    assert (line.method, line.source_checksum) == (Method.GATEWAYS, "")
+
+
 def test_tags_and_class_follow_the_rules(s3_service: Service, client: SkyplaneClient) -> None:
     s3_service.server.put("src", "p/a", SMALL, attributes={"x-amz-tagging": "team=a"})
     rules = AttributeRules(keep_tags=True, storage_class="STANDARD_IA", metadata={"via": "copy"})
     result = client.copy(*s3_service.ends, recursive=True, options=TransferOptions(attributes=rules))
     (line,) = result.lines()
     assert line.method is Method.SERVER_SIDE
+    assert s3_service.requests("GetObjectTagging") == 0
     told = s3_service.server.head("dst", "q/a")
     assert told["attributes"]["x-amz-tagging"] == "team=a"
     assert told["attributes"]["x-amz-storage-class"] == "STANDARD_IA"
     assert told["metadata"]["via"] == "copy"
+
+
+TAGS = {"p/a": "team=a", "p/b/large": "team=b", "p/empty": "", "p/odd +%ü": "x=y"}
+
+
+def tagged(service: Service, client: SkyplaneClient, **how: Any) -> dict[str, tuple[Method, str]]:
+    """Who copied each object, and the tags of its copy."""
+    for key, body in BODIES.items():
+        service.server.put("src", f"p/{key}", body, attributes={"x-amz-tagging": TAGS[f"p/{key}"]})
+    options = msgspec.structs.replace(OPTIONS, **how)
+    lines = list(client.copy(*service.ends, recursive=True, options=options).lines())
+    told = {line.key: service.server.head("dst", line.destination_key)["attributes"] for line in lines}
+    return {line.key: (line.method, told[line.key].get("x-amz-tagging", "")) for line in lines}
+
+
+def test_tags_are_read_where_the_store_may_not_copy_them(s3_service: Service, client: SkyplaneClient) -> None:
+    # Whoever writes the copies may not read tags: those are asked for with the source's own credentials.
+    s3_service.server.set_faults(Faults(Fault("CopyObject", "status", status=403, code="AccessDenied", times=1)))
+    found = tagged(s3_service, client, attributes=AttributeRules(keep_tags=True))
+    assert found == {key: (Method.SERVER_SIDE, tags) for key, tags in TAGS.items()}
+    assert 1 <= s3_service.requests("GetObjectTagging") <= len(TAGS)
+
+
+@pytest.mark.parametrize("keep_attributes", [True, False])
+def test_what_the_store_refuses_gets_its_tags_from_gateways(
+    s3_service: Service, client: SkyplaneClient, *, keep_attributes: bool
+) -> None:
+    s3_service.server.set_faults(Faults(Fault("CopyObject", "status", status=403, code="AccessDenied")))
+    found = tagged(s3_service, client, attributes=AttributeRules(keep_tags=True), keep_attributes=keep_attributes)
+    assert found == {key: (Method.GATEWAYS, tags) for key, tags in TAGS.items()}
+
+
+def test_tags_of_every_copy_come_beside_the_sources(s3_service: Service, client: SkyplaneClient) -> None:
+    found = tagged(s3_service, client, attributes=AttributeRules(keep_tags=True, tags={"by": "us"}))
+    assert found["p/a"] == (Method.SERVER_SIDE, "team=a&by=us")
+
+
+@pytest.mark.parametrize("algorithm", ["CRC32", "CRC32C", "CRC64NVME"])
+def test_a_copy_whose_answer_was_lost_is_recognised_by_its_checksum(
+    s3_service: Service, client: SkyplaneClient, algorithm: str
+) -> None:
+    with contextlib.closing(_boto3(s3_service.server.endpoint_url, "AKTEST", "a-secret")) as boto:
+        boto.put_object(Bucket="src", Key="p/a", Body=SMALL, ChecksumAlgorithm=algorithm)
+    s3_service.server.set_faults(Faults(Fault("CopyObject", "reset-after", times=1)))
+    options = TransferOptions(compare=Compare.EXACT, record_source=False)
+    (line,) = client.copy(*s3_service.ends, recursive=True, options=options).lines()
+    assert (line.method, line.attestation) == (Method.SERVER_SIDE, Attestation.WHOLE)
 
 
 def test_a_copy_whose_answer_was_lost_is_recognised(service: Service, client: SkyplaneClient) -> None:
@@ -263,6 +336,22 @@ def _boto3(url: str, key: str, secret: str) -> Any:
         aws_secret_access_key=secret,
         config=Config(s3={"addressing_style": "path"}),
     )
+
+
+@pytest.mark.parametrize("how", ServerSideCopy)
+def test_a_custom_time_is_carried_over(client: SkyplaneClient, how: ServerSideCopy) -> None:
+    time = "2031-05-06T07:08:09.123Z"
+    with ObjectServer("gcs", buckets=["src", "dst"]) as server:
+        for key, body in (("p/small", SMALL), ("p/large", LARGE)):
+            server.put("src", key, body, attributes={"x-goog-custom-time": time})
+        server.put("src", "p/none", SMALL)
+        server.put("src", "p/ü", SMALL, attributes={"x-goog-custom-time": time}, metadata={"ü": "ü"})
+        options = msgspec.structs.replace(OPTIONS, server_side_copy=how)
+        client.copy(*Service("gcs", server).ends, recursive=True, options=options)
+        told = {key: server.head("dst", f"q/{key}")["attributes"] for key in ("small", "large", "ü", "none")}
+    assert {key: found.get("x-goog-custom-time") for key, found in told.items()} == {
+        "small": time, "large": time, "ü": time, "none": None,
+    }  # fmt: skip
 
 
 def test_what_googles_client_reads_of_a_copy(client: SkyplaneClient) -> None:

@@ -72,8 +72,8 @@ def test_a_transfer_makes_its_container_only_if_asked_and_if_there_is_something_
     asked = prepare(Location(here, "in/"), there, options=OPTIONS, recursive=True)
     nothing = prepare(Location(here, "none/"), there, options=OPTIONS, recursive=True)
     with pytest.raises(NothingToTransfer):
-        check(nothing, create_container=True)
+        check(nothing, create_container=lambda: there.store)
     with pytest.raises(BucketNotFound):
         check(asked)
-    check(asked, create_container=True)
+    check(asked, create_container=lambda: there.store)
     check(asked)

@@ -36,10 +36,10 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def proxy(server: Server) -> Iterator[FaultProxy]:
-    before = threading.active_count()
+    before = set(threading.enumerate())
     with FaultProxy(server.address) as proxy:
         yield proxy
-    assert threading.active_count() == before
+    assert not set(threading.enumerate()) - before
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(proxy.address, SECONDS)
 

@@ -120,7 +120,7 @@ def test_who_pays_for_gcs() -> None:
 def test_the_account_is_the_connections(make: Any, *, create_container: bool) -> None:
     request = make(create_container=create_container, compression="lz4", compare="exact")._request()
     assert request.destination().store.bucket == "account1/box"
-    assert request.create_container is create_container
+    assert (request.create_container is not None) is create_container
     assert (request.options.compression, request.options.compare) == (Compression.LZ4, Compare.EXACT)
     assert request.options.record_source
 

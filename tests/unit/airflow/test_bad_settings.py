@@ -18,10 +18,11 @@ from skyplane_core.provision.local import LocalProvisioner
 
 SECRET = "canary-control-secret-0123456789abcdef"
 AT_PARSE: list[tuple[dict[str, Any], str]] = [
-    ({"gateways": 0}, "gateways: 0. Expected one of 1, 2"),
-    ({"gateways": -1}, "gateways: -1. Expected one of 1, 2"),
-    ({"gateways": 3}, "gateways: 3. Expected one of 1, 2"),
-    ({"gateways": "two"}, "gateways: 'two'. Expected one of 1, 2"),
+    ({"gateways": 0}, "gateways: 0. Expected one of 1, 2, 3"),
+    ({"gateways": -1}, "gateways: -1. Expected one of 1, 2, 3"),
+    ({"gateways": 4}, "gateways: 4. Expected one of 1, 2, 3"),
+    ({"gateways": "two"}, "gateways: 'two'. Expected one of 1, 2, 3"),
+    ({"gateways": True}, "gateways: True. Expected one of 1, 2, 3"),
     ({"compression": "zip"}, "compression: 'zip'"),
     ({"poll_interval": 0}, "poll_interval"),
     ({"poll_interval": -1}, "poll_interval"),

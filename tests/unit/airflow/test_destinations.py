@@ -106,7 +106,7 @@ class TaskInstance:
         self.xcoms[key] = value
 
 
-@pytest.mark.parametrize("gateways", [1, 2])
+@pytest.mark.parametrize("gateways", [1, 2, 3])
 def test_all_get_everything_at_once_and_each_has_its_own_numbers(place: Path, gateways: int) -> None:
     (place / "two").mkdir()
     (place / "two" / "b").write_bytes(b"b" * 1000)

@@ -58,10 +58,10 @@ class TaskInstance:
 
 
 class Events(dict[Any, Any]):
-    """Makes an accessor when one is asked for, as Airflow's does."""
+    """Makes an accessor when one is asked for, as Airflow's does: not every Airflow's assets can be hashed."""
 
-    def __missing__(self, asset: Any) -> Any:
-        return self.setdefault(asset, SimpleNamespace(extra={}))
+    def __getitem__(self, asset: Any) -> Any:
+        return self.setdefault(asset.uri, SimpleNamespace(extra={}))
 
 
 @pytest.fixture

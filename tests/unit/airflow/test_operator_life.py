@@ -436,7 +436,7 @@ def test_a_sync_is_recursive_by_itself(kwargs: dict[str, Any], tree: bool) -> No
 
 @pytest.mark.parametrize(
     "kwargs",
-    [{"mode": "move"}, {"compression": "zip"}, {"gateways": 0}, {"gateways": 3}, {"poll_interval": 0}],
+    [{"mode": "move"}, {"compression": "zip"}, {"gateways": 0}, {"gateways": 4}, {"poll_interval": 0}],
 )
 def test_other_bad_arguments_are_refused_at_parse(kwargs: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(kwargs))):

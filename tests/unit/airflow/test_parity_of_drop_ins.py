@@ -183,7 +183,7 @@ BAD: list[tuple[str, dict[str, Any], type, str]] = [
     ("GCSToS3Operator", {"dest_s3_extra_args": {"GrantRead": "x"}}, UsageError, "GrantRead cannot be followed"),
     ("S3CopyObjectOperator", {"acl_policy": "everybody"}, UsageError, "no access control list 'everybody'"),
     ("S3CopyObjectOperator", {"meta_data_directive": "copy"}, ValueError, "Expected one of COPY, REPLACE"),
-    ("GCSToGCSOperator", {"gateways": 3}, ValueError, "gateways: 3"),
+    ("GCSToGCSOperator", {"gateways": 4}, ValueError, "gateways: 4"),
 ]
 
 

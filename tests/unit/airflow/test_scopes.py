@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import json
-import re
+from typing import Any
 
 import pytest
 from hypothesis import given, strategies
@@ -18,6 +18,7 @@ from airflow_provider_skyplane.hooks.scopes import (
     scope_of,
 )
 from skyplane_core.uri import parse
+from tests.servers.iam_policy import as_iam_reads
 
 KMS = {"StringLike": {"kms:ViaService": ["s3.*.amazonaws.com", "s3.*.amazonaws.com.cn"]}}
 READS = ["s3:GetObject", "s3:GetObjectTagging", "s3:GetObjectVersion", "s3:GetObjectVersionTagging"]
@@ -42,6 +43,17 @@ def test_the_policy_of_a_source() -> None:
             {"Effect": "Allow", "Action": ["kms:Decrypt"], "Resource": "*", "Condition": KMS},
         ],
     }
+
+
+def test_a_source_whose_objects_are_moved_may_be_deleted_from_and_not_written_to() -> None:
+    plain, moved = (json.loads(s3_policy(Scope("src", "data/", moves=moves)) or "") for moves in (False, True))
+    gained = {*moved["Statement"][1]["Action"]} - {*plain["Statement"][1]["Action"]}
+    assert gained == {"s3:DeleteObject", "s3:DeleteObjectVersion"}
+    assert moved["Statement"][1]["Resource"] == "arn:aws:s3:::src/data/*"
+    assert [moved["Statement"][0], moved["Statement"][2]] == [plain["Statement"][0], plain["Statement"][2]]
+    ((_, roles),) = gcs_boundary(Scope("src", moves=True))
+    assert roles == ["inRole:roles/storage.objectUser"]
+    assert azure_permissions(Scope("a/c", moves=True)) == "rdl"
 
 
 def test_the_policy_of_a_destination() -> None:
@@ -81,19 +93,11 @@ def test_what_goes_by_another_name_is_left_alone(name: str) -> None:
     assert s3_policy(Scope("dst", writes=True, copies_from=name)) is None
 
 
-def as_iam_reads(pattern: str) -> re.Pattern[str]:
-    """``*`` and ``?`` are wildcards, ``${*}`` is the character itself."""
-    parts = re.findall(r"\$\{([*?$])\}|(.)", pattern, re.DOTALL)
-    return re.compile(
-        "".join(re.escape(own) if own else {"*": ".*", "?": "."}.get(c, re.escape(c)) for own, c in parts)
-    )
-
-
 @given(prefix=keys, rest=keys, other=keys)
 def test_what_begins_with_the_prefix_is_allowed_and_nothing_else(prefix: str, rest: str, other: str) -> None:
     document = json.loads(s3_policy(Scope("b", prefix)) or "")
     (pattern,) = (s["Resource"] for s in document["Statement"] if s["Action"] == READS)
-    allowed = re.compile(as_iam_reads(pattern).pattern, re.DOTALL)
+    allowed = as_iam_reads(pattern)
     assert allowed.fullmatch(f"arn:aws:s3:::b/{prefix}{rest}")
     assert bool(allowed.fullmatch(f"arn:aws:s3:::b/{other}")) == other.startswith(prefix)
     assert not allowed.fullmatch(f"arn:aws:s3:::bb/{prefix}")
@@ -116,6 +120,7 @@ def test_it_is_never_longer_than_aws_takes(prefix: str, writes: bool) -> None:
 
 ENDS = [
     ("s3://b/data/x", {}, Scope("b", "data/x")),
+    ("s3://b/data/x", {"moved": True}, Scope("b", "data/x", moves=True)),
     ("s3://b/in", {"written": True, "directory": True}, Scope("b", "in/", writes=True)),
     ("s3://b", {"written": True, "directory": True}, Scope("b", "", writes=True)),
     ("s3://b/in/one", {"written": True}, Scope("b", "in/", writes=True)),
@@ -129,6 +134,5 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("uri", "how", "scope"), ENDS, ids=str)
-def test_an_end_of_a_transfer_has_the_scope(uri: str, how: dict[str, str], scope: Scope) -> None:
-    given_ = {"directory": False, "written": False, "copies_from": "", **how}
-    assert scope_of(parse(uri), **given_) == scope
+def test_an_end_of_a_transfer_has_the_scope(uri: str, how: dict[str, Any], scope: Scope) -> None:
+    assert scope_of(parse(uri), **how) == scope

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 import sys
 import types
+from collections.abc import Callable
 from typing import Any
 
 import jsonschema
@@ -112,6 +114,22 @@ def test_arguments_come_before_the_connection(monkeypatch: pytest.MonkeyPatch) -
     hook = SkyplaneHook("sky", gateways=1, compression="none")
     assert (hook.gateways, hook.settings.compression) == (1, Compression.NONE)
     assert SkyplaneHook("sky").settings.compression is Compression.LZ4
+
+
+@pytest.mark.parametrize("said", [*range(-1, 6), "2", "two", True, 1.5, math.nan])
+def test_form_connection_and_arguments_have_one_rule_for_gateways(said: Any) -> None:
+    schema = CONN_FIELDS["gateways"]["schema"]
+    fits = str(said) in map(str, range(schema["minimum"], schema["maximum"] + 1))
+
+    def refused(ask: Callable[[], Any]) -> str:
+        try:
+            ask()
+        except (ValueError, AirflowException) as error:
+            return str(error).partition("Expected")[2].rstrip(".")
+        return ""
+
+    told = {refused(lambda: SkyplaneHook(gateways=said)), refused(lambda: read({"gateways": said}))}
+    assert told == ({""} if fits else {" one of 1, 2, 3"})
 
 
 def test_gateways_and_hosts_contradict_each_other(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from airflow.providers.common.compat.sdk import AirflowException, AirflowNotFoun
 from hypothesis import given, strategies
 
 from airflow_provider_skyplane.hooks.skyplane import SkyplaneHook, read_access, read_settings
-from airflow_provider_skyplane.hooks.ssh import connections_of, hosts_of, pem
+from airflow_provider_skyplane.hooks.ssh import hosts_of, pem
 from skyplane_core.model import Role
 from skyplane_core.provision.hosts import SshHost
 
@@ -115,11 +115,6 @@ def test_line_breaks_that_a_form_has_eaten_come_back(eaten: str) -> None:
 @given(strategies.text(max_size=200))
 def test_what_is_no_key_stays_what_it_is(text: str) -> None:
     assert pem(text).split() == text.replace("\\n", "\n").split()
-
-
-def test_the_connections_that_are_named_can_be_looked_up_first() -> None:
-    assert connections_of({"hosts": '[{"conn_id": "a"}, "h", {"conn_id": "b"}]'}) == ["a", "b"]
-    assert connections_of({"hosts": "[broken"}) == connections_of({}) == []
 
 
 def test_a_trigger_reads_the_same_without_blocking(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -75,9 +75,9 @@ def line_of(events: list[Event]) -> ReceiptLine:
     return line
 
 
-def word(crc32c: int | None = None, crc64nvme: int | None = None, size: int = 30) -> Copied:
-    attestation = Attestation.WHOLE if (crc32c, crc64nvme) != (None, None) else None
-    return Copied(Stored("d1", size, crc32c, attestation), crc64nvme)
+def word(crc32c: int | None = None, crc64nvme: int | None = None, size: int = 30, other_checksum: str = "") -> Copied:
+    attestation = Attestation.WHOLE if (crc32c, crc64nvme, other_checksum) != (None, None, "") else None
+    return Copied(Stored("d1", size, crc32c, attestation), crc64nvme, other_checksum)
 
 
 @pytest.mark.parametrize("sums", [{"crc32c": 7}, {"crc64nvme": 8}, {"crc32c": 7, "crc64nvme": 8}])
@@ -92,6 +92,24 @@ def test_a_copy_with_the_sources_sum_is_done(sums: dict[str, int], cut: list[tup
     assert line.destination_crc32c == line.source_crc32c == sums.get("crc32c")
     assert (m.tally.server_side, m.tally.bytes_server_side) == (m.tally.copied, m.tally.bytes_copied) == (1, 30)
     assert (m.in_flight, m.copying) == (0, 0)
+
+
+@pytest.mark.parametrize("cut", [WHOLE, STRIPED])
+def test_a_copy_is_compared_by_a_checksum_of_another_kind(cut: list[tuple[int, int, int]]) -> None:
+    m = machine()
+    line = line_of(m.copied(copy(m, cut, other_checksum="CRC32:abc="), word(other_checksum="CRC32:abc=")))
+    assert (line.outcome, line.method, line.attestation) == (Outcome.COPIED, Method.SERVER_SIDE, Attestation.WHOLE)
+    assert (line.source_checksum, line.source_crc32c, line.source_crc64nvme) == ("CRC32:abc=", None, "")
+    m = machine()
+    events = m.copied(copy(m, cut, other_checksum="CRC32:abc="), word(other_checksum="CRC32:xyz="))
+    assert Discard(0, "to/k", "d1") in events
+    assert "CRC32:xyz= instead of CRC32:abc=" in line_of(events).reason
+
+
+def test_checksums_of_two_kinds_say_nothing_of_each_other() -> None:
+    m = machine()
+    assert m.copied(copy(m, other_checksum="CRC32:abc="), word(other_checksum="SHA1:abc=")) == []
+    assert m.table.take("r", 0.0) is not None, "gateways replace it"
 
 
 @pytest.mark.parametrize("told", [word(9), word(7, 9), word(7, size=29), word(9, 8)])

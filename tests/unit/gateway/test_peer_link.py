@@ -46,6 +46,11 @@ class Held:
     def __init__(self) -> None:
         self.changed = threading.Condition()
         self.came = self.inside = self.sent = self.free = 0
+        self.dialled: list[Idle] = []
+
+    def dial(self) -> Idle:
+        self.dialled.append(Idle(self))
+        return self.dialled[-1]
 
     def let_go(self, count: int) -> None:
         with self.changed:
@@ -58,17 +63,18 @@ class Held:
 
 
 class Idle:
-    """A connection that never breaks."""
-
-    lost = False
+    """A connection that breaks when it is told to, by being lost."""
 
     def __init__(self, held: Held) -> None:
         self._held = held
+        self.lost = False
+        self.answered = True
 
     def tcp_infos(self) -> dict[object, None]:
         return {self: None}
 
     def send(self, _batch: object, _scratch: object) -> None:
+        assert not self.lost
         held = self._held
         with held.changed:
             number, held.came = held.came, held.came + 1
@@ -100,7 +106,7 @@ def link(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[PeerLink, Chosen, He
     dialler = Dialler(Peer("writer", "192.0.2.1", 1), b"", "reader", Parked())
     made = PeerLink(dialler, threads, Counters(), shared=False)
     monkeypatch.setattr(made, "_fanout", chosen)
-    monkeypatch.setattr(made, "_dial", lambda: Idle(held))
+    monkeypatch.setattr(made, "_dial", held.dial)
     yield made, chosen, held
     made.close(LinkLost("the test is over"))
     held.let_go(1000)
@@ -133,3 +139,14 @@ def test_what_comes_after_a_pause_finds_a_sender(link):
         held.let_go(1)
         made.put(Parcel())
         assert held.wait(inside=0, sent=number)
+
+
+def test_a_connection_that_ended_while_nothing_was_on_it_costs_no_batch(link):
+    made, _chosen, held = link
+    for number in range(1, 10):
+        held.let_go(1)
+        made.put(Parcel())
+        assert held.wait(inside=0, sent=number)
+        for connection in held.dialled:
+            connection.lost = True
+    assert len(held.dialled) == 9

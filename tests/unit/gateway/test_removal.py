@@ -8,7 +8,7 @@ import pytest
 from skyplane_core.coordinator import receipt, retry
 from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.errors import PermissionDenied
-from skyplane_core.model import ObjectInfo
+from skyplane_core.model import ObjectAttributes, ObjectInfo
 from skyplane_core.spec import (
     Compare,
     Destination,
@@ -28,8 +28,12 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(receipt, "SEGMENT_LINES", 50)
 
 
-def move(source: MemoryStore, destination: MemoryStore, compare: Compare = Compare.ALWAYS) -> Progress:
-    return Reader(source, destination, transfer(move=True, compare=compare)).finish()
+def move(source: MemoryStore, destination: MemoryStore, compare: Compare = Compare.ALWAYS, **how: bool) -> Progress:
+    return Reader(source, destination, transfer(move=True, compare=compare, **how)).finish()
+
+
+def held(key: str, crc32c: int | None = 5, size: int = 1, version: str = "v1", **attributes: str) -> ObjectInfo:
+    return ObjectInfo(key, size, version, crc32c=crc32c, attributes=ObjectAttributes(**attributes))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("count", [1, 50, 333])
@@ -46,6 +50,40 @@ def test_what_was_left_alone_at_the_destination_stays_at_the_source() -> None:
     source, destination = MemoryStore(objects(2)), MemoryStore([ObjectInfo("to/000000", 1, "w")])
     assert move(source, destination, Compare.NAME).state is TransferState.DONE
     assert list(source.listed) == ["p/000000"]
+
+
+def test_what_the_destination_holds_already_goes_where_that_is_asked_for() -> None:
+    source = MemoryStore([held(f"p/{name}") for name in ("body", "gone", "new", "same", "size", "type", "unknown")])
+    copies = {
+        "body": held("to/body", 6),
+        "gone": held("to/gone"),
+        "same": held("to/same", version="7"),
+        "size": held("to/size", size=2),
+        "type": held("to/type", content_type="text/plain"),
+        "unknown": held("to/unknown", None),
+    }
+    destination = MemoryStore(list(copies.values()))
+
+    def taken_away(call: str, key: str) -> None:
+        if call == "head" and key == "to/gone":
+            destination.listed.pop(key, None)
+
+    destination.refuse = taken_away
+    progress = move(source, destination, Compare.NAME, move_same=True)
+    assert (progress.state, progress.objects_copied, progress.objects_skipped) == (TransferState.DONE, 1, 6)
+    assert sorted(source.listed) == ["p/body", "p/gone", "p/size", "p/type", "p/unknown"]
+
+
+def test_a_source_that_was_written_since_it_was_compared_stays() -> None:
+    source, destination = MemoryStore([held("p/a")]), MemoryStore([held("to/a")])
+
+    def changed(call: str, key: str) -> None:
+        if call == "head":
+            source.listed[key] = held(key, version="v2")
+
+    source.refuse = changed
+    assert move(source, destination, Compare.NAME, move_same=True).state is TransferState.DONE
+    assert list(source.listed) == ["p/a"]
 
 
 def test_nothing_goes_if_something_did_not_arrive() -> None:

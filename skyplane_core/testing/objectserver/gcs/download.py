@@ -8,7 +8,7 @@ from skyplane_core.testing.objectserver.arena import Arena
 from skyplane_core.testing.objectserver.blobs import Blob, BlobWriter
 from skyplane_core.testing.objectserver.checksums import encode
 from skyplane_core.testing.objectserver.conditions import check_read
-from skyplane_core.testing.objectserver.gcs.placement import shown
+from skyplane_core.testing.objectserver.gcs.placement import CUSTOM_TIME, shown
 from skyplane_core.testing.objectserver.gcs.preconditions import Preconditions
 from skyplane_core.testing.objectserver.messages import (
     ApiError,
@@ -77,7 +77,7 @@ def download(
     headers.update(
         ("-".join(w.capitalize() for w in k.split("-")), as_header(v))
         for k, v in stored.attributes.items()
-        if k in CONTENT_HEADERS
+        if k in (*CONTENT_HEADERS, CUSTOM_TIME)
     )
     headers.update((META + as_header(name), as_header(value)) for name, value in stored.metadata.items())
     if _transcodes(request, stored):

@@ -7,6 +7,7 @@ import re
 from skyplane_core.testing.objectserver.messages import ApiError
 from skyplane_core.testing.objectserver.state import StoredObject
 
+CUSTOM_TIME = "x-goog-custom-time"
 CLASS = "x-goog-storage-class"
 KMS_KEY = "x-goog-encryption-kms-key-name"
 CLASSES = ("STANDARD", "NEARLINE", "COLDLINE", "ARCHIVE")

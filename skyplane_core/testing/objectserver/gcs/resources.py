@@ -8,7 +8,7 @@ import urllib.parse
 from typing import Any
 
 from skyplane_core.testing.objectserver.checksums import encode
-from skyplane_core.testing.objectserver.gcs.placement import CLASS, KMS_KEY, placement
+from skyplane_core.testing.objectserver.gcs.placement import CLASS, CUSTOM_TIME, KMS_KEY, placement
 from skyplane_core.testing.objectserver.messages import ApiError, Request, Response, iso_date
 from skyplane_core.testing.objectserver.state import Bucket, StoredObject
 
@@ -18,6 +18,7 @@ _ATTRIBUTES = {
     "contentDisposition": "content-disposition",
     "contentEncoding": "content-encoding",
     "contentLanguage": "content-language",
+    "customTime": CUSTOM_TIME,
 }
 
 

@@ -9,7 +9,7 @@ import urllib.parse
 from skyplane_core.testing.objectserver import xmlio
 from skyplane_core.testing.objectserver.gcs.bodies import announced, land
 from skyplane_core.testing.objectserver.gcs.download import META, download, find, from_header, identity_headers
-from skyplane_core.testing.objectserver.gcs.placement import CLASS, KMS_KEY, placement
+from skyplane_core.testing.objectserver.gcs.placement import CLASS, CUSTOM_TIME, KMS_KEY, placement
 from skyplane_core.testing.objectserver.gcs.preconditions import from_headers
 from skyplane_core.testing.objectserver.listing import list_page
 from skyplane_core.testing.objectserver.messages import ApiError, Request, Response, iso_date, unquote
@@ -22,7 +22,7 @@ def described(request: Request) -> tuple[dict[str, str], dict[str, str]]:
     """Content headers, placement and user metadata that a write carries."""
     attributes, metadata = placement(request.headers.get(CLASS, ""), request.headers.get(KMS_KEY, "")), {}
     for name, value in request.headers.items():
-        if name in CONTENT_HEADERS and value:
+        if name in (*CONTENT_HEADERS, CUSTOM_TIME) and value:
             attributes[name] = from_header(value)
         elif name.startswith(META):
             metadata[from_header(name[len(META) :])] = from_header(value)
