@@ -192,7 +192,8 @@ def test_what_a_copy_by_the_store_has_left_is_deleted_if_it_failed_and_is_damage
         copy_refused=lambda _asked, why: refusals.append(why) or [],
     )
     info = ObjectInfo("p/a", len(OURS), "v1", crc32c=crc32c(OURS))
-    asked = by_store.Copying(transfer(), machine, {0: CalledStore(refuse, 1)}, lambda change: change() and None)
+    agent = CalledStore(refuse, 1)
+    asked = by_store.Copying(transfer(), machine, {0: agent}, lambda change: change() and None, lambda _info: {})
     asked.copy(Copy(1, 0, KEY, info, MARKED, Precondition()))
     assert len(refusals) == 1
     assert (KEY not in store.objects) is goes
