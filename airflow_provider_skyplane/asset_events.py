@@ -8,6 +8,11 @@ from airflow.providers.common.compat.sdk import Asset
 
 from airflow_provider_skyplane.finished import Finished
 
+try:
+    from airflow.sdk.definitions.asset import AssetRef
+except ImportError:  # Airflow 2 has none
+    AssetRef = Asset  # type: ignore[assignment,misc]
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -17,14 +22,14 @@ EXTRA_KEY = "skyplane"
 
 
 def tell(context: Context, outlets: Iterable[Any], finished: Finished) -> None:
-    """Put counts, bytes and the transfer's id into the extra of each outlet that is an asset (a dataset in Airflow 2).
+    """Put counts, bytes and the transfer's id into the extra of each outlet that is or names an asset (or a dataset).
 
     An alias has no event of its own, and is left to whoever adds assets to it.
     """
     events = context.get("outlet_events")
     if events is None:
         return
-    told = {
+    told: dict[str, Any] = {
         "transfer_id": finished.transfer_id,
         "objects_copied": finished.objects_copied,
         "objects_skipped": finished.objects_skipped,
@@ -34,5 +39,5 @@ def tell(context: Context, outlets: Iterable[Any], finished: Finished) -> None:
         "receipt": finished.receipt,
     }
     for outlet in outlets:
-        if isinstance(outlet, Asset):
+        if isinstance(outlet, (Asset, AssetRef)):
             events[outlet].extra[EXTRA_KEY] = told

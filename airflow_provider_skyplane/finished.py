@@ -13,6 +13,7 @@ from airflow_provider_skyplane.several import Several
 from skyplane_core.report.value import brief
 from skyplane_core.shrinkage import describe
 from skyplane_core.spec import Progress, TransferState
+from skyplane_core.units import duration, human
 
 _NAMED_FAILURES = 5
 _REASON_CHARS = 1000
@@ -102,6 +103,19 @@ class Finished:
     def failed(self) -> bool:
         """Whether anything that was selected did not arrive."""
         return bool(self.error or self.objects_failed)
+
+    def success_lines(self) -> list[str]:
+        """What was done: a line, or one for each destination where there are several."""
+        if self.destinations:
+            return [f"{one.destination}: {line}" for one in self.each for line in one.success_lines()]
+        speed = f", {human(self.bytes_copied / self.seconds)}/s" if self.bytes_copied and self.seconds else ""
+        words = [f"{self.objects_copied:,} copied ({human(self.bytes_copied)} in {duration(self.seconds)}{speed})"]
+        words.append(f"{self.objects_skipped:,} skipped")
+        if self.objects_deleted:
+            words.append(f"{self.objects_deleted:,} deleted")
+        if self.stopped_at:
+            words.append(f"the selection ended at {self.stopped_at}")
+        return [f"{', '.join(words)}. The receipt is {self.receipt}"]
 
     def failure_text(self) -> str:
         """What went wrong, with the first causes by name and where all of them are listed."""

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from airflow_provider_skyplane.choosing import NAMES, limits, name_rules
+from airflow_provider_skyplane.connections import check_connection
+from airflow_provider_skyplane.ends import End, check_ends
 from airflow_provider_skyplane.hooks.skyplane import SkyplaneHook
+from airflow_provider_skyplane.rendered import refuse_nothing
 from skyplane_core.compare import rule_of
 from skyplane_core.errors import NothingToTransfer, UsageError
 from skyplane_core.filters import Filters
@@ -18,10 +21,9 @@ from skyplane_core.keys import rule
 from skyplane_core.settings import check_sync, checked_filters
 from skyplane_core.spec import Compare, Overwrite, TransferOptions
 from skyplane_core.store_options import StoreOptions
-from skyplane_core.uri import parse
 
 if TYPE_CHECKING:
-    from airflow_provider_skyplane.engine import Request
+    from airflow_provider_skyplane.engine import Location, Request
 
 WORK = "work"
 IN_SYNC = "in_sync"
@@ -80,11 +82,10 @@ class Question:
         Raises:
             UsageError: it names what.
         """
-        for uri, options, written in (
-            (self.source, self.source_options, False),
-            (self.destination, self.destination_options, True),
-        ):
-            StoreOptions.of(options).check(parse(uri).kind, uri, written=written)
+        named = ("source", "destination", "source_conn_id", "destination_conn_id", "google_impersonation_chain")
+        refuse_nothing({name: getattr(self, name) for name in named})
+        source, destination = self._ends
+        check_ends(source, [destination], recursive=True, rendered=True)
         selection, mapping = rule("", "", recursive=True)
         selection = msgspec.structs.replace(selection, filters=checked_filters(self._filters))
         check_sync(selection, mapping, self._options)
@@ -94,6 +95,20 @@ class Question:
                 where=f"{self.source} -> {self.destination}",
                 next_step="Let compare and overwrite say when an object is unchanged.",
             )
+
+    @property
+    def _ends(self) -> tuple[End, End]:
+        """Source and destination."""
+        return (
+            End("source", self.source, "source_conn_id", self.source_conn_id, self.source_options),
+            End(
+                "destination",
+                self.destination,
+                "destination_conn_id",
+                self.destination_conn_id,
+                self.destination_options,
+            ),
+        )
 
     @property
     def _filters(self) -> Filters:
@@ -136,22 +151,22 @@ class Question:
         from airflow_provider_skyplane.engine import Request
 
         self.check()
+        source, destination = self._ends
         return Request(
-            source=lambda: self._place(self.source, self.source_conn_id, self.source_options, written=False),
-            destination=lambda: self._place(
-                self.destination, self.destination_conn_id, self.destination_options, written=True
-            ),
+            source=lambda: self._place(source),
+            destination=lambda: self._place(destination),
             options=self._options,
             filters=self._filters,
             mode="sync",
         )
 
-    def _place(self, uri: str, conn_id: str | None, options: Mapping[str, Any], *, written: bool) -> Any:
+    def _place(self, end: End) -> Location | str:
+        check_connection(end)
         return SkyplaneHook(None).place(
-            uri,
-            conn_id,
+            end.uri,
+            end.conn_id,
             impersonation_chain=self.google_impersonation_chain,
-            options=StoreOptions.of(options),
-            directory=written,
-            written=written,
+            options=StoreOptions.of(end.options),
+            directory=end.written,
+            written=end.written,
         )

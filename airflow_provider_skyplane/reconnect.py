@@ -228,7 +228,9 @@ def end(run: Run, seconds: float, log: Any) -> Ending:
     try:
         progress = run.cancel(seconds)
     except (TransferNotFound, GatewayUnreachable) as error:
-        log.info("Transfer %s does not answer any more: %s", run.transfer_id, error)
+        # The usual case: it has ended, and its gateways with it.
+        log.info("Transfer %s does not answer any more.", run.transfer_id)
+        log.debug("It was asked: %s", error)
     except SkyplaneError as error:
         log.warning("Could not cancel transfer %s: %s", run.transfer_id, error)
     try:

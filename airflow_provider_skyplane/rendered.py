@@ -1,4 +1,4 @@
-"""Arguments that are nothing, or that a template was rendered to nothing: they would mean more, or else, than meant."""
+"""Arguments that would mean more, or else, than meant: nothing, what was rendered to nothing, a text for yes or no."""
 
 from __future__ import annotations
 
@@ -22,6 +22,17 @@ def refuse_nothing(arguments: Mapping[str, Any], *, texts: Iterable[str] = ()) -
     words = frozenset(texts)
     for name, value in arguments.items():
         _refuse(name, value, nothing=("",) if name in words else ("", "None"))
+
+
+def truth(name: str, value: Any) -> bool:
+    """A yes or no, which is no text: Python takes each for True, also ``"False"`` and a template, which stays one.
+
+    Raises:
+        ValueError: it is something else; the argument is named.
+    """
+    if not isinstance(value, int):
+        raise ValueError(f"Invalid value for {name}: {value!r}. Expected True or False; this argument is no template")  # noqa: TRY004  # as for all other values
+    return bool(value)
 
 
 def _refuse(name: str, value: Any, *, nothing: tuple[str, ...]) -> None:

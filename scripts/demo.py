@@ -29,6 +29,7 @@ SOURCE_BUCKET = "demo-source"
 DESTINATION_BUCKET = "demo-lake"
 DESTINATION_PREFIX = "landing/"
 STATE_SEGMENT = ".skyplane"
+RECEIPT_PREFIX = ".skyplane/"  # the DAG's receipt_path
 ACCESS_KEY, SECRET_KEY = "DEMOACCESSKEY", "demo-secret-key-of-a-server-on-loopback"
 THREADS = 8
 
@@ -169,21 +170,18 @@ class Destination:
         return {name: blob.generation for name, blob in self.blobs().items()}
 
     def receipts(self) -> dict[str, Any]:
-        """The receipts' totals, by URI."""
+        """The totals in the receipts that the DAG keeps, by URI."""
         found = {}
-        for blob in self._bucket.list_blobs():
-            if blob.name.endswith("/receipt.json") and STATE_SEGMENT in blob.name.split("/"):
-                found[f"gs://{DESTINATION_BUCKET}/{blob.name}"] = json.loads(blob.download_as_bytes())["progress"]
+        for blob in self._bucket.list_blobs(prefix=RECEIPT_PREFIX):
+            first_line = blob.download_as_bytes().partition(b"\n")[0]
+            found[f"gs://{DESTINATION_BUCKET}/{blob.name}"] = json.loads(first_line)["totals"]
         return found
 
     def save_receipt(self, uri: str) -> Path:
-        """A copy of a receipt, summary and lines, that outlives the servers."""
-        prefix = uri.removeprefix(f"gs://{DESTINATION_BUCKET}/").removesuffix("receipt.json")
-        directory = WORK / "receipt"
-        directory.mkdir()
-        for blob in self._bucket.list_blobs(prefix=f"{prefix}receipt"):
-            blob.download_to_filename(directory / blob.name.rpartition("/")[2])
-        return directory
+        """A copy of a receipt that outlives the servers."""
+        copy = WORK / "receipt.jsonl"
+        self._bucket.blob(uri.removeprefix(f"gs://{DESTINATION_BUCKET}/")).download_to_filename(str(copy))
+        return copy
 
     def close(self) -> None:
         """Close the connections."""
@@ -252,7 +250,7 @@ def story(s3_url: str, gcs_url: str, arguments: argparse.Namespace) -> None:
         receipts = destination.receipts()
         uri, progress = only_new({}, receipts)
         report(uri, progress)
-        say(f"demo:   a copy of it: {destination.save_receipt(uri).relative_to(ROOT)}/")
+        say(f"demo:   a copy of it: {destination.save_receipt(uri).relative_to(ROOT)}")
         if progress.get("objects_copied") != len(manifest):
             raise DemoFailed(f"the receipt speaks of {progress.get('objects_copied')} objects, not {len(manifest)}")
         with step("reading everything back with google-cloud-storage"):

@@ -81,7 +81,7 @@ class ClientConfig:
                 where=self.layout,
                 next_step="Leave it out, and give the hosts a role each.",
             )
-        if self.gateways < 1:
+        if type(self.gateways) is not int or self.gateways < 1:
             raise UsageError(f"a dataplane of {self.gateways!r} gateways", next_step="Use at least one.")
         self.roles()
 

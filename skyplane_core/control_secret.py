@@ -27,13 +27,21 @@ def control_secret(path: Path | None = None) -> bytes:
     the same secret. Concurrent first calls agree on one secret.
 
     Raises:
-        UsageError: the file is not a regular file of this user, or others may read it, or it is empty.
-        OSError: it cannot be read or made.
+        UsageError: the file cannot be read or made, is not a regular file of this user, may be read by others, or is
+            empty.
     """
     path = default_path() if path is None else path
-    if not path.exists():
-        _create(path)
-    return _read(path)
+    try:
+        if not path.exists():
+            _create(path)
+        return _read(path)
+    except OSError as error:
+        raise UsageError(
+            "the file of the control secret cannot be read or made",
+            where=str(path),
+            why=error.strerror or str(error),
+            next_step="Let XDG_CONFIG_HOME name a directory in which this user may write.",
+        ) from error
 
 
 def _create(path: Path) -> None:

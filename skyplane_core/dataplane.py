@@ -203,7 +203,13 @@ class Dataplane:
         return self._enqueue(src, dst, mode="sync", **how)
 
     def run_async(self) -> Trackers:
-        """Start everything that is queued, all at once, and return at once."""
+        """Start everything that is queued, all at once, and return at once.
+
+        Raises:
+            UsageError: nothing is queued, or the dataplane is not provisioned; what is queued stays so.
+        """
+        if self._queue:
+            _ = self.reference
         queued, self._queue = self._queue, []
         if not queued:
             raise UsageError("nothing is queued", next_step="Call queue_copy() or queue_sync() first.")

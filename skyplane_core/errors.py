@@ -103,7 +103,8 @@ class SkyplaneError(Exception):
         if self.why:
             text += f": {self.why}"
         if self.next_step:
-            text = f"{text.rstrip('.')}. {self.next_step}"
+            text = text.rstrip(".")
+            text += f" {self.next_step}" if text.endswith("?") else f". {self.next_step}"
         return text
 
     def record(self) -> ErrorRecord:

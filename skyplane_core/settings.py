@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import math
 import re
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import msgspec
 
@@ -189,7 +190,11 @@ def _checked(value: T, what: str) -> T:
         if found is None:
             raise UsageError(f"the {what} of the transfer cannot be used", why=str(error)) from error
         wrong = getattr(value, found["field"])
-        why = found["why"].replace("`", "")
+        kind = next(field.type for field in msgspec.structs.fields(type(value)) if field.name == found["field"])
+        if isinstance(kind, enum.EnumMeta):
+            why = f"expected one of {', '.join(known.value for known in cast('type[enum.Enum]', kind))}"
+        else:
+            why = found["why"].replace("`", "")
         raise UsageError(f"{found['field']} cannot be {wrong!r}", why=why[:1].lower() + why[1:]) from error
     except TypeError as error:
         raise UsageError(f"the {what} of the transfer cannot be used", why=str(error)) from error

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from skyplane_core.errors import GatewayUnreachable, SkyplaneError, TransferCancelled, TransferFailed
+from skyplane_core.errors import GatewayUnreachable, TransferCancelled, TransferFailed
 from skyplane_core.receipt_file import write_receipt
 from skyplane_core.receipt_place import format_of
 from skyplane_core.spec import Progress, ReceiptLine, TransferState
@@ -188,9 +188,9 @@ class Tracker:
         self._renew_after = time.monotonic() + RENEW_PAUSE_SECONDS
         try:
             self._prepared = self._dataplane.renew(prepared)
-        except SkyplaneError as error:
+        except Exception as error:  # noqa: BLE001  # where they come from is the caller's, and so are its errors
             # Those in use still work; if they never can be renewed, the transfer fails and says so.
-            log.warning("credentials could not be renewed: %s", error)
+            log.warning("credentials could not be renewed: %s: %s", type(error).__name__, error)
 
 
 def watch(

@@ -82,6 +82,13 @@ def parse(text: str, *, cwd: str = "") -> Endpoint:
     _check_text(text)
     match = _SCHEME.match(text)
     if match is None:
+        word, slashes, rest = text.partition("//")
+        if slashes and word.lower() in _KNOWN:
+            raise InvalidURI(
+                f"the colon is missing after {word}",
+                where=text,
+                next_step=f"Write {word}://{rest}, or ./{text} for a local path.",
+            )
         return _local(text, text, cwd)
     scheme, slashes, rest = match[1].lower(), match[2], text[match.end() :]
     if not slashes:
@@ -190,7 +197,11 @@ def _local(text: str, path: str, cwd: str) -> Endpoint:
         raise InvalidURI("~ is expanded by a shell only", where=text, next_step="Write the whole path.")
     if not path.startswith("/"):
         if not cwd.startswith("/"):
-            raise InvalidURI("a relative path has no meaning here", where=text, next_step="Write the absolute path.")
+            raise InvalidURI(
+                "a relative path has no meaning here",
+                where=text,
+                next_step="Write the absolute path, or the whole URI, such as s3://bucket/key.",
+            )
         path = f"{cwd}/{path}"
     return Endpoint("local", "", _normal(path))
 

@@ -177,7 +177,13 @@ def _raw_config(
     from botocore import UNSIGNED
     from botocore.config import Config
 
-    connection = BaseHook.get_connection(aws_conn_id) if aws_conn_id else None
+    connection = None
+    if aws_conn_id:
+        try:
+            connection = BaseHook.get_connection(aws_conn_id)
+        except AirflowNotFoundException:
+            # As the amazon provider's hook does: the environment may hold credentials.
+            log.warning("There is no connection %r: looking for credentials where boto3 does.", aws_conn_id)
     extra: dict[str, Any] = connection.extra_dejson if connection else {}
     needs_provider = sorted({"role_arn", "assume_role_method", "s3_config_file"} & extra.keys())
     if needs_provider:

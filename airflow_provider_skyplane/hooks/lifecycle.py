@@ -24,7 +24,10 @@ class Lifecycle:
     awaited in a triggerer.
     """
 
-    engine: Engine
+    @property
+    def engine(self) -> Engine:
+        """The engine's client."""
+        raise NotImplementedError
 
     def plan(self, request: Request | FanOut) -> list[Outline]:
         """A dry run: routes, counts and price for each destination. Starts nothing and writes nothing."""

@@ -100,7 +100,8 @@ def checked(connection: Any) -> Any:
     """
     if connection.conn_type != CONNECTION_TYPE:
         raise AirflowException(
-            f"Connection {connection.conn_id!r} is of type {connection.conn_type!r}. Expected {CONNECTION_TYPE!r}."
+            f"Connection {connection.conn_id!r} is of type {connection.conn_type!r}. Expected {CONNECTION_TYPE!r}: "
+            "name one of that type with skyplane_conn_id."
         )
     return connection
 

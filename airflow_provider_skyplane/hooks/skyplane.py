@@ -113,9 +113,12 @@ class SkyplaneHook(Lifecycle, BaseHook):
             return None
         try:
             return checked(self.get_connection(self.skyplane_conn_id))
-        except AirflowNotFoundException:
+        except AirflowNotFoundException as error:
             if self.skyplane_conn_id != DEFAULT_CONN_ID:
-                raise
+                raise AirflowNotFoundException(
+                    f"There is no connection {self.skyplane_conn_id!r}, and one of type {CONNECTION_TYPE!r} is asked "
+                    "for by that name. Create it, or name another one with skyplane_conn_id."
+                ) from error
             self.log.info("There is no connection %r: using local gateways on this worker.", DEFAULT_CONN_ID)
             return None
 

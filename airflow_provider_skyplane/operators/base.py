@@ -7,11 +7,11 @@ import dataclasses
 import math
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from airflow_provider_skyplane.compat import AirflowException, BaseOperator, conf
+from airflow_provider_skyplane.compat import AirflowException, BaseOperator, BaseOperatorLink, conf
 from airflow_provider_skyplane.durable import DestinationReferences, References, StateStoreReferences
 from airflow_provider_skyplane.ends import is_literal
 from airflow_provider_skyplane.extras import Extras
@@ -20,11 +20,12 @@ from airflow_provider_skyplane.hooks.settings import gateway_count
 from airflow_provider_skyplane.hooks.skyplane import DEFAULT_CONN_ID, SkyplaneHook
 from airflow_provider_skyplane.lineage import Lineage
 from airflow_provider_skyplane.links.report import SkyplaneReportLink, push_link
-from airflow_provider_skyplane.progress_lines import ProgressLines
 from airflow_provider_skyplane.reconnect import CANCEL_SECONDS, Ending, Found, Reconnection, end
+from airflow_provider_skyplane.rendered import truth
 from airflow_provider_skyplane.reports import cancelled
 from skyplane_core.errors import NothingToTransfer, SkyplaneError
 from skyplane_core.model import Compression
+from skyplane_core.progress_lines import ProgressLines
 from skyplane_core.receipt_place import format_of
 from skyplane_core.spec import Progress
 from skyplane_core.uri import parse
@@ -85,7 +86,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
             runs on the same host. Default: ``[skyplane] local_gateways_outlive_task``.
     """
 
-    operator_extra_links = (SkyplaneReportLink(),)
+    operator_extra_links: Collection[BaseOperatorLink] = (SkyplaneReportLink(),)
 
     _run: Run | None = None
     _heard: Progress | None = None
@@ -108,6 +109,8 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        if isinstance(poll_interval, str):
+            raise ValueError(f"Invalid value for poll_interval: {poll_interval!r}. Expected a number of seconds")  # noqa: TRY004
         if not 0 < poll_interval < math.inf:
             raise ValueError("Invalid value for poll_interval. Expected value greater than 0")
         known = [member.value for member in Compression]
@@ -129,10 +132,14 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
         self.receipt_conn_id = receipt_conn_id
         self.report_url = report_url
         self.report_conn_id = report_conn_id
-        self.deferrable = deferrable
+        self.deferrable = truth("deferrable", deferrable)
         self.poll_interval = poll_interval
-        self.durable = durable
-        self.local_gateways_outlive_task = local_gateways_outlive_task
+        self.durable = truth("durable", durable)
+        self.local_gateways_outlive_task = (
+            None
+            if local_gateways_outlive_task is None
+            else truth("local_gateways_outlive_task", local_gateways_outlive_task)
+        )
 
     @cached_property
     def hook(self) -> SkyplaneHook:
@@ -262,7 +269,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
                 with engine_errors():
                     result = self._result(finished)
         finally:
-            self._tear_down(run)
+            self._tear_down(context, run)
         self._forget(context, run)
         self._leave_extras(context, finished)
         if finished.failed:
@@ -293,14 +300,29 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
         # Nobody else can reach a dataplane whose control secret is this process's own.
         if "ti" in context and self.hook.reachable_later:
             left = {"dataplane": run.reference, "transfer_id": run.transfer_id, "host": socket.gethostname()}
-            context["ti"].xcom_push(key=RUN_XCOM_KEY, value=left)
+            context["ti"].xcom_push(key=RUN_XCOM_KEY, value={**left, "ended": False})
+
+    def _pushed_run(self, context: Context) -> dict[str, Any] | None:
+        ti = context["ti"]
+        left: dict[str, Any] | None = ti.xcom_pull(task_ids=self.task_id, key=RUN_XCOM_KEY, map_indexes=ti.map_index)
+        return left
+
+    def _note_end(self, context: Context, run: Run) -> None:
+        """Its gateways have been ended. If that cannot be noted, who ends what is left looks for them."""
+        try:
+            left = self._pushed_run(context) if "ti" in context else None
+            # Processes of another machine are only known not to run here.
+            if left and (run.outlives_task or left["host"] == socket.gethostname()):
+                context["ti"].xcom_push(key=RUN_XCOM_KEY, value={**left, "ended": True})
+        except Exception as error:  # noqa: BLE001  # what counts is how the transfer ended
+            self.log.warning("The end of transfer %s could not be noted: %s", run.transfer_id, error)
 
     def _push_failed(self, context: Context, finished: Finished) -> None:
         # Outside of a task run, as in somebody's own test, there is nobody to leave it to.
         if "ti" in context:
             context["ti"].xcom_push(key=FAILED_XCOM_KEY, value=finished.summary())
 
-    def _defer(self, run: Run, deadline: float | None, credentials_expire_at: float | None = None) -> NoReturn:
+    def _defer(self, run: Run, deadline: float | None, renew_not_before: float = 0.0) -> NoReturn:
         from airflow_provider_skyplane.triggers.skyplane import RESUME_NOT_BEFORE_SECONDS, SkyplaneTransferTrigger
 
         run.leave()
@@ -313,7 +335,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
                 poll_interval=self.poll_interval,
                 deadline=deadline,
                 not_before=time.time() + RESUME_NOT_BEFORE_SECONDS,
-                credentials_known_until=credentials_expire_at,
+                renew_not_before=renew_not_before,
             ),
             method_name="execute_complete",
         )
@@ -333,14 +355,10 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
         if status == "success":
             return self._complete(context, run, Finished(**event["finished"]))
         if status == "renew":
-            try:
-                with engine_errors():
-                    expire_at = run.renew(self.hook.engine, self._request())
-                self.log.info("The gateways of transfer %s were given fresh credentials.", run.transfer_id)
-            except BaseException:
-                self._abandon(context, run)
-                raise
-            self._defer(run, event.get("deadline"), expire_at)
+            from airflow_provider_skyplane.triggers.skyplane import RENEW_PAUSE_SECONDS
+
+            self._renew(context, run)
+            self._defer(run, event.get("deadline"), time.time() + RENEW_PAUSE_SECONDS)
         if "finished" in event:
             finished = self._named(Finished(**event["finished"]))
             self._push_failed(context, finished)
@@ -350,12 +368,25 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
         self._abandon(context, run)
         raise AirflowException(event["message"])
 
+    def _renew(self, context: Context, run: Run) -> None:
+        try:
+            run.renew(self.hook.engine, self._request())
+            self.log.info("The gateways of transfer %s were given fresh credentials.", run.transfer_id)
+        except Exception as error:  # noqa: BLE001  # those in use still work; if none ever come, the transfer fails
+            self.log.warning(
+                "There are no fresh credentials for transfer %s yet: %s: %s",
+                run.transfer_id,
+                type(error).__name__,
+                error,
+            )
+        except BaseException:
+            self._abandon(context, run)
+            raise
+
     def resume_execution(self, next_method: str, next_kwargs: dict[str, Any] | None, context: Context) -> Any:
         """As Airflow's, but a transfer whose trigger died is cancelled first: execute_complete is not called then."""
-        if next_method == _TRIGGER_DIED:
-            left = context["ti"].xcom_pull(task_ids=self.task_id, key=RUN_XCOM_KEY, map_indexes=context["ti"].map_index)
-            if left:
-                self._abandon_reference(context, left)
+        if next_method == _TRIGGER_DIED and (left := self._pushed_run(context)):
+            self._abandon_reference(context, left)
         return super().resume_execution(next_method, next_kwargs, context)
 
     def _abandon_reference(self, context: Context, left: dict[str, str]) -> None:
@@ -385,16 +416,20 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
     def _end(self, context: Context, run: Run) -> Ending:
         ending = end(run, CANCEL_SECONDS, self.log)
         self._run = None
+        if ending.certain:
+            self._note_end(context, run)
         if ending.orderly:
             self._forget(context, run)
         # Else the next try finds what it left open, or that it goes on.
         return ending
 
-    def _tear_down(self, run: Run) -> None:
+    def _tear_down(self, context: Context, run: Run) -> None:
         try:
             run.stop()
         except SkyplaneError as error:
             self.log.warning("Could not stop dataplane %s, which ends by its expiry: %s", run.dataplane_id, error)
+        else:
+            self._note_end(context, run)
         self._run = None
 
     def _log_progress(self, lines: ProgressLines) -> Callable[[Progress], None]:

@@ -94,8 +94,10 @@ class SkyplaneDeprovisionOperator(BaseOperator):
         found = context["ti"].xcom_pull(task_ids=tasks, key=RUN_XCOM_KEY)
         return [value for value in found if value is not None]
 
-    def _ended(self, left: Mapping[str, str]) -> str:
+    def _ended(self, left: Mapping[str, Any]) -> str:
         """End one; returns why it may still run, or nothing."""
+        if left["ended"]:
+            return ""
         with engine_errors():
             run = self.hook.engine.attach(left["dataplane"], left["transfer_id"])
         if not run.outlives_task and left["host"] != socket.gethostname():
@@ -108,7 +110,7 @@ class SkyplaneDeprovisionOperator(BaseOperator):
         return ""
 
 
-def _parsed(value: Any) -> dict[str, str]:
+def _parsed(value: Any) -> dict[str, Any]:
     """A reference as it is in an XCom, or as a template makes JSON of it."""
     from airflow_provider_skyplane.engine import is_reference
 
@@ -120,4 +122,4 @@ def _parsed(value: Any) -> dict[str, str]:
         raise AirflowException(f"Invalid value for reference: {value!r}. {_USAGE}")
     if not is_reference(found["dataplane"]):
         raise AirflowException(f"Invalid value for reference: it names no dataplane. {_USAGE}")
-    return {part: found[part] for part in _PARTS}
+    return {**{part: found[part] for part in _PARTS}, "ended": bool(found.get("ended"))}

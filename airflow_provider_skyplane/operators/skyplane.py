@@ -16,7 +16,7 @@ from airflow_provider_skyplane.connections import check_connection
 from airflow_provider_skyplane.ends import End, check_ends, destinations_of, is_later, is_listed, is_literal
 from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator, engine_errors
 from airflow_provider_skyplane.planning import together
-from airflow_provider_skyplane.rendered import refuse_nothing
+from airflow_provider_skyplane.rendered import refuse_nothing, truth
 from skyplane_core.attribute_rules import rules_of
 from skyplane_core.errors import NothingToTransfer
 from skyplane_core.keys import rule
@@ -44,8 +44,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
 
     Args:
         source: ``s3://bucket/key``, ``gs://bucket/key``, ``az://account/container/key``, ``r2://bucket/key``,
-            ``cos://bucket/key`` or ``file:///path``.
-            (templated)
+            ``cos://bucket/key``, ``hdfs://namenode/path`` or ``file:///path``. (templated)
         destination: the same; or a list of several, which get it side by side. One that has a connection, options or
             rules of its own is a dict: ``{"uri": "s3://b/k/", "conn_id": "aws_b", "options": {...},
             "attribute_rules": {...}}``; they go before those that are said for all. (templated)
@@ -150,7 +149,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
             raise ValueError(f"Invalid value for mode: {mode!r}. Expected one of {', '.join(_MODES)}")
         if mode == "sync" and recursive is False:
             raise ValueError("Invalid value for recursive: a sync always is. Leave it out, or use mode='copy'")
-        recursive = bool(recursive) or mode == "sync"
+        recursive = mode == "sync" or (recursive is not None and truth("recursive", recursive))
         self.attribute_rules = dict(attribute_rules or {})
         self.source_options = dict(source_options or {})
         self.destination_options = dict(destination_options or {})
@@ -161,13 +160,13 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         self.source_conn_id = source_conn_id
         self.destination_conn_id = destination_conn_id
         self.google_impersonation_chain = google_impersonation_chain
-        self.preserve_metadata = preserve_metadata
+        self.preserve_metadata = truth("preserve_metadata", preserve_metadata)
         self.include = include
         self.exclude = exclude
         self.include_regex = include_regex
         self.exclude_regex = exclude_regex
         self.manifest = manifest
-        self.dry_run_only = dry_run_only
+        self.dry_run_only = truth("dry_run_only", dry_run_only)
         self._compare = _member(Compare, "compare", compare or ("exact" if mode == "sync" else "always"))
         self._overwrite = _member(Overwrite, "overwrite", overwrite)
         self._server_side_copy = _member(ServerSideCopy, "server_side_copy", server_side_copy)
@@ -182,7 +181,7 @@ class SkyplaneOperator(SkyplaneBaseOperator):
             }
         )
         self._max_delete = cap_of(max_delete)
-        self.delete = delete
+        self.delete = truth("delete", delete)
         if delete and mode != "sync":
             raise ValueError("Invalid value for delete: only a sync deletes. Use mode='sync'")
         self._check_ends(rendered=False)
@@ -242,6 +241,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         try:
             if self.dry_run_only:
                 return self._dry_run()
+            doing = "Syncing" if self.mode == "sync" else "Copying"
+            self.log.info("%s %s to %s.", doing, self.source, ", ".join(map(str, self._names())))
             result: dict[str, Any] = self._transfer(context)
         except NothingToTransfer as error:
             raise AirflowException(str(error)) from error
@@ -306,6 +307,8 @@ class SkyplaneOperator(SkyplaneBaseOperator):
         return source, () if self.dry_run_only else self._names()
 
     def _result(self, finished: Finished) -> dict[str, Any]:
+        for line in finished.success_lines():
+            self.log.info("Done: %s", line)
         return finished.summary()
 
 

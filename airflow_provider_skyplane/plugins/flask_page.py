@@ -16,7 +16,7 @@ def blueprint() -> Blueprint:
     pages = Blueprint("skyplane", __name__, url_prefix=PREFIX)
 
     @pages.get("/report/<dag_id>/<run_id>/<task_id>/<int(signed=True):map_index>")
-    @auth.has_access_dag("GET", DagAccessEntity.XCOM)
+    @auth.has_access_dag("GET", DagAccessEntity.XCOM)  # type: ignore[untyped-decorator]  # Airflow 2 is not here to ask
     def report(dag_id: str, run_id: str, task_id: str, map_index: int) -> Response:
         left = XCom.get_one(key=REPORT_XCOM_KEY, dag_id=dag_id, run_id=run_id, task_id=task_id, map_index=map_index)
         status, html = page_of(left)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from airflow_provider_skyplane.compat import Context
 
 _TRIGGER_DIED = "__fail__"
+# Without Airflow's guard against operators within operators: it takes the look of a resumed sensor for one.
+_airflows_look = inspect.unwrap(BaseSensorOperator.execute)
 
 
 class SkyplaneBaseSensor(BaseSensorOperator):
@@ -73,7 +76,7 @@ class SkyplaneBaseSensor(BaseSensorOperator):
         """One look by Airflow's own rules about what a poke returns and raises, then the triggerer's turn."""
         self.mode = "reschedule"
         try:
-            return super().execute(context)
+            return _airflows_look(self, context)
         except AirflowRescheduleException:
             if time.time() >= started + self.timeout:
                 self._time_out()

@@ -30,9 +30,11 @@ class SkyplaneSyncSensor(SkyplaneBaseSensor):
 
     Args:
         wait_for: ``work`` or ``in_sync``.
-        source, destination, source_conn_id, destination_conn_id, google_impersonation_chain, source_options,
-            destination_options, compare, overwrite, delete, include, exclude, include_regex, exclude_regex, min_size,
-            max_size, min_age, max_age: as for :class:`SkyplaneSyncOperator`.
+
+    These mean what they mean for :class:`SkyplaneSyncOperator`: ``source``, ``destination``, ``source_conn_id``,
+    ``destination_conn_id``, ``google_impersonation_chain``, ``source_options``, ``destination_options``, ``compare``,
+    ``overwrite``, ``delete``, ``include``, ``exclude``, ``include_regex``, ``exclude_regex``, ``min_size``,
+    ``max_size``, ``min_age``, ``max_age``.
 
     The other arguments are those of :class:`SkyplaneBaseSensor`. Returns, for ``work``, the first difference:
     ``action`` (``copy``, ``delete`` or ``refuse``), ``key`` at the destination, ``size``, ``reason``; for ``in_sync``

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_skyplane.compat import AirflowFailException, PokeReturnValue
@@ -12,6 +13,7 @@ from airflow_provider_skyplane.ends import is_literal
 from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.hooks.skyplane import DEFAULT_CONN_ID, SkyplaneHook
 from airflow_provider_skyplane.reference import TransferReference
+from airflow_provider_skyplane.rendered import refuse_nothing
 from airflow_provider_skyplane.sensors.base import SkyplaneBaseSensor
 from airflow_provider_skyplane.several import as_one, separate
 from skyplane_core.errors import GatewayUnreachable, TransferNotFound, UsageError
@@ -92,6 +94,8 @@ class SkyplaneTransferSensor(SkyplaneBaseSensor):
 
     def _reference(self) -> TransferReference:
         """The transfer, with the destinations that the sensor was given, if any."""
+        named = ("destination", "destination_conn_id", "skyplane_conn_id")
+        refuse_nothing({name: getattr(self, name) for name in named})
         found = TransferReference.of(self.transfer)
         if not self.destination:
             return found
@@ -157,7 +161,7 @@ class SkyplaneTransferSensor(SkyplaneBaseSensor):
             ended.append(left.ended)
         return as_one(ended)
 
-    @property
+    @cached_property
     def _hook(self) -> SkyplaneHook:
         return SkyplaneHook(self.skyplane_conn_id)
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_skyplane.compat import conf
 from airflow_provider_skyplane.finished import Finished
-from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator
+from airflow_provider_skyplane.operators.base import SkyplaneBaseOperator, engine_errors
+from airflow_provider_skyplane.rendered import refuse_nothing
 from skyplane_core.errors import NothingToTransfer, SkyplaneError
 from skyplane_core.model import AttributeRules, Compression
 from skyplane_core.spec import Compare, Outcome, ReceiptLine, TransferOptions
@@ -52,9 +53,17 @@ class SkyplaneDropIn(SkyplaneBaseOperator):
     ) -> None:
         super().__init__(deferrable=deferrable, **kwargs)
         self.return_summary = return_summary
+        self._refuse_nothing()
+
+    def _refuse_nothing(self) -> None:
+        """Of our own arguments; what nothing means as one of the stock operator's is up to that."""
+        refuse_nothing({name: getattr(self, name) for name in OWN_TEMPLATE_FIELDS})
 
     def _check(self) -> None:
         """Refuse, in the stock operator's words, what it refuses once templates are rendered. Asks no store."""
+
+    def _request(self) -> Request:
+        raise NotImplementedError
 
     def _names(self, copied: Sequence[ReceiptLine]) -> Any:
         """What the stock operator returns for these copies, which are in the order of their source keys."""
@@ -65,6 +74,8 @@ class SkyplaneDropIn(SkyplaneBaseOperator):
 
     def execute(self, context: Context) -> Any:
         """Copy what has to be copied and return what the stock operator returns, or defer and do so in the end."""
+        with engine_errors():
+            self._refuse_nothing()
         self._check()
         try:
             return self._transfer(context)
@@ -78,9 +89,6 @@ class SkyplaneDropIn(SkyplaneBaseOperator):
         self._discard_state(request, finished.transfer_id)
         self._log_copied(finished.objects_copied)
         return {**finished.summary(), "receipt": self._kept_receipt(finished)} if self.return_summary else names
-
-    def _kept_receipt(self, finished: Finished) -> str:
-        return finished.receipt if self.receipt_url or self.receipt_path else ""
 
     def _kept_receipt(self, finished: Finished) -> str:
         return finished.receipt if self.receipt_url or self.receipt_path else ""

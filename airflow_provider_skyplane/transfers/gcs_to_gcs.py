@@ -301,7 +301,7 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
 
 def _is_again(context: Context) -> bool:
     """Whether an earlier try of the task may have copied something. Outside of a task run there is none."""
-    number = context["ti"].try_number if context and "ti" in context else 1
+    number: Any = context["ti"].try_number if context and "ti" in context else 1
     # Somebody's own test may pass a mock for it.
     return isinstance(number, int) and number > 1
 

@@ -8,6 +8,7 @@ Memory: about 10 MiB for each thread, whatever the size of the objects.
 from __future__ import annotations
 
 import concurrent.futures
+import threading
 import zlib
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -72,6 +73,7 @@ class GzipCopy:
                 "gzip=True compresses on the worker and needs apache-airflow-providers-amazon and "
                 "apache-airflow-providers-google there."
             ) from error
+        self._stopped = threading.Event()
         self._operator = operator
         self._gcs = GCSHook(gcp_conn_id=operator.gcp_conn_id, impersonation_chain=operator.google_impersonation_chain)
         self._s3 = S3Hook(
@@ -84,7 +86,7 @@ class GzipCopy:
     def run(self) -> list[str]:
         """Copy what has to be copied and return its keys, sorted.
 
-        The first failure ends the run: what is being copied then is finished, the rest is not started.
+        The first failure ends the run, as a timeout of the task does: what is being copied then is broken off.
         """
         keys = self._keys()
         if not keys:
@@ -100,6 +102,7 @@ class GzipCopy:
                 for copy in concurrent.futures.as_completed(copies):
                     copy.result()
             except BaseException:
+                self._stopped.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
         self._operator.log.info("All done, uploaded %d files to Google Cloud Storage", len(keys))
@@ -131,6 +134,10 @@ class GzipCopy:
         body = client.get_object(Bucket=self._operator.bucket, Key=key)["Body"]
         with body:
             blob = bucket.blob(self._operator.s3_to_gcs_object(key), chunk_size=UPLOAD_BYTES)
-            blob.upload_from_file(
-                GzipReader(body.read), content_type="application/octet-stream", timeout=TIMEOUT_SECONDS
-            )
+            reader = GzipReader(lambda size: self._read(body, size))
+            blob.upload_from_file(reader, content_type="application/octet-stream", timeout=TIMEOUT_SECONDS)
+
+    def _read(self, body: Any, size: int) -> Any:
+        if self._stopped.is_set():
+            raise concurrent.futures.CancelledError
+        return body.read(size)

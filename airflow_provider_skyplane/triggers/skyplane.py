@@ -11,10 +11,10 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_skyplane.finished import outcome
 from airflow_provider_skyplane.hooks.skyplane import read_access
-from airflow_provider_skyplane.progress_lines import ProgressLines
 from airflow_provider_skyplane.triggers import report, task_state
 from airflow_provider_skyplane.watch import RENEW_MARGIN_SECONDS, Watch
 from skyplane_core.errors import Retry, SkyplaneError
+from skyplane_core.progress_lines import ProgressLines
 from skyplane_core.spec import Progress
 
 UNREACHABLE_LIMIT_SECONDS = 180.0
@@ -23,6 +23,9 @@ RESUME_NOT_BEFORE_SECONDS = 8.0
 """How long after deferring a task may be resumed at the earliest. A worker's supervisor can take 5 s to notice that the
 process of a deferred task has ended; if the task is queued again by then, the scheduler takes the late word of that end
 for a crash and fails it (a known race of Airflow, seen on 3.3.2)."""
+RENEW_PAUSE_SECONDS = 120.0
+"""Between two resumes for fresh credentials. A machine's own token service gives out what is about to expire until five
+minutes before its end, and may be away for a while."""
 _ENDING: set[asyncio.Task[None]] = set()
 """What has been begun when a trigger was cancelled: an event loop by itself keeps no task alive."""
 
@@ -42,7 +45,7 @@ class SkyplaneTransferTrigger(BaseTrigger):
         poll_interval: seconds between two polls.
         deadline: seconds since the epoch after which the transfer is given up, or None.
         not_before: seconds since the epoch before which no event is fired, see :data:`RESUME_NOT_BEFORE_SECONDS`.
-        credentials_known_until: the expiry that a renewal already could not better; not asked for again.
+        renew_not_before: seconds since the epoch before which credentials are not asked for (again).
     """
 
     def __init__(
@@ -55,7 +58,7 @@ class SkyplaneTransferTrigger(BaseTrigger):
         poll_interval: float = 10.0,
         deadline: float | None = None,
         not_before: float = 0.0,
-        credentials_known_until: float | None = None,
+        renew_not_before: float = 0.0,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.dataplane = dataplane
@@ -65,7 +68,7 @@ class SkyplaneTransferTrigger(BaseTrigger):
         self.poll_interval = poll_interval
         self.deadline = deadline
         self.not_before = not_before
-        self.credentials_known_until = credentials_known_until
+        self.renew_not_before = renew_not_before
         self._heard: Progress | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
@@ -80,7 +83,7 @@ class SkyplaneTransferTrigger(BaseTrigger):
                 "poll_interval": self.poll_interval,
                 "deadline": self.deadline,
                 "not_before": self.not_before,
-                "credentials_known_until": self.credentials_known_until,
+                "renew_not_before": self.renew_not_before,
             },
         )
 
@@ -97,13 +100,29 @@ class SkyplaneTransferTrigger(BaseTrigger):
 
     async def _watched(self) -> dict[str, Any]:
         try:
-            watch = await self._watch()
+            watch = await self._begun()
             try:
                 return await self._until_event(watch)
             finally:
                 await watch.close()
         except Exception as error:  # noqa: BLE001  # a trigger that raises never reaches execute_complete
             return self._event("error", message=f"{type(error).__name__}: {error}")
+
+    async def _begun(self) -> Watch:
+        """The watch, once the connection can be read: where it is kept may be away as gateways may."""
+        began = time.monotonic()
+        while True:
+            try:
+                return await self._watch()
+            except SkyplaneError:
+                raise
+            except Exception as error:
+                if time.monotonic() - began > UNREACHABLE_LIMIT_SECONDS:
+                    raise
+                self.log.warning(
+                    "Transfer %s cannot be watched yet: %s: %s", self.transfer_id, type(error).__name__, error
+                )
+            await asyncio.sleep(self.poll_interval)
 
     async def _until_event(self, watch: Watch) -> dict[str, Any]:
         answered = time.monotonic()
@@ -135,10 +154,8 @@ class SkyplaneTransferTrigger(BaseTrigger):
     def _judge(self, progress: Progress) -> dict[str, Any] | None:
         if progress.state.ended:
             return self._event(**outcome(progress))
-        expiry = progress.credentials_expire_at
-        if expiry is None or expiry == self.credentials_known_until:
-            return None
-        if expiry - time.time() < RENEW_MARGIN_SECONDS:
+        expiry, now = progress.credentials_expire_at, time.time()
+        if expiry is not None and expiry - now < RENEW_MARGIN_SECONDS and now >= self.renew_not_before:
             return self._event("renew", message="Credentials are about to expire.", deadline=self.deadline)
         return None
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import math
 import time
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
@@ -46,6 +47,10 @@ class SkyplaneWorkTrigger(BaseEventTrigger):
         **arguments: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+        if not 0 < poll_interval < math.inf:
+            raise ValueError(f"Invalid value for poll_interval: {poll_interval!r}. Expected a number greater than 0")
+        if not 0 <= again_after < math.inf:
+            raise ValueError(f"Invalid value for again_after: {again_after!r}. Expected a number from 0 on")
         self.question = Question.of(**arguments, wait_for=WORK) if question is None else Question(**question)
         self.question.check()
         self.poll_interval = poll_interval

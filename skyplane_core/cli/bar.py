@@ -6,22 +6,34 @@ import contextlib
 from collections.abc import Iterator
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, TaskID, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import BarColumn, DownloadColumn, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from skyplane_core.cli.show import TextShow
 from skyplane_core.spec import Progress
+from skyplane_core.units import human
+
+
+class SpeedColumn(ProgressColumn):
+    """The speed in the units of the column beside it; rich's own counts in thousands."""
+
+    def render(self, task: Task) -> Text:
+        """Nothing as long as it is not known."""
+        speed = task.finished_speed or task.speed
+        return Text("" if speed is None else f"{human(speed)}/s", style="progress.data.speed")
 
 
 class BarShow(TextShow):
     """Text, and a bar while the transfer runs."""
 
     def __init__(self, console: Console | None = None) -> None:
+        super().__init__()
         self._bar = Bar(
             TextColumn("{task.description}"),
             BarColumn(),
             DownloadColumn(binary_units=True),
-            TransferSpeedColumn(),
+            SpeedColumn(),
             TimeRemainingColumn(),
             console=console or Console(stderr=True),
             transient=True,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from skyplane_core.errors import TransferCancelled
+from skyplane_core.errors import ProvisionFailed, TransferCancelled
 from skyplane_core.provision.base import DataplaneReference
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def provisioned(dataplane: Dataplane) -> Iterator[None]:
     """The gateways run inside, and are on record until they have been stopped.
 
     Raises:
-        ProvisionFailed: they could not be started; nothing is left behind.
+        ProvisionFailed: they could not be started, or not be noted; nothing is left behind.
         TransferCancelled: interrupted while they were being stopped; some may be left behind.
     """
     with contextlib.ExitStack() as locks:
@@ -85,12 +85,21 @@ def _path(dataplane_id: str) -> Path:
 
 @contextlib.contextmanager
 def _locked(path: Path, content: bytes) -> Iterator[None]:
-    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(fd, "wb") as file:
-        fcntl.flock(fd, fcntl.LOCK_EX)
-        file.write(content)
-        file.flush()
+    with contextlib.ExitStack() as opened:
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+            # Unbuffered: what cannot be written is not tried again when the file is closed.
+            file = opened.enter_context(os.fdopen(fd, "wb", buffering=0))
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            file.write(content)
+        except OSError as error:
+            raise ProvisionFailed(
+                "the gateways that were started cannot be noted, and have been stopped",
+                where=str(path),
+                why=error.strerror or str(error),
+                next_step="Free some space there, or let XDG_STATE_HOME name another directory.",
+            ) from error
         yield
 
 

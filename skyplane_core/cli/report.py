@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from skyplane_core.cli.show import Show
 from skyplane_core.errors import UsageError
 from skyplane_core.report.page import render
 from skyplane_core.report.value import Report, brief
@@ -25,6 +26,9 @@ def check_report(name: str) -> None:
         )
 
 
-def save_report(name: str, progress: Progress) -> None:
-    """Write the page of an ended transfer, replacing what was there."""
-    Path(name).write_text(render(Report(brief(progress))), encoding="utf-8")
+def save_report(name: str, progress: Progress, show: Show) -> None:
+    """Write the page of an ended transfer, replacing what was there. How that ended matters more than its report."""
+    try:
+        Path(name).write_text(render(Report(brief(progress))), encoding="utf-8")
+    except OSError as error:
+        show.note(f"The report could not be written [{name}]: {error.strerror}. What was transferred is as said above.")

@@ -77,7 +77,7 @@ def run(client: SkyplaneClient, request: Request, show: Show) -> Exit:
     show.result(result.progress)
     receipt.save(result, show)
     if request.report is not None:
-        save_report(request.report, result.progress)
+        save_report(request.report, result.progress, show)
     with _next_steps(prepared.spec):
         result.raise_for_state()
     return Exit.OK

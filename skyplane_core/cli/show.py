@@ -6,7 +6,8 @@ JSON goes to stdout, one object a line, each with an ``event``. Text: the result
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import click
@@ -18,6 +19,7 @@ from skyplane_core.diff import Action, Decision
 from skyplane_core.dry_run import Totals
 from skyplane_core.errors import SkyplaneError
 from skyplane_core.planner.plan import Plan
+from skyplane_core.progress_lines import ProgressLines
 from skyplane_core.shrinkage import describe
 from skyplane_core.spec import Progress, TransferSpec, TransferState
 from skyplane_core.units import human
@@ -124,7 +126,15 @@ class JsonShow:
 
 
 class TextShow:
-    """Lines for people; :class:`skyplane_core.cli.bar.BarShow` adds a bar where there is a terminal."""
+    """Lines for people; :class:`skyplane_core.cli.bar.BarShow` has a bar where there is a terminal.
+
+    Args:
+        clock: seconds that do not go back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lines = ProgressLines()
 
     def plan(self, plan: Plan) -> None:
         """The plan's own lines."""
@@ -157,7 +167,9 @@ class TextShow:
         yield
 
     def progress(self, progress: Progress) -> None:
-        """Nothing, without a terminal."""
+        """A line now and then, so that a log tells that it goes on."""
+        if line := self._lines.line(progress, self._clock()):
+            click.echo(line, err=True)
 
     def result(self, progress: Progress) -> None:
         """The totals, and the first failures by name."""

@@ -203,8 +203,10 @@ class LocalProvisioner:
         path = self.log_path(gateway_id)
         tail = _tail(path, _LOG_TAIL).strip()
         step = f"Its log is {path}."
-        if "No module named" in tail or "not installed" in tail:
+        if "No module named" in tail:
             step = "Run: pip install 'airflow-provider-skyplane[gateway]'"
+        elif "pip install" in tail:
+            step = ""  # the gateway itself has said it
         return ProvisionFailed(
             "a gateway did not start", where=gateway_id, why=f"{why}\n{tail}" if tail else why, next_step=step
         )

@@ -57,7 +57,7 @@ def _main(report: Report) -> Html:
         _throughput(progress, history),
         _failures(progress),
         _reasons(history.reasons),
-        _ways(history),
+        _ways(progress, history),
         _cost(history.cost),
         _receipt(progress),
     )
@@ -143,22 +143,20 @@ def _reasons(reasons: Iterable[Reason]) -> Html:
     if not rows:
         return _NOTHING
     titles = ("Outcome", "Reason", "#Objects", "#Size", "Such as")
-    return element("section", element("h2", "What became of the others"), _table(titles, rows))
+    return element("section", element("h2", "What became of the objects"), _table(titles, rows))
 
 
-def _ways(history: History) -> Html:
-    if not history.ways:
-        return _NOTHING
-    moved = sum(way.bytes for way in history.ways) or 1
+def _ways(progress: Progress, history: History) -> Html:
+    carried = [(" → ".join(way.gateways), way.bytes) for way in history.ways]
+    if progress.bytes_server_side:
+        carried.append(("none: the store copied by itself", progress.bytes_server_side))
+    moved = sum(size for _, size in carried) or 1
     rows = [
-        (
-            " → ".join(way.gateways),
-            human(way.bytes),
-            f"{way.bytes / moved:.0%}",
-            element("meter", value=way.bytes / moved, aria_label="share of the bytes"),
-        )
-        for way in history.ways
+        (way, human(size), f"{size / moved:.0%}", element("meter", value=size / moved, aria_label="share of the bytes"))
+        for way, size in carried
     ]
+    if not rows:
+        return _NOTHING
     return element("section", element("h2", "Routes"), _table(("Gateways", "#Carried", "#Share", ""), rows))
 
 

@@ -12,7 +12,7 @@ from tests.docs.pages import ROOT
 
 def test_it_builds(tmp_path: Path) -> None:
     built = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")],
         # It is a notice about the theme's own future, which would be a warning about nothing of ours.
         env=os.environ | {"NO_MKDOCS_2_WARNING": "1"},
         cwd=ROOT,

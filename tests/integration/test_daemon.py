@@ -410,8 +410,9 @@ def test_one_that_is_silent_fails_in_time(make):
 def test_a_missing_library_is_named_with_its_remedy(make):
     program = "import sys; sys.modules['aiohttp'] = None\nfrom gateway import birth, daemon\n"
     program += "birth._REQUIRED = ('not_there', 'cryptography')\nsys.exit(daemon.main())"
-    with pytest.raises(ProvisionFailed, match=r"not installed: not_there.*pip install .*\[gateway\]"):
+    with pytest.raises(ProvisionFailed, match=r"not installed: not_there.*pip install .*\[gateway\]") as refused:
         make(command=(sys.executable, "-I", "-c", program)).start()
+    assert str(refused.value).count("pip install") == 1
 
 
 def test_a_command_that_is_not_there_is_a_failure_to_provision(make):

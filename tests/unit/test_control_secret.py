@@ -26,6 +26,13 @@ def test_concurrent_first_calls_agree(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["control-secret"]
 
 
+def test_a_place_where_nothing_can_be_written_is_named_with_the_next_step(tmp_path):
+    (tmp_path / "file").write_text("not a directory")
+    path = tmp_path / "file" / "skyplane" / "control-secret"
+    with pytest.raises(UsageError, match=r"control-secret\]: Not a directory\. Let XDG_CONFIG_HOME name"):
+        control_secret(path)
+
+
 def test_white_space_does_not_count(tmp_path):
     path = tmp_path / "control-secret"
     path.write_text("  abc\n\n")

@@ -36,3 +36,8 @@ def test_traits_are_what_retrying_goes_by() -> None:
     assert errors.Unauthenticated("x").retry is Retry.AUTH
     assert errors.ChecksumMismatch("x").retry is Retry.CORRUPT
     assert errors.SourceChanged("x").retry is Retry.PERMANENT
+
+
+@pytest.mark.parametrize(("what", "text"), [("no", "no. Go on."), ("no.", "no. Go on."), ("who?", "who? Go on.")])
+def test_the_next_step_is_a_sentence_of_its_own(what: str, text: str) -> None:
+    assert str(SkyplaneError(what, next_step="Go on.")) == text

@@ -170,5 +170,5 @@ def test_what_the_store_does_not_copy_is_priced_as_ever() -> None:
 
 
 def test_other_words_are_refused() -> None:
-    with pytest.raises(UsageError, match="server_side_copy"):
+    with pytest.raises(UsageError, match="server_side_copy cannot be 'always': expected one of auto, never"):
         checked_options(TransferOptions(server_side_copy="always"))  # type: ignore[arg-type]

@@ -29,7 +29,7 @@ class Watched:
     def __init__(self, **looks: int) -> None:
         self.looks = looks
         self.renewals: list[float] = []
-        self.broken = False
+        self.broken: Exception | None = None
         self.head = self
         self.forgotten: list[str] = []
 
@@ -43,16 +43,21 @@ class Watched:
 
     def renew(self, prepared: Prepared) -> Prepared:
         self.renewals.append(time.monotonic())
-        if self.broken:
-            raise StoreUnavailable("the token service is away")
+        if self.broken is not None:
+            raise self.broken
         return prepared
 
     def tracker(self, transfer_id: str, prepared: Any = None) -> Tracker:
         return Tracker(cast("Dataplane", self), transfer_id, prepared)
 
 
-@pytest.mark.parametrize("broken", [False, True])
-def test_credentials_that_cannot_be_bettered_are_not_asked_for_at_every_look(broken: bool) -> None:
+@pytest.mark.parametrize(
+    "broken",
+    # The last is of a caller's own kind, as that of a cloud's SDK is.
+    [None, StoreUnavailable("the token service is away"), LookupError("the secrets backend is away")],
+    ids=["the same", "away", "away, in a caller's words"],
+)
+def test_credentials_that_cannot_be_bettered_are_not_asked_for_at_every_look(broken: Exception | None) -> None:
     dataplane = Watched(a=8)
     dataplane.broken = broken
     assert dataplane.tracker("a", Expiring()).wait().ok

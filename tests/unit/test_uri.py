@@ -65,6 +65,8 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0")
         ("/.", Endpoint("local", "", "/")),
         ("//a///b//", Endpoint("local", "", "/a/b/")),
         ("a/b", Endpoint("local", "", "/home/me/a/b")),
+        ("./s3//b", Endpoint("local", "", "/home/me/s3/b")),
+        ("s3/b", Endpoint("local", "", "/home/me/s3/b")),
         ("./a/", Endpoint("local", "", "/home/me/a/")),
         (".", Endpoint("local", "", "/home/me/")),
         ("../a", Endpoint("local", "", "/home/me/../a")),
@@ -143,6 +145,8 @@ def test_what_is_accepted(text: str, endpoint: Endpoint) -> None:
         ("file://host/k", "names the machine 'host'"),
         ("file://", "path is missing"),
         ("file://localhost", "path is missing"),
+        ("s3//bucket/key", r"colon is missing after s3 .*Write s3://bucket/key, or \./s3//bucket/key for"),
+        ("GS//bucket/key", "colon is missing after GS .*Write GS://bucket/key"),
         ("~", "shell"),
         ("~/x", "shell"),
     ],
@@ -177,7 +181,7 @@ def test_any_address_of_azure_is_an_endpoint_or_an_invalid_uri(scheme: str, text
 
 
 def test_a_relative_path_needs_a_directory() -> None:
-    with pytest.raises(InvalidURI, match="absolute path"):
+    with pytest.raises(InvalidURI, match="absolute path, or the whole URI, such as s3://bucket/key"):
         parse("a/b")
 
 

@@ -181,6 +181,14 @@ def test_arguments_fail_the_parse(arguments: dict[str, Any], told: str) -> None:
     assert told in str(refused.value)
 
 
+@pytest.mark.parametrize("argument", ["destination", "destination_conn_id"])
+def test_a_template_that_renders_to_nothing_is_refused(argument: str) -> None:
+    waiting = SkyplaneTransferSensor(task_id="t", transfer=UNKNOWN, **{argument: "{{ params.x }}"})
+    setattr(waiting, argument, "")
+    with pytest.raises(UsageError, match=f"{argument} is ''"):
+        waiting.poke({})
+
+
 def test_an_id_alone_is_not_enough() -> None:
     with pytest.raises(UsageError, match="Give the sensor the transfer's destination"):
         run(sensor(UNKNOWN, "poke"))

@@ -58,6 +58,13 @@ def run(sensor: SkyplaneBaseSensor, between: Callable[[], None] = lambda: None) 
         return _run(sensor, instance, between)
 
 
+def resume(sensor: SkyplaneBaseSensor, event: dict[str, Any]) -> Any:
+    """What the sensor returns to an event, in a process that has not seen its first look."""
+    instance = Instance()
+    with _first_look(instance):
+        return sensor.resume_execution("execute_complete", {"event": event}, {"ti": instance})
+
+
 @contextlib.contextmanager
 def _first_look(instance: Instance) -> Iterator[None]:
     """Airflow 2 asks its database when a sensor looked first, later ones the task instance."""

@@ -66,6 +66,15 @@ AT_PARSE: list[tuple[dict[str, Any], str]] = [
     (to({"uri": GS, "options": {"requester": 1}}), "unknown field"),
     (to({"uri": GS, "attribute_rules": {"labels": 1}}), "unknown field"),
     (to(GS, S3, receipt_url="s3://log/r.jsonl"), "receipt_url: 's3://log/r.jsonl' names one object"),
+    # A text that is no number, and texts that Python takes for True, whatever they say.
+    ({"poll_interval": "10"}, "Invalid value for poll_interval: '10'. Expected a number of seconds"),
+    *(
+        ({name: value}, f"Invalid value for {name}: {value!r}. Expected True or False")
+        for name in ("delete", "preserve_metadata", "dry_run_only", "deferrable", "durable")
+        for value in ("False", "{{ params.really }}")
+    ),
+    ({"local_gateways_outlive_task": "no"}, "Invalid value for local_gateways_outlive_task: 'no'. Expected True or"),
+    ({"recursive": "False", "mode": "copy"}, "Invalid value for recursive: 'False'. Expected True or False"),
     # Nothing, where something was meant.
     ({"source_conn_id": ""}, "source_conn_id is ''"),
     ({"destination_conn_id": " "}, "destination_conn_id is ' '"),
@@ -77,11 +86,14 @@ AT_PARSE: list[tuple[dict[str, Any], str]] = [
     (to({"uri": GS, "conn_id": ""}), "destination[0]['conn_id'] is ''"),
 ]
 
+OF_RUNS = {"receipt_url", "receipt_path", "poll_interval", "dry_run_only", "deferrable", "durable"}
+OF_RUNS |= {"local_gateways_outlive_task"}
+
 
 @pytest.mark.parametrize("kind", [SkyplaneSyncOperator, SkyplanePlanOperator])
 @pytest.mark.parametrize(("arguments", "told"), AT_PARSE, ids=str)
 def test_arguments_fail_the_parse(kind: type[SkyplaneOperator], arguments: dict[str, Any], told: str) -> None:
-    if kind is SkyplanePlanOperator and arguments.keys() & {"receipt_url", "receipt_path"}:
+    if kind is SkyplanePlanOperator and arguments.keys() & OF_RUNS:
         told = "a plan starts nothing"
     mode = {} if kind is SkyplaneSyncOperator and "mode" not in arguments else {"mode": "sync"}
     made = SkyplaneOperator if "mode" in arguments else kind

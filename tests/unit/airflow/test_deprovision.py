@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 from typing import Any
 
@@ -83,6 +84,20 @@ def test_a_reference_is_ended_as_often_as_asked(given: Any) -> None:
     assert run.calls == ["cancel", "stop"] * 2
 
 
+def test_that_a_transfer_has_ended_long_ago_is_told_as_such_and_not_as_a_failure(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    operator = ender(FakeRun("t1"), reference=left("t1"))
+    log = logging.getLogger("deprovision")
+    log.setLevel(logging.INFO)
+    monkeypatch.setattr(log, "handlers", [caplog.handler])
+    monkeypatch.setattr(log, "propagate", False)
+    monkeypatch.setattr(SkyplaneDeprovisionOperator, "log", log)
+    operator.execute({})
+    said = [line for line in caplog.messages if "cannot be called outside" not in line]
+    assert said == ["Transfer t1 does not answer any more.", "None of 1 transfers runs any more."]
+
+
 def test_a_task_that_started_nothing_has_left_nothing() -> None:
     assert ender(reference=None).execute({}) == []
     ti = TaskInstance()
@@ -115,6 +130,13 @@ def test_what_may_still_run_is_named_after_the_others_were_ended() -> None:
     with pytest.raises(AirflowException, match=r"2 of 3 transfers may still run.*t1.*t3.*'another-host'"):
         ender(stuck, well, FakeRun("t3"), task_ids=["a", "b", "c"]).execute({"ti": ti})
     assert well.calls == ["cancel", "stop"]
+
+
+def test_what_its_own_task_has_ended_is_no_complaint_on_another_host() -> None:
+    ended = {**left("t1", host="another-host"), "ended": True}
+    operator = ender(run := FakeRun("t1"), reference=ended)
+    assert operator.execute({}) == ["t1"]
+    assert run.calls == []
 
 
 def test_gateways_that_are_processes_of_no_worker_are_ended_from_anywhere() -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from airflow_provider_skyplane.compat import AirflowException
+from airflow_provider_skyplane.transfers.drop_in import OWN_TEMPLATE_FIELDS
 from airflow_provider_skyplane.transfers.gcs_to_gcs import SkyplaneGCSToGCSOperator
 from airflow_provider_skyplane.transfers.gcs_to_s3 import SkyplaneGCSToS3Operator
 from airflow_provider_skyplane.transfers.s3_copy_object import SkyplaneS3CopyObjectOperator
 from skyplane_core.client import ClientConfig, SkyplaneClient
+from skyplane_core.errors import UsageError
 from skyplane_core.prepare import Prepared
 from skyplane_core.spec import MappingKind, TransferSpec
 
@@ -109,3 +111,14 @@ def test_how_a_version_is_copied() -> None:
 def test_what_cannot_be_is_refused_before_a_store_is_asked(operator: Any, told: str) -> None:
     with pytest.raises(AirflowException, match=told):
         operator.execute({})
+
+
+@pytest.mark.parametrize("name", OWN_TEMPLATE_FIELDS)
+def test_what_a_template_rendered_to_nothing_is_refused(name: str) -> None:
+    """Of the arguments that are ours: without a connection, say, a transfer would have no budget and other gateways."""
+    operator = within_gcs(**{name: "{{ params.x }}"})
+    setattr(operator, name, "")
+    with pytest.raises(AirflowException, match=f"{name} is ''"):
+        operator.execute({})
+    with pytest.raises(UsageError, match=f"{name} is ''"):
+        within_gcs(**{name: ""})

@@ -115,6 +115,13 @@ def test_events_of_outlets_carry_counts_beside_what_others_say() -> None:
     assert len(events) == 2
 
 
+@pytest.mark.skipif(not hasattr(Asset, "ref"), reason="Airflow 2 has no references to assets")
+def test_an_outlet_that_names_an_asset_made_elsewhere_has_an_event_too() -> None:
+    named, events = Asset.ref(uri="gs://dst/a"), Events()
+    asset_events.tell({"outlet_events": events}, [named], DONE)  # type: ignore[typeddict-item]
+    assert events[named].extra["skyplane"]["transfer_id"] == "t1"
+
+
 def test_a_transfer_that_failed_leaves_a_report_and_no_counts_for_whoever_waits_for_its_outlets() -> None:
     ti, events = TaskInstance(), Events()
     Extras({"ti": ti, "outlet_events": events}, [Asset("gs://dst/a")], LOG).leave(FAILED)  # type: ignore[typeddict-item]

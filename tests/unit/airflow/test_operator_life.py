@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import logging
 import socket
+import time
 from typing import Any
 
 import pytest
@@ -19,6 +22,7 @@ from airflow_provider_skyplane.links.report import LINK_XCOM_KEY
 from airflow_provider_skyplane.operators.base import FAILED_XCOM_KEY, RUN_XCOM_KEY
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
 from airflow_provider_skyplane.transfers.s3_to_gcs import SkyplaneS3ToGCSOperator
+from airflow_provider_skyplane.triggers.skyplane import RENEW_PAUSE_SECONDS
 from skyplane_core.errors import (
     GatewayUnreachable,
     InvalidURI,
@@ -39,8 +43,10 @@ class FakeRun:
     transfer_id, dataplane_id, ca_fingerprint, reference, fingerprint = "t1", "dp", "fp", "{}", "asked"
     outlives_task = False
 
-    def __init__(self, end: Finished | BaseException = DONE, expiry: float | None = None) -> None:
-        self.end, self.expiry, self.calls = end, expiry, []
+    def __init__(self, end: Finished | BaseException = DONE) -> None:
+        self.end, self.calls = end, []
+        self.renew_fails: BaseException | None = None
+        self.stop_fails: Exception | None = None
 
     def wait(self, on_progress: Any) -> Finished:
         self.calls.append("wait")
@@ -48,9 +54,10 @@ class FakeRun:
             raise self.end
         return self.end
 
-    def renew(self, engine: Any, request: Any) -> float | None:
+    def renew(self, engine: Any, request: Any) -> None:
         self.calls.append("renew")
-        return self.expiry
+        if self.renew_fails is not None:
+            raise self.renew_fails
 
     def take_over(self, engine: Any, request: Any) -> None:
         self.calls.append("take over")
@@ -64,6 +71,8 @@ class FakeRun:
 
     def stop(self) -> None:
         self.calls.append("stop")
+        if self.stop_fails is not None:
+            raise self.stop_fails
 
 
 class FakeEngine:
@@ -150,18 +159,58 @@ def test_a_transfer_that_succeeds_returns_a_small_summary_and_leaves_no_gateway(
     assert run.calls == ["wait", "stop"]
 
 
-def test_the_log_says_what_was_compressed_and_why_not(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    some = Shrinkage(Compression.AUTO, local_bytes=30)
-    finished = Finished.of(Progress("t1", TransferState.DONE, objects_copied=2, bytes_copied=30, shrinkage=some))
-    # Airflow's own drops what is below the level of its configuration, before anybody could look.
+@pytest.fixture
+def heard(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> pytest.LogCaptureFixture:
+    """What operators log. Airflow's own logger drops what is below the level of its configuration."""
     log = logging.getLogger("a-task")
     log.setLevel(logging.INFO)
     monkeypatch.setattr(log, "handlers", [caplog.handler])
+    monkeypatch.setattr(log, "propagate", False)
     monkeypatch.setattr(SkyplaneOperator, "log", log)
+    return caplog
+
+
+def test_the_log_says_what_was_compressed_and_why_not(heard: pytest.LogCaptureFixture) -> None:
+    some = Shrinkage(Compression.AUTO, local_bytes=30)
+    finished = Finished.of(Progress("t1", TransferState.DONE, objects_copied=2, bytes_copied=30, shrinkage=some))
     copier(FakeRun(finished)).execute({})
-    assert "Compression: auto: 30 B sent as they are (they did not leave the machine)." in caplog.messages
+    assert "Compression: auto: 30 B sent as they are (they did not leave the machine)." in heard.messages
+
+
+def test_the_log_says_what_was_asked_for_and_what_came_of_it(heard: pytest.LogCaptureFixture) -> None:
+    finished = Finished(
+        "t1",
+        1234,
+        1,
+        0,
+        3 << 20,
+        1.5,
+        "gs://dst/b/.skyplane/t1/receipt.json",
+        objects_deleted=7,
+        stopped_at="max_objects",
+    )
+    copier(FakeRun(finished)).execute({})
+    assert [line for line in heard.messages if "cannot be called outside" not in line] == [
+        "Copying s3://src/a/ to gs://dst/b/.",
+        "Transfer t1 is running on dataplane dp.",
+        (
+            "Done: 1,234 copied (3.0 MiB in 1.5 s, 2.0 MiB/s), 1 skipped, 7 deleted, the selection ended at "
+            "max_objects. The receipt is gs://dst/b/.skyplane/t1/receipt.json"
+        ),
+    ]
+
+
+def test_the_log_has_a_line_for_each_of_several_destinations(heard: pytest.LogCaptureFixture) -> None:
+    one, two = (dataclasses.asdict(Finished(n, 0, 1, 0, 0, 0.0, f"{n}/receipt.json")) for n in ("t1", "t2"))
+    uris = ["gs://dst/b/", "s3://dst/b/"]
+    operator = SkyplaneOperator(task_id="t", source="s3://src/a/", destination=uris, mode="sync")
+    both = Finished("t1,t2", 0, 2, 0, 0, 0.0, "", destinations=(one, two))
+    with_engine(operator, FakeRun(both)).execute({})
+    assert "Syncing s3://src/a/ to gs://dst/b/, s3://dst/b/." in heard.messages
+    assert [line for line in heard.messages if line.startswith("Done")] == [
+        "Done: gs://dst/b/: 0 copied (0 B in 0 s), 1 skipped. The receipt is t1/receipt.json",
+        "Done: s3://dst/b/: 0 copied (0 B in 0 s), 1 skipped. The receipt is t2/receipt.json",
+    ]
 
 
 def test_a_transfer_with_failures_names_the_first_causes() -> None:
@@ -321,7 +370,8 @@ def test_a_deferred_task_leaves_the_transfer_running_and_holds_no_secret(deferre
     assert kwargs["transfer_id"] == "t1"
     assert kwargs["poll_interval"] == 3
     assert ti.xcoms.pop(LINK_XCOM_KEY).endswith("/skyplane/report/d/r/t/-1")
-    assert ti.xcoms == {RUN_XCOM_KEY: {"dataplane": "{}", "transfer_id": "t1", "host": socket.gethostname()}}
+    left = {"dataplane": "{}", "transfer_id": "t1", "host": socket.gethostname(), "ended": False}
+    assert ti.xcoms == {RUN_XCOM_KEY: left}
     assert SECRET not in repr((path, kwargs, ti.xcoms, vars(operator)))
 
 
@@ -334,6 +384,32 @@ def test_resuming_returns_what_waiting_would_have(deferred: Any) -> None:
     assert run.calls == ["leave", "attach", "stop"]
 
 
+@pytest.mark.parametrize("end", [DONE, StoreUnavailable("gone")], ids=["success", "failure"])
+def test_who_ends_what_is_left_is_told_that_nothing_is(connected: None, end: Finished | Exception) -> None:
+    operator, ti = copier(FakeRun(end), durable=False), TaskInstance()
+    with contextlib.nullcontext() if end is DONE else pytest.raises(AirflowException):
+        operator.execute({"ti": ti})
+    assert ti.xcoms[RUN_XCOM_KEY]["ended"] is True
+
+
+def test_gateways_that_could_not_be_ended_are_left_to_be_ended(connected: None) -> None:
+    run, ti = FakeRun(), TaskInstance()
+    run.stop_fails = GatewayUnreachable("no answer")
+    assert copier(run, durable=False).execute({"ti": ti})["transfer_id"] == "t1"
+    assert ti.xcoms[RUN_XCOM_KEY]["ended"] is False
+
+
+@pytest.mark.parametrize("outlives", [False, True])
+def test_processes_of_another_machine_are_not_known_to_have_ended(deferred: Any, outlives: bool) -> None:
+    operator, run, ti, _ = deferred
+    run.outlives_task = outlives
+    ti.xcoms[RUN_XCOM_KEY]["host"] = "another-host"
+    with pytest.raises(AirflowException, match="why"):
+        operator.execute_complete({"ti": ti}, {**EVENT, "status": "error", "message": "why"})
+    assert ti.xcoms[RUN_XCOM_KEY]["host"] == "another-host"
+    assert ti.xcoms[RUN_XCOM_KEY]["ended"] is outlives
+
+
 @pytest.mark.parametrize("status", ["error", "timeout"])
 def test_resuming_after_a_failure_cancels_tears_down_and_raises(deferred: Any, status: str) -> None:
     operator, run, _, _ = deferred
@@ -344,12 +420,31 @@ def test_resuming_after_a_failure_cancels_tears_down_and_raises(deferred: Any, s
 
 def test_renewal_hands_out_credentials_and_defers_again(deferred: Any) -> None:
     operator, run, _, _ = deferred
-    run.expiry = 123.0
+    began = time.time()
     with pytest.raises(TaskDeferred) as caught:
         operator.execute_complete({"ti": TaskInstance()}, {**EVENT, "status": "renew", "message": "", "deadline": 99.0})
     assert run.calls == ["leave", "attach", "renew", "leave"]
-    assert caught.value.trigger.credentials_known_until == 123.0
+    # A token service may go on giving out what is about to expire: a worker is not asked at every poll.
+    assert caught.value.trigger.renew_not_before >= began + RENEW_PAUSE_SECONDS
     assert caught.value.trigger.deadline == 99.0
+
+
+def test_a_renewal_that_fails_leaves_the_transfer_running_and_is_tried_again(deferred: Any) -> None:
+    operator, run, _, _ = deferred
+    run.renew_fails = AirflowNotFoundException("the secrets backend is away")
+    began = time.time()
+    with pytest.raises(TaskDeferred) as caught:
+        operator.execute_complete({"ti": TaskInstance()}, {**EVENT, "status": "renew", "message": "", "deadline": 99.0})
+    assert run.calls == ["leave", "attach", "renew", "leave"]
+    assert caught.value.trigger.renew_not_before >= began + RENEW_PAUSE_SECONDS
+
+
+def test_a_task_that_is_ended_while_it_renews_cancels_the_transfer(deferred: Any) -> None:
+    operator, run, _, _ = deferred
+    run.renew_fails = AirflowTaskTimeout("timeout")
+    with pytest.raises(AirflowTaskTimeout):
+        operator.execute_complete({"ti": TaskInstance()}, {**EVENT, "status": "renew", "message": ""})
+    assert run.calls == ["leave", "attach", "renew", "cancel", "stop"]
 
 
 def test_a_dead_trigger_tears_down_before_the_task_fails(deferred: Any) -> None:
@@ -482,7 +577,7 @@ def test_the_drop_ins_opt_ins(kwargs: dict[str, Any], compare: Compare, kind: Ma
 
 
 def test_a_skyplane_connection_that_was_asked_for_must_exist() -> None:
-    with pytest.raises(AirflowNotFoundException, match="nowhere"):
+    with pytest.raises(AirflowNotFoundException, match=r"no connection 'nowhere'.*another one with skyplane_conn_id"):
         _ = SkyplaneOperator(
             task_id="t", source="s3://a/b", destination="gs://c/d", skyplane_conn_id="nowhere"
         ).hook.engine

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -198,3 +199,23 @@ def key_file() -> dict[str, str]:
         # As it comes out of many secret stores.
         "private_key": pem.replace("\n", "\\n"),
     }
+
+
+def test_without_provider_and_connection_the_environment_holds_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    from botocore.exceptions import NoCredentialsError
+
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        aws.importlib.util, "find_spec", lambda name: None if name == "airflow.providers.amazon" else find(name)
+    )
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "AKIAHERE")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "environment-secret")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "eu-west-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL_S3", "http://127.0.0.1:9000")
+    found = aws.s3_config("bucket", "aws_default")
+    assert (found.credentials.access_key, found.region) == ("AKIAHERE", "eu-west-1")
+    assert found.endpoint_url == "http://127.0.0.1:9000"
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    with pytest.raises(NoCredentialsError):
+        aws.s3_config("bucket", "aws_default")

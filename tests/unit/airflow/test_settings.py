@@ -103,7 +103,10 @@ def test_what_it_may_not(extra: dict[str, Any], told: str) -> None:
 def test_a_connection_of_another_type_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_SKY", json.dumps({"conn_type": "aws", "password": SECRET}))
     for ask in (lambda: SkyplaneHook("sky").engine, lambda: SkyplaneHook("sky").reachable_later):
-        with pytest.raises(AirflowException, match=r"Connection 'sky' is of type 'aws'\. Expected 'skyplane'"):
+        with pytest.raises(
+            AirflowException,
+            match=r"Connection 'sky' is of type 'aws'\. Expected 'skyplane': name one",
+        ):
             ask()
     assert SkyplaneHook("sky").test_connection()[0] is False
 

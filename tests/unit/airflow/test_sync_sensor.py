@@ -13,14 +13,19 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_skyplane.compat import AirflowSensorTimeout, AirflowSkipException
+from airflow_provider_skyplane.compat import (
+    AirflowException,
+    AirflowNotFoundException,
+    AirflowSensorTimeout,
+    AirflowSkipException,
+)
 from airflow_provider_skyplane.question import Question
 from airflow_provider_skyplane.sensors.skyplane import SkyplaneSyncSensor
 from airflow_provider_skyplane.triggers import aside as aside_module
 from airflow_provider_skyplane.triggers import skyplane as transfer_trigger
 from airflow_provider_skyplane.triggers.aside import aside
 from skyplane_core.errors import BucketNotFound, UsageError
-from tests.unit.airflow.sensing import MODES, run, settings
+from tests.unit.airflow.sensing import MODES, resume, run, settings
 
 ENDS = {"source": "file:///src/", "destination": "file:///dst/"}
 WRONG: list[tuple[dict[str, Any], str]] = [
@@ -32,7 +37,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"compare": "size", "overwrite": "never"}, "compare is 'size' and overwrite 'never'"),
     ({"source": "ftp://host/x"}, "unknown scheme ftp://"),
     ({"source": "{{ params.x }}", "destination": "gcs://b/"}, "unknown scheme gcs://"),
-    ({"source": ""}, "the URI is empty"),
+    ({"source": ""}, "source is ''"),
+    ({"source_conn_id": ""}, "source_conn_id is ''"),
+    ({"source_conn_id": "s3"}, "source_conn_id is 's3', and source file:///src/ is a file"),
+    ({"destination": "file:///src/"}, "source and destination are the same"),
     ({"exclude": ["a", ""]}, "empty pattern"),
     ({"include_regex": "("}, "'(' is not a pattern"),
     ({"min_size": "big"}, "Invalid value for min_size"),
@@ -73,6 +81,26 @@ def test_arguments_fail_the_parse(arguments: dict[str, Any], told: str) -> None:
     with pytest.raises((ValueError, UsageError)) as refused:
         SkyplaneSyncSensor(task_id="t", **{"wait_for": "work", **ENDS, **arguments})
     assert told in str(refused.value)
+
+
+@pytest.mark.parametrize("argument", ["google_impersonation_chain", "destination_conn_id", "source"])
+@pytest.mark.parametrize("nothing", ["", "None"])
+def test_a_template_that_renders_to_nothing_is_refused(argument: str, nothing: str) -> None:
+    ends = {"source": "gs://src/", "destination": "s3://dst/", argument: "{{ params.x }}"}
+    waiting = SkyplaneSyncSensor(task_id="t", wait_for="work", **ends)
+    setattr(waiting, argument, nothing)
+    with pytest.raises(UsageError, match=f"{argument} is '{nothing}'"):
+        waiting.poke({})
+
+
+def test_connections_are_refused_by_the_argument_that_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    gs = {**ENDS, "source": "gs://src/", "source_conn_id": "a"}
+    waiting = SkyplaneSyncSensor(task_id="t", wait_for="work", **gs)
+    with pytest.raises(AirflowNotFoundException, match="name another one with source_conn_id"):
+        waiting.poke({})
+    monkeypatch.setenv("AIRFLOW_CONN_A", '{"conn_type": "aws"}')
+    with pytest.raises(AirflowException, match="'a' is of type 'aws', and source gs://src/ needs one of type"):
+        waiting.poke({})
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -150,6 +178,13 @@ def test_airflows_rules_hold_in_each_mode(
     with pytest.raises(raised) as ended:
         run(sensor(ends, mode, wait_for="in_sync", timeout=0.05, **gone, **rules))
     assert type(ended.value) is raised
+
+
+def test_a_resumed_sensor_is_no_operator_within_another_one(ends: tuple[Path, Path]) -> None:
+    """Airflow's guard knows a task by its first call of execute, which is another process's when a sensor resumes."""
+    resumed = sensor(ends, "deferred", wait_for="work", allow_nested_operators=False)
+    event = {"status": "met", "found": {"key": "a"}, "started": time.time()}
+    assert resume(resumed, event) == {"key": "a"}
 
 
 def test_what_goes_wrong_only_in_the_triggerer_is_seen_by_a_worker(

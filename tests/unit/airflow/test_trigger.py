@@ -10,12 +10,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from airflow.providers.common.compat.sdk import AirflowNotFoundException
 from airflow.utils.state import TaskInstanceState
 
 from airflow_provider_skyplane.triggers import skyplane as module
 from airflow_provider_skyplane.triggers import task_state
 from airflow_provider_skyplane.triggers.skyplane import SkyplaneTransferTrigger
-from skyplane_core.errors import GatewayUnreachable, TransferNotFound
+from skyplane_core.errors import GatewayRefused, GatewayUnreachable, TransferNotFound
 from skyplane_core.spec import Progress, TransferState
 
 SECRET = "canary-control-secret-0123456789abcdef"
@@ -72,7 +73,7 @@ def events(running: SkyplaneTransferTrigger) -> list[dict[str, Any]]:
 
 
 def test_it_is_rebuilt_from_what_it_serialises_to() -> None:
-    path, kwargs = trigger(deadline=5.0, credentials_known_until=7.0).serialize()
+    path, kwargs = trigger(deadline=5.0, renew_not_before=7.0).serialize()
     json.dumps(kwargs)
     name, _, cls = path.rpartition(".")
     again = getattr(importlib.import_module(name), cls)(**kwargs)
@@ -135,19 +136,54 @@ def test_no_event_before_the_supervisor_has_seen_the_task_defer(watch: type[Fake
     assert time.time() >= not_before
 
 
-def test_credentials_about_to_expire_ask_for_a_worker_once(watch: type[FakeWatch]) -> None:
-    expiry = time.time() + 60
-    watch.answers = [Progress("t1", TransferState.RUNNING, credentials_expire_at=expiry), DONE]
+def test_credentials_about_to_expire_ask_for_a_worker(watch: type[FakeWatch]) -> None:
+    watch.answers = [Progress("t1", TransferState.RUNNING, credentials_expire_at=time.time() + 60), DONE]
     assert events(trigger())[0]["status"] == "renew"
-    watch.answers = [Progress("t1", TransferState.RUNNING, credentials_expire_at=expiry), DONE]
-    assert events(trigger(credentials_known_until=expiry))[0]["status"] == "success"
+
+
+def test_what_a_renewal_could_not_better_is_asked_for_again_but_not_at_every_poll(watch: type[FakeWatch]) -> None:
+    expiring = Progress("t1", TransferState.RUNNING, credentials_expire_at=time.time() + 60)
+    watch.answers = [expiring, expiring, DONE]
+    assert events(trigger(renew_not_before=time.time() + 60))[0]["status"] == "success"
+    watch.answers = [expiring]
+    not_before = time.time() + 0.05
+    assert events(trigger(renew_not_before=not_before))[0]["status"] == "renew"
+    assert time.time() >= not_before
 
 
 def test_a_connection_without_a_secret_is_an_error_event(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "UNREACHABLE_LIMIT_SECONDS", 0.0)
     monkeypatch.setenv("AIRFLOW_CONN_SKYPLANE_DEFAULT", '{"conn_type": "skyplane"}')
     (event,) = events(trigger())
     assert event["status"] == "error"
     assert "control secret" in event["message"]
+
+
+def test_a_secrets_backend_that_is_away_for_a_while_ends_no_transfer(
+    watch: type[FakeWatch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Airflow takes a backend that does not answer for one that does not know the connection.
+    answers = [AirflowNotFoundException("not defined"), ConnectionError("the API server restarts")]
+
+    async def read_access(conn_id: str) -> tuple[bytes, tuple[()]]:
+        if answers:
+            raise answers.pop(0)
+        return SECRET.encode(), ()
+
+    monkeypatch.setattr(module, "read_access", read_access)
+    assert events(trigger())[0]["status"] == "success"
+    assert watch.calls == ["progress", "close"]
+
+
+def test_a_changed_control_secret_ends_the_watch_at_once(
+    watch: type[FakeWatch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_given: Any) -> None:
+        raise GatewayRefused("the control secret is not the one")
+
+    monkeypatch.setattr(module, "Watch", refused)
+    (event,) = events(trigger(poll_interval=60))
+    assert (event["status"], "not the one" in event["message"]) == ("error", True)
 
 
 def test_on_kill_goes_on_when_airflow_cancels_it_again(watch: type[FakeWatch], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -97,7 +97,17 @@ def test_it_is_rebuilt_from_what_it_serialises_to(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"compare": "always"}, {"compare": "mtime"}, {"source": "ftp://x/y"}, {"min_size": "big"}, {"exclude": ""}],
+    [
+        {"compare": "always"},
+        {"compare": "mtime"},
+        {"source": "ftp://x/y"},
+        {"min_size": "big"},
+        {"exclude": ""},
+        {"poll_interval": 0},
+        {"poll_interval": float("nan")},
+        {"again_after": -1},
+    ],
+    ids=str,
 )
 def test_bad_arguments_are_refused(tmp_path: Path, wrong: dict[str, Any]) -> None:
     with pytest.raises((ValueError, UsageError)):

@@ -4,8 +4,9 @@ import json
 import msgspec
 import pytest
 from rich.console import Console
+from rich.progress import Task, TaskID
 
-from skyplane_core.cli.bar import BarShow, describe
+from skyplane_core.cli.bar import BarShow, SpeedColumn, describe
 from skyplane_core.cli.show import JsonShow, Show, TextShow
 from skyplane_core.diff import Action, Decision
 from skyplane_core.dry_run import Totals
@@ -133,6 +134,24 @@ def test_a_cause_of_several_lines_is_readable_and_cannot_pose_as_our_own_words(
     out, err = capsys.readouterr()
     assert json.loads(out)["why"] == error.why
     assert err.count("\n") == 3
+
+
+@pytest.mark.parametrize(("speed", "text"), [(None, ""), (8.5 * 1024, "8.5 KiB/s"), (3 << 30, "3.0 GiB/s")])
+def test_the_bar_has_one_kind_of_unit(speed: float | None, text: str) -> None:
+    task = Task(TaskID(0), "", 1, 0, lambda: 0.0, finished_speed=speed)
+    assert SpeedColumn().render(task).plain == text
+
+
+def test_without_a_terminal_a_line_is_said_now_and_then(capsys: pytest.CaptureFixture[str]) -> None:
+    show = TextShow(clock=iter((0.0, 29.0, 30.0, 59.0, 61.0)).__next__)
+    for moved in (0, 1, 3, 4, 6):
+        show.progress(
+            Progress("t", TransferState.RUNNING, bytes_acked=moved << 20, bytes_selected=6 << 20, listing_done=True)
+        )
+    assert [line[:26] for line in capsys.readouterr().err.splitlines()] == [
+        "50%: 3.0 MiB of 6.0 MiB, 1",
+        "100%: 6.0 MiB of 6.0 MiB, ",
+    ]
 
 
 def test_a_terminal_has_a_bar() -> None:

@@ -524,3 +524,27 @@ def test_versions_and_help_are_no_errors(shell: Shell, capsys: Captured) -> None
     assert shell("--version") == 0
     assert shell("cp", "--help") == 0
     assert "Exit codes" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("state", "code"), [(TransferState.DONE, 0), (TransferState.FAILED, 1)])
+def test_a_report_that_cannot_be_written_changes_nothing_of_how_the_transfer_ended(
+    shell: Shell, capsys: Captured, state: TransferState, code: int
+) -> None:
+    shell.client.steps = [DONE if state is TransferState.DONE else FAILED]
+    (shell.home / "report.html").symlink_to("/dev/full")
+    assert shell("cp", "-r", "src", "out", "--report", "report.html") == code
+    assert "The report could not be written [report.html]: No space left on device." in capsys.readouterr().err
+
+
+def test_gateways_that_cannot_be_noted_are_stopped(
+    shell: Shell, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noted = shell.home / "full" / "skyplane" / "dataplanes" / "dp-new.json"
+    noted.parent.mkdir(parents=True)
+    noted.symlink_to("/dev/full")
+    monkeypatch.setenv("XDG_STATE_HOME", str(shell.home / "full"))
+    assert shell("cp", "-r", "src", "out") == 3
+    assert shell.client.events == ["provision", "deprovision dp-new"]
+    said = capsys.readouterr().err
+    assert f"cannot be noted, and have been stopped [{noted}]: No space left on device." in said
+    assert "Free some space there, or let XDG_STATE_HOME name another directory." in said

@@ -79,6 +79,13 @@ def progress(words: str = "a", **more: object) -> Progress:
 COST = Cost((CostLine("egress", 2**30, "bytes", 0.09, "list"), CostLine("writes", 7, "requests", None, "none")), ())
 
 
+def test_what_the_store_copied_by_itself_has_a_share_of_its_own() -> None:
+    said = read(render(Report(progress(bytes_server_side=2**31)))).texts
+    at = said.index("none: the store copied by itself")
+    assert said[at : at + 3] == ["none: the store copied by itself", "2.0 GiB", "50%"]
+    assert "none: the store copied by itself" not in read(render(Report(progress()))).texts
+
+
 @given(ANYTHING)
 def test_hostile_words_are_text_and_the_page_can_be_encoded(words: str) -> None:
     page = render(Report(progress(words), words))

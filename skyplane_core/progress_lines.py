@@ -1,4 +1,4 @@
-"""How a transfer stands, as a line of a task's log. Pure; time is an argument."""
+"""How a transfer stands, as a line of a log. Pure; time is an argument."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from airflow_provider_skyplane.progress_lines import EVERY_SECONDS, ProgressLines
+from skyplane_core.progress_lines import EVERY_SECONDS, ProgressLines
 from skyplane_core.spec import Progress, TransferState
 
 GIB = 2**30
