@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import json
 import math
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from typing import Any
 
 from airflow.triggers.base import TriggerEvent
@@ -30,7 +31,8 @@ class SkyplaneWorkTrigger(BaseEventTrigger):
         poll_interval: seconds between two looks.
         again_after: seconds after which what is still to be moved is told again.
         arguments: those of :class:`SkyplaneSyncSensor` that say what is compared: ``source``, ``destination`` and more.
-        question: instead of them, a :class:`Question` as plain values.
+        question: instead of them, a :class:`Question` as JSON: not every Airflow gives a watcher's trigger back the
+            dictionaries that it was given.
 
     The event is what the sensor returns, with ``source`` and ``destination``.
 
@@ -43,7 +45,7 @@ class SkyplaneWorkTrigger(BaseEventTrigger):
         *,
         poll_interval: float = 300.0,
         again_after: float = 3600.0,
-        question: Mapping[str, Any] | None = None,
+        question: str | None = None,
         **arguments: Any,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -51,7 +53,9 @@ class SkyplaneWorkTrigger(BaseEventTrigger):
             raise ValueError(f"Invalid value for poll_interval: {poll_interval!r}. Expected a number greater than 0")
         if not 0 <= again_after < math.inf:
             raise ValueError(f"Invalid value for again_after: {again_after!r}. Expected a number from 0 on")
-        self.question = Question.of(**arguments, wait_for=WORK) if question is None else Question(**question)
+        self.question = (
+            Question.of(**arguments, wait_for=WORK) if question is None else Question(**json.loads(question))
+        )
         self.question.check()
         self.poll_interval = poll_interval
         self.again_after = again_after
@@ -61,7 +65,7 @@ class SkyplaneWorkTrigger(BaseEventTrigger):
         return (
             "airflow_provider_skyplane.triggers.work.SkyplaneWorkTrigger",
             {
-                "question": dataclasses.asdict(self.question),
+                "question": json.dumps(dataclasses.asdict(self.question)),
                 "poll_interval": self.poll_interval,
                 "again_after": self.again_after,
             },

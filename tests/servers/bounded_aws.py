@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import boto3
+import httpx
 import pytest
 from botocore.config import Config
 from moto.core.authorization import enable_iam_authentication
@@ -82,7 +83,10 @@ def moto_aws() -> Iterator[Aws]:
     server.start()
     try:
         host, port = server.get_host_and_port()
-        yield Aws(f"http://{host}:{port}")
+        url = f"http://{host}:{port}"
+        # moto keeps what there is in the process, for all of its servers that come and go there.
+        httpx.post(f"{url}/moto-api/reset", trust_env=False).raise_for_status()
+        yield Aws(url)
     finally:
         server.stop()
 

@@ -90,6 +90,8 @@ def test_it_sees_what_is_there(tmp_path: Path) -> None:
 
 def test_it_is_rebuilt_from_what_it_serialises_to(tmp_path: Path) -> None:
     path, kwargs = trigger(tmp_path, include=["*.csv"], min_size="1KiB", delete=True).serialize()
+    # Airflow 3.2 gives nothing else back to a watcher's trigger as it was.
+    assert {type(value) for value in kwargs.values()} <= {str, float}
     module, _, name = path.rpartition(".")
     again = getattr(importlib.import_module(module), name)(**json.loads(json.dumps(kwargs)))
     assert json.dumps(again.serialize()) == json.dumps((path, kwargs))
