@@ -53,7 +53,7 @@ class Next(enum.Enum):
     ATTACH = "attach to it"
     CONTINUE = "continue what it left, by its id, on new gateways"
     REPLACE = "end it, and start another"
-    LEAVE = "start another; this one ends by itself"
+    TAKE_OVER = "have it let go of by a word at its destination, then continue it by its id on new gateways"
 
 
 def wanted(reference: Reference, fingerprint: str, epoch: int) -> bool:
@@ -64,14 +64,15 @@ def wanted(reference: Reference, fingerprint: str, epoch: int) -> bool:
 def decide(standing: Standing) -> Next:
     """What becomes of an earlier transfer that is wanted.
 
-    Two transfers of one id at once would abort each other's uploads: an id is used again only if its gateways are gone.
+    Two transfers of one id at once would abort each other's uploads: an id is used again only if its gateways are gone,
+    or leave the transfer alone as soon as they look at its destination.
     """
     return {
         Standing.RUNNING: Next.ATTACH,
         Standing.DONE: Next.ATTACH,
         Standing.FAILED: Next.REPLACE,
         Standing.ENDED: Next.CONTINUE,
-        Standing.UNKNOWN: Next.LEAVE,
+        Standing.UNKNOWN: Next.TAKE_OVER,
     }[standing]
 
 

@@ -458,10 +458,10 @@ class Run:
             trackers[number] = self._dataplane.tracker(tracker.transfer_id, prepared, keep=len(trackers) > 1)
         self._trackers = trackers
 
-    def cancel(self, seconds: float) -> bool:
+    def cancel(self, seconds: float) -> Progress:
         """Stop the transfers, and give them so long to abort their uploads. May be repeated.
 
-        Returns whether all have ended.
+        Returns how they stand then: as long as they have not ended, uploads may be open.
 
         Raises:
             TransferNotFound, GatewayUnreachable, GatewayRefused: see :meth:`progress`.
@@ -469,11 +469,9 @@ class Run:
         for tracker in self._trackers:
             tracker.cancel()
         deadline = time.monotonic() + seconds
-        while not self.progress().state.ended:
-            if time.monotonic() >= deadline:
-                return False
+        while not (progress := self.progress()).state.ended and time.monotonic() < deadline:
             time.sleep(_CANCEL_POLL_SECONDS)
-        return True
+        return progress
 
     def leave(self) -> None:
         """Close the connections to the gateways; they and the transfer go on."""

@@ -6,14 +6,12 @@ import dataclasses
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from airflow_provider_skyplane import asset_events, metrics
 from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.links.report import REPORT_XCOM_KEY
+from airflow_provider_skyplane.reports import reports_of, run_of
 from skyplane_core.report.page import render
-from skyplane_core.report.value import Report, encode
-from skyplane_core.spec import Progress
+from skyplane_core.report.value import encode
 
 if TYPE_CHECKING:
     from airflow_provider_skyplane.compat import Context
@@ -57,10 +55,7 @@ class Extras:
 
     def _run(self) -> str:
         ti = self.context.get("ti")
-        if ti is None:
-            return ""
-        mapped = f"[{ti.map_index}]" if ti.map_index not in (None, -1) else ""
-        return f"{ti.dag_id}.{ti.task_id}{mapped}, run {ti.run_id}, try {ti.try_number}"
+        return "" if ti is None else run_of(ti)
 
     def _tags(self) -> dict[str, str]:
         ti = self.context.get("ti")
@@ -71,9 +66,3 @@ class Extras:
             act()
         except Exception as error:  # noqa: BLE001  # see above
             self.log.warning("A transfer's %s: %s: %s", complaint, type(error).__name__, error)
-
-
-def reports_of(finished: Finished, run: str) -> tuple[Report, ...]:
-    """One for each transfer; none where only counts are known."""
-    each = finished.each or [finished]
-    return tuple(Report(msgspec.json.decode(one.course, type=Progress), run) for one in each if one.course)

@@ -46,6 +46,7 @@ class Watch:
     ) -> None:
         self._transfer_ids = separate(transfer_id)
         self._over: dict[str, Progress] = {}
+        self._heard: Progress | None = None
         dataplane = msgspec.json.decode(reference, type=DataplaneReference)
         identity = DataplaneIdentity(control_secret, dataplane.dataplane_id)
         if identity.ca_fingerprint() != ca_fingerprint:
@@ -66,7 +67,8 @@ class Watch:
         Raises:
             GatewayUnreachable, GatewayRefused, TransferNotFound: the head does not tell.
         """
-        return as_one([self._over.get(one) or await self._look(one) for one in self._transfer_ids])
+        self._heard = as_one([self._over.get(one) or await self._look(one) for one in self._transfer_ids])
+        return self._heard
 
     async def _look(self, transfer_id: str) -> Progress:
         progress = await self._head.progress(transfer_id)
@@ -74,8 +76,11 @@ class Watch:
             self._over[transfer_id] = progress
         return progress
 
-    async def cancel_and_shut_down(self) -> None:
-        """Cancel the transfer, give it a moment to abort its uploads, and end the gateways. May be repeated."""
+    async def cancel_and_shut_down(self) -> Progress | None:
+        """Cancel the transfer, give it a moment to abort its uploads, and end the gateways. May be repeated.
+
+        Returns the last that was heard of it, None if nothing was.
+        """
         try:
             for transfer_id in self._transfer_ids:
                 await self._head.cancel(transfer_id)
@@ -87,6 +92,7 @@ class Watch:
                 await channel.shutdown()
             except GatewayUnreachable:
                 continue  # it has ended already, or ends by its expiry
+        return self._heard
 
     async def _ended(self) -> None:
         while not (await self.progress()).state.ended:  # noqa: ASYNC110  # what ends is on another machine

@@ -26,7 +26,7 @@ from gateway.store_calls import (
     perform,
 )
 from skyplane_core.coordinator.retry import retry_delay
-from skyplane_core.errors import SkyplaneError, StoreUnavailable
+from skyplane_core.errors import ObjectNotFound, SkyplaneError, StoreUnavailable
 from skyplane_core.model import (
     Copied,
     CopySource,
@@ -142,6 +142,13 @@ class CalledStore:
 
     def get_bytes(self, key: str) -> bytes:
         return self._ask(GetBytes(key), bytes)
+
+    def peek(self, key: str) -> bytes | None:
+        try:
+            found: bytes = self._call(GetBytes(key), bytes)
+        except ObjectNotFound:
+            return None
+        return found
 
     def _ask(self, call: StoreCall, result: type[T]) -> T:
         attempt = 1

@@ -115,7 +115,7 @@ class Committer:
             event.key,
             event.upload_id,
             parts,
-            size=event.size,
+            size=event.info.size,
             crc32c=event.crc32c,
             precondition=event.precondition,
         )
@@ -131,8 +131,11 @@ class Committer:
             info = store.head(event.key)
         except ObjectNotFound:
             raise refused from None
-        crc, _ = _sum_of(store, info, event.size)
-        if info.size != event.size or crc != event.crc32c:
+        crc, _ = _sum_of(store, info, event.info.size)
+        if info.size != event.info.size or crc != event.crc32c:
+            if _made_from(info) == event.info.version:
+                # Ours, and damaged on its way: a copy by the store, say, whose answer was lost.
+                self._discard(Discard(event.destination, event.key, info.version))
             raise refused
         self._abort(Abort(event.destination, event.key, event.upload_id))
         return _vouched(store, info)

@@ -10,6 +10,7 @@ import msgspec
 from skyplane_core.compare import same_other
 from skyplane_core.coordinator.events import Copy, CopyPart, Event
 from skyplane_core.coordinator.machine import TransferMachine
+from skyplane_core.coordinator.objects import compared
 from skyplane_core.coordinator.store import AgentStore
 from skyplane_core.errors import (
     BucketNotFound,
@@ -19,7 +20,7 @@ from skyplane_core.errors import (
     SkyplaneError,
     StoreRejected,
 )
-from skyplane_core.model import Attestation, Copied, CopySource, ObjectInfo, Stored
+from skyplane_core.model import Attestation, Copied, CopySource, ObjectInfo, Precondition, Stored
 from skyplane_core.spec import SOURCE_VERSION_KEY, TransferSpec
 
 log = logging.getLogger(__name__)
@@ -59,16 +60,21 @@ class Copying:
             store = self._destinations[event.destination]
             try:
                 copied = self._copied(store, event)
-            except PreconditionFailed as refused:
-                found = _found(store, event, refused)
-                if found is None:
-                    return lambda: self._machine.copy_left(event)
-                copied = found
-            return lambda: self._machine.copied(event, copied)
+            except SkyplaneError:
+                # The answer of an earlier attempt may have been lost.
+                _withdraw(store, event)
+                raise
+            return lambda: self._machine.copy_left(event) if copied is None else self._machine.copied(event, copied)
 
         self._settle(event, act)
 
-    def _copied(self, store: AgentStore, event: Copy) -> Copied:
+    def _copied(self, store: AgentStore, event: Copy) -> Copied | None:
+        try:
+            return self._copy(store, event)
+        except PreconditionFailed as refused:
+            return _found(store, event, refused)
+
+    def _copy(self, store: AgentStore, event: Copy) -> Copied:
         source, attributes = self._from(event.info), event.attributes
         if event.keeps_tags and not self._tags_denied:
             try:
@@ -118,6 +124,25 @@ class Copying:
         return CopySource(self._source.bucket, plain, self._source.requester_pays)
 
 
+def _withdraw(store: AgentStore, event: Copy) -> None:
+    """A copy that failed may have been made all the same. If it is damaged it goes: a later sync would believe it."""
+    try:
+        there = store.head(event.key)
+        copied = Copied(Stored(there.version, there.size, there.crc32c), there.crc64nvme, there.other_checksum)
+        if _made_from(there) == event.info.version and compared(event.info, copied):
+            store.delete(event.key, Precondition(version=there.version))
+    except ObjectNotFound:
+        return
+    except SkyplaneError as error:
+        # Why it could not be copied is what matters; the next transfer of this object replaces it.
+        log.warning("what a failed copy has left is not known", extra={"key": event.key, "why": str(error)})
+
+
+def _made_from(info: ObjectInfo) -> str | None:
+    """The source version that an object says it is a copy of."""
+    return info.attributes.metadata.get(SOURCE_VERSION_KEY) if info.attributes is not None else None
+
+
 def _found(store: AgentStore, event: Copy, refused: PreconditionFailed) -> Copied | None:
     """What stands there instead, if it has the source's bytes: a copy of ours whose answer was lost, or as good as it.
 
@@ -139,7 +164,7 @@ def _found(store: AgentStore, event: Copy, refused: PreconditionFailed) -> Copie
     alike = [theirs == ours for theirs, ours in sums if theirs is not None and ours is not None]
     other = same_other(source.other_checksum, there.other_checksum)
     alike += [] if other is None else [other]
-    made_from = there.attributes.metadata.get(SOURCE_VERSION_KEY) if there.attributes is not None else None
+    made_from = _made_from(there)
     if not alike and made_from is None:
         return None
     if not (all(alike) if alike else made_from == source.version):

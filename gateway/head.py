@@ -30,7 +30,7 @@ from skyplane_core.coordinator.events import Abort, Acked, Event, Finished
 from skyplane_core.coordinator.journal import AckRecord
 from skyplane_core.coordinator.leases import Out
 from skyplane_core.coordinator.store import AgentStore
-from skyplane_core.errors import SkyplaneError, TransferCancelled
+from skyplane_core.errors import SkyplaneError, TransferCancelled, TransferTakenOver
 from skyplane_core.history import History
 from skyplane_core.model import Lease, LeaseResult, ObjectInfo
 from skyplane_core.object_file import ObjectFile
@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 COMMITTERS = 16
 ROOM_PARTS = 4096
 """Admission pauses while so many parts wait: enough to keep every reader busy, little to hold in memory."""
+RECALL_SECONDS = 5.0
+"""Between two looks for a recall, which are a small GET each; the first comes after as long."""
 ROOM_SEGMENTS = 4
 """The same while so many segments of the receipt wait to be stored, of two megabytes each."""
 
@@ -91,6 +93,7 @@ class TransferRun:
         self._error: SkyplaneError | None = None
         self._admitting = True
         self._cancelled = False
+        self._taken_over = False
         self._started_at = time.time()
         self._ended_at: float | None = None
         self._history: History | None = None
@@ -158,6 +161,39 @@ class TransferRun:
                 history=self._history,
             )
 
+    def _heed_recall(self) -> None:
+        """A client that cannot reach this gateway asks by the transfer's journal that it be let go of."""
+        while not self._over(RECALL_SECONDS):
+            try:
+                wish = self._records.recall()
+            except SkyplaneError as error:
+                log.info("nothing tells whether the transfer was recalled", extra={"why": str(error)})
+                continue
+            if wish is None:
+                continue
+            with self._changed:
+                if not self._over(0.0):
+                    self._let_go(hand_over=wish.hand_over)
+            return
+
+    def _let_go(self, *, hand_over: bool) -> None:
+        log.warning("transfer recalled", extra={"transfer": self.spec.transfer_id, "hand_over": hand_over})
+        if not hand_over:
+            self.cancel()
+            return
+        self._taken_over = True
+        error = TransferTakenOver(
+            "somebody else has taken this transfer over",
+            where=self.spec.transfer_id,
+            why="these gateways could not be reached from there",
+        )
+        self._fail(error)
+
+    def _over(self, seconds: float) -> bool:
+        """Wait so long for the end, or for what leads to it."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self.stopping or self._ended_at is not None, seconds)
+
     # --- what admission asks of its host -----------------------------------------------------------------------------
 
     def wait_for_room(self) -> bool:
@@ -185,6 +221,9 @@ class TransferRun:
         try:
             self._records.begin(self.spec)
             recovered = self._records.recover()
+            # From here on a recall that was meant for an earlier coordinator is known.
+            name = f"recall-{self.spec.transfer_id[:12]}"
+            threading.Thread(target=self._heed_recall, name=name, daemon=True).start()
             admission = Admission(
                 self.spec,
                 self._destinations,
@@ -294,7 +333,7 @@ class TransferRun:
             return
         error = self._error or TransferCancelled("the transfer was cancelled", where=self.spec.transfer_id)
         # A run that continues after an error sends only what the uploads do not hold; whoever cancels wants no rest.
-        keep = self.spec.options.keep_uploads and not self._cancelled
+        keep = (self.spec.options.keep_uploads or self._taken_over) and not self._cancelled
         self.do(lambda: self._machine.give_up(error, keep_uploads=keep))
 
     def _told(self) -> History | None:
@@ -311,6 +350,7 @@ class TransferRun:
         with self._changed:
             self._ended_at = time.time()
             self._history = self._told()
+            self._changed.notify_all()
         state = self._outcome()
         # The summary last: it is to tell, too, that the receipt could not be written where the user wants it.
         for write in (self._hand_over_receipt, self._close_receipt):
@@ -337,7 +377,7 @@ class TransferRun:
 
     def _hand_over_receipt(self, state: TransferState) -> None:
         place = self.spec.receipt
-        if place is None:
+        if place is None or self._records.overtaken(state):
             return
         uri = place.store.object_uri(place.key)
         totals = msgspec.structs.replace(self.progress(), state=state, receipt=uri)
@@ -348,7 +388,7 @@ class TransferRun:
 
     def _close_receipt(self, state: TransferState) -> None:
         try:
-            self._records.receipt.close(msgspec.structs.replace(self.progress(), state=state))
+            self._records.close(msgspec.structs.replace(self.progress(), state=state))
         except BaseException:
             self._receipt_uri = ""
             raise

@@ -13,10 +13,12 @@ from skyplane_core.coordinator.journal import (
     ClosedRecord,
     DeletingRecord,
     Journal,
+    RecallRecord,
     Record,
     Recovered,
     decode,
     journal_keys,
+    recall_key,
     replay,
 )
 from skyplane_core.coordinator.receipt import ReceiptWriter, segment_lines, segment_prefix
@@ -25,7 +27,7 @@ from skyplane_core.errors import ObjectNotFound, SkyplaneError, UsageError
 from skyplane_core.object_file import ObjectFile
 from skyplane_core.receipt_file import write_receipt
 from skyplane_core.receipt_place import format_of
-from skyplane_core.spec import Progress, ReceiptPlace, TransferSpec
+from skyplane_core.spec import Progress, ReceiptPlace, TransferSpec, TransferState
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +53,8 @@ class Records:
         self.deletions = DeletionList(store.put_bytes, store.get_bytes, state, incarnation)
         self.began_before: float | None = None
         """When the first coordinator of this transfer began, if it was another one; seconds since the epoch."""
+        self._recalled: set[str] = set()
+        self._earlier: frozenset[str] = frozenset()
         self.deleting: list[DeletingRecord] = []
         """Deletions that earlier coordinators had begun."""
 
@@ -67,14 +71,68 @@ class Records:
             SkyplaneError: the journals cannot be read.
         """
         keys = [key for key in journal_keys(self._store, self._state) if not self.journal.holds(key)]
+        receipts = [info.key for info in self._store.list(f"{self._state}receipt")]
+        if self.receipt.key in receipts:
+            self._retract()
         # Their receipts go with the journals: once ours is durable, no summary names those segments any more.
-        segments = [
-            info.key
-            for prefix in (segment_prefix(self._state), deletions_prefix(self._state))
-            for info in self._store.list(prefix)
-        ]
-        self.journal.supersede([*keys, *segments])
-        return replay(self._records(keys))
+        segments = [key for key in receipts if key.startswith(segment_prefix(self._state))]
+        segments += [info.key for info in self._store.list(deletions_prefix(self._state))]
+        # A coordinator that was cut off, and comes back when all is over, is to find that it was recalled.
+        self.journal.supersede([key for key in (*keys, *segments) if key != recall_key(self._state)])
+        found = replay(self._records(keys))
+        self._earlier = frozenset((*keys, recall_key(self._state)))
+        return found
+
+    def recall(self) -> RecallRecord | None:
+        """Somebody's wish that this coordinator lets go of the transfer, if there is a new one.
+
+        One that was there when the journals were read was an earlier coordinator's to heed.
+
+        Raises:
+            SkyplaneError: the store does not tell.
+        """
+        wish = self._new_wish(self._store.peek(recall_key(self._state)) or b"")
+        if wish is not None and not wish.hand_over:
+            self.journal.supersede([recall_key(self._state)])
+        return wish
+
+    def close(self, totals: Progress) -> None:
+        """Write the receipt's summary; not of a transfer that failed while somebody else has gone on with it.
+
+        Raises:
+            SkyplaneError: it could not be stored.
+        """
+        if not self.overtaken(totals.state):
+            self.receipt.close(totals)
+
+    def overtaken(self, state: TransferState) -> bool:
+        """Whether the transfer has failed and was handed over, and another coordinator has begun since ours did.
+
+        Raises:
+            SkyplaneError: the store does not tell.
+        """
+        if state is not TransferState.FAILED or not self._earlier:
+            return False
+        try:
+            wish = self._new_wish(self._store.get_bytes(recall_key(self._state)))
+        except ObjectNotFound:
+            return False
+        if wish is None or not wish.hand_over:
+            return False
+        theirs = [info.key for info in self._store.list(f"{self._state}receipt.json")]
+        theirs += [key for key in journal_keys(self._store, self._state) if not self.journal.holds(key)]
+        return not self._earlier.issuperset(theirs)
+
+    def _new_wish(self, content: bytes) -> RecallRecord | None:
+        wishes = [record for record in decode(content) if isinstance(record, RecallRecord)]
+        return next((wish for wish in wishes if wish.nonce not in self._recalled), None)
+
+    def _retract(self) -> None:
+        """While a transfer runs no receipt is to say that it has ended, as that of an earlier coordinator would."""
+        try:
+            self._store.delete(self.receipt.key)
+        except SkyplaneError as error:
+            log.warning("an earlier receipt could not be deleted", extra={"why": str(error)})
 
     def hand_over(self, file: ObjectFile, place: ReceiptPlace, totals: Progress, alive: Callable[[], None]) -> None:
         """Write the receipt to ``place`` as well. Once this returns it is there, whole and durable.
@@ -118,6 +176,8 @@ class Records:
                         self._check(record)
                         if isinstance(record, DeletingRecord):
                             self._continue(record)
+                        elif isinstance(record, RecallRecord):
+                            self._recalled.add(record.nonce)
                         elif isinstance(record, BeganRecord) and record.at:
                             self.began_before = min(record.at, self.began_before or record.at)
                         yield record

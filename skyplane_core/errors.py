@@ -30,6 +30,7 @@
     └── TransferError
         ├── TransferFailed          it ended, and some objects did not arrive (they are named)
         ├── TransferCancelled       somebody cancelled it
+        ├── TransferTakenOver       another client goes on with it on other gateways
         ├── TransferStalled         nothing has moved for longer than the progress limit
         ├── DeletionRefused         a sync would delete more than it may; it deleted nothing
         └── TransferNotFound        this dataplane does not know that transfer
@@ -236,6 +237,10 @@ class TransferFailed(TransferError):
 
 class TransferCancelled(TransferError):
     """The transfer was cancelled; its uploads are aborted, what had arrived stays."""
+
+
+class TransferTakenOver(TransferError):
+    """Another client goes on with the transfer on other gateways; what these had open was left to them."""
 
 
 class TransferStalled(TransferError):

@@ -20,8 +20,9 @@ from airflow_provider_skyplane.hooks.settings import gateway_count
 from airflow_provider_skyplane.hooks.skyplane import DEFAULT_CONN_ID, SkyplaneHook
 from airflow_provider_skyplane.lineage import Lineage
 from airflow_provider_skyplane.links.report import SkyplaneReportLink, push_link
-from airflow_provider_skyplane.reconnect import CANCEL_SECONDS, Found, Reconnection, end
+from airflow_provider_skyplane.reconnect import CANCEL_SECONDS, Ending, Found, Reconnection, end
 from airflow_provider_skyplane.rendered import truth
+from airflow_provider_skyplane.reports import cancelled
 from skyplane_core.errors import NothingToTransfer, SkyplaneError
 from skyplane_core.model import Compression
 from skyplane_core.progress_lines import ProgressLines
@@ -88,6 +89,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
     operator_extra_links: Collection[BaseOperatorLink] = (SkyplaneReportLink(),)
 
     _run: Run | None = None
+    _heard: Progress | None = None
 
     def __init__(
         self,
@@ -236,12 +238,12 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
             references = DestinationReferences(self.hook.engine, request(), name)
         return Reconnection(self.hook.engine, request, references, ti.max_tries, self.log)
 
-    def _forget(self, context: Context) -> None:
+    def _forget(self, context: Context, run: Run) -> None:
         """The transfer has ended, and nobody is to come back to it. If that cannot be noted, nobody is hurt."""
         try:
             reconnection = self._reconnection(context, self._request)
             if reconnection is not None:
-                reconnection.forget()
+                reconnection.forget(run)
         except Exception as error:  # noqa: BLE001  # what counts is how the transfer ended, and no retry trusts an id
             self.log.warning("The reference to an ended transfer could not be deleted: %s", error)
 
@@ -268,7 +270,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
                     result = self._result(finished)
         finally:
             self._tear_down(context, run)
-        self._forget(context)
+        self._forget(context, run)
         self._leave_extras(context, finished)
         if finished.failed:
             raise AirflowException(finished.failure_text())
@@ -357,14 +359,14 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
 
             self._renew(context, run)
             self._defer(run, event.get("deadline"), time.time() + RENEW_PAUSE_SECONDS)
-        message = event["message"]
         if "finished" in event:
             finished = self._named(Finished(**event["finished"]))
             self._push_failed(context, finished)
             self._leave_extras(context, finished)
-            message = finished.failure_text()
+            self._end(context, run)
+            raise AirflowException(finished.failure_text())
         self._abandon(context, run)
-        raise AirflowException(message)
+        raise AirflowException(event["message"])
 
     def _renew(self, context: Context, run: Run) -> None:
         try:
@@ -401,17 +403,25 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
         if (run := self._run) is not None:
             # A signal has interrupted this thread, perhaps in the middle of a call to the gateways, whose connection
             # is taken then: hence others. What Airflow keeps for the next try is not in reach here, either.
-            end(self.hook.engine.attach(run.reference, run.transfer_id), KILL_CANCEL_SECONDS, self.log)
+            ending = end(self.hook.engine.attach(run.reference, run.transfer_id), KILL_CANCEL_SECONDS, self.log)
+            # The report is left by whoever finds the gateways gone: this thread, once the handler has returned.
+            self._heard = ending.progress or self._heard
 
     def _abandon(self, context: Context, run: Run) -> None:
         """Cancel and tear down on the way out of a failure; that failure stays the one that is reported."""
+        heard = self._end(context, run).progress or self._heard
+        if heard is not None:
+            self._leave_extras(context, self._named(Finished.of(cancelled(heard))))
+
+    def _end(self, context: Context, run: Run) -> Ending:
         ending = end(run, CANCEL_SECONDS, self.log)
         self._run = None
         if ending.certain:
             self._note_end(context, run)
         if ending.orderly:
-            self._forget(context)
+            self._forget(context, run)
         # Else the next try finds what it left open, or that it goes on.
+        return ending
 
     def _tear_down(self, context: Context, run: Run) -> None:
         try:
@@ -424,6 +434,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
 
     def _log_progress(self, lines: ProgressLines) -> Callable[[Progress], None]:
         def say(progress: Progress) -> None:
+            self._heard = progress
             if line := lines.line(progress, time.monotonic()):
                 self.log.info(line)
 

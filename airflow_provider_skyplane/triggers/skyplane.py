@@ -11,7 +11,7 @@ from airflow.triggers.base import BaseTrigger, TriggerEvent
 
 from airflow_provider_skyplane.finished import outcome
 from airflow_provider_skyplane.hooks.skyplane import read_access
-from airflow_provider_skyplane.triggers import task_state
+from airflow_provider_skyplane.triggers import report, task_state
 from airflow_provider_skyplane.watch import RENEW_MARGIN_SECONDS, Watch
 from skyplane_core.errors import Retry, SkyplaneError
 from skyplane_core.progress_lines import ProgressLines
@@ -69,6 +69,7 @@ class SkyplaneTransferTrigger(BaseTrigger):
         self.deadline = deadline
         self.not_before = not_before
         self.renew_not_before = renew_not_before
+        self._heard: Progress | None = None
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Class path and arguments; all of them plain JSON."""
@@ -128,7 +129,7 @@ class SkyplaneTransferTrigger(BaseTrigger):
         lines = ProgressLines()
         while True:
             try:
-                progress = await watch.progress()
+                self._heard = progress = await watch.progress()
                 answered = time.monotonic()
                 if line := lines.line(progress, answered):
                     self.log.info(line)
@@ -182,16 +183,25 @@ class SkyplaneTransferTrigger(BaseTrigger):
             await self._end()
 
     async def _end(self) -> None:
+        heard = self._heard
         try:
             watch = await self._watch()
             try:
-                await watch.cancel_and_shut_down()
+                heard = await watch.cancel_and_shut_down() or heard
             finally:
                 await watch.close()
         except Exception as error:  # noqa: BLE001  # nobody awaits this task any more: the log is where it can be seen
             self.log.warning("Could not end transfer %s; its gateways end by expiry: %s", self.transfer_id, error)
         else:
             self.log.info("Transfer %s was cancelled and its gateways have been ended.", self.transfer_id)
+        if heard is not None:
+            await self._leave_report(heard)
+
+    async def _leave_report(self, heard: Progress) -> None:
+        try:
+            await report.leave(self.task_instance, heard)
+        except Exception as error:  # noqa: BLE001  # what counts is that the transfer has ended
+            self.log.warning("A transfer's report could not be left: %s: %s", type(error).__name__, error)
 
 
 async def _finished(ending: Coroutine[Any, Any, None]) -> None:

@@ -16,7 +16,7 @@ class Commit(msgspec.Struct, frozen=True):
     key: str
     upload_id: str
     parts: tuple[StoredPart, ...]
-    size: int
+    info: ObjectInfo
     crc32c: int
     precondition: Precondition
 

@@ -8,7 +8,7 @@ stored. Records that wait at the same time share one object (group commit).
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import msgspec
@@ -63,10 +63,21 @@ class DeletingRecord(msgspec.Struct, frozen=True, tag="deleting"):
     held: int
 
 
-Record = BeganRecord | UploadRecord | AckRecord | ClosedRecord | DeletingRecord
+class RecallRecord(msgspec.Struct, frozen=True, tag="recall"):
+    """Whoever runs this transfer is to let go of it: asked by a client that cannot reach the gateways.
+
+    ``nonce`` tells one such wish from another. With ``hand_over`` somebody goes on with the transfer, and what is open
+    is left to them; else its uploads are aborted.
+    """
+
+    nonce: str
+    hand_over: bool
+
+
+Record = BeganRecord | UploadRecord | AckRecord | ClosedRecord | DeletingRecord | RecallRecord
 _encoder = msgspec.json.Encoder()
 _decoder: msgspec.json.Decoder[Record] = msgspec.json.Decoder(
-    BeganRecord | UploadRecord | AckRecord | ClosedRecord | DeletingRecord
+    BeganRecord | UploadRecord | AckRecord | ClosedRecord | DeletingRecord | RecallRecord
 )
 
 
@@ -169,6 +180,22 @@ class Journal:
             done.set_result(None)
 
 
+def recall_key(state: str) -> str:
+    """The one object of a journal that no coordinator writes: it holds a :class:`RecallRecord`."""
+    return f"{state}journal-recall.jsonl"
+
+
+def recall(put: Callable[[str, bytes], None], state: str, nonce: str, *, hand_over: bool) -> None:
+    """Have the coordinator that works on this transfer, if one does, let go of it; its receipt says when it has.
+
+    Args:
+        put: stores bytes under a key; raises StoreError.
+        state: key prefix of the transfer's state, ending in ``/``.
+        nonce, hand_over: see :class:`RecallRecord`.
+    """
+    put(recall_key(state), _encoder.encode(RecallRecord(nonce, hand_over)) + b"\n")
+
+
 def journal_keys(store: AgentStore, state: str) -> list[str]:
     """The journal objects that earlier coordinators of this transfer left, oldest first."""
     return [info.key for info in store.list(f"{state}journal-")]
@@ -213,7 +240,7 @@ def replay(records: Iterable[Record]) -> dict[tuple[str, int], list[Recovered]]:
         if isinstance(record, UploadRecord):
             if record.upload_id not in closed:
                 uploads[record.upload_id] = Recovered(record, {})
-        elif isinstance(record, BeganRecord | DeletingRecord):
+        elif isinstance(record, BeganRecord | DeletingRecord | RecallRecord):
             continue
         elif isinstance(record, ClosedRecord):
             closed.add(record.upload_id)

@@ -27,7 +27,7 @@ from skyplane_core.coordinator.events import (
     Verify,
 )
 from skyplane_core.coordinator.leases import LeaseTable
-from skyplane_core.coordinator.objects import CopyOrder, ObjectState, TargetState
+from skyplane_core.coordinator.objects import CopyOrder, ObjectState, TargetState, compared
 from skyplane_core.coordinator.retry import retry_delay
 from skyplane_core.coordinator.tally import Tally
 from skyplane_core.errors import ChecksumMismatch, ErrorRecord, SkyplaneError, from_record
@@ -160,13 +160,14 @@ class TransferMachine:
         """
         self._copying -= 1
         number, destination, stored = asked.object, asked.destination, copied.stored
+        info, key, differs = asked.info, asked.key, compared(asked.info, copied)
+        if differs:
+            # Also if the transfer was given up meanwhile: a later sync would believe its record.
+            error = ChecksumMismatch("the store's copy has other bytes than the source", where=key, why=differs)
+            return [Discard(destination, key, stored.version), *self.failed(number, destination, error.record())]
         state = self._objects.get(number)
         if state is None or state.targets[destination].settled:
             return []
-        info, key, differs = state.info, asked.key, state.compared(copied)
-        if differs:
-            error = ChecksumMismatch("the store's copy has other bytes than the source", where=key, why=differs)
-            return [Discard(destination, key, stored.version), *self.failed(number, destination, error.record())]
         if (differs is not None or self._verify is Verification.NONE) and self._verify is not Verification.FULL:
             return self._done(state, destination, stored, None)
         if info.crc32c is not None:
@@ -396,7 +397,7 @@ class TransferMachine:
                         target.target.key,
                         target.target.upload_id,
                         state.stored_parts(ack.destination),
-                        state.info.size,
+                        state.info,
                         crc,
                         target.target.precondition,
                     )

@@ -133,19 +133,20 @@ class ObjectState:
                 if self.wants(part):
                     yield CopyPart(self.number, at, key, target.upload_id, info, part)
 
-    def compared(self, copied: Copied) -> str | None:
-        """How a copy differs from what the source vouches for; empty if it does not, None if no sum is in common."""
-        if copied.stored.size != self.info.size:
-            return f"{copied.stored.size} bytes instead of {self.info.size}"
-        sums = (
-            (_hexadecimal(self.info.crc32c), _hexadecimal(copied.stored.crc32c)),
-            (_hexadecimal(self.info.crc64nvme), _hexadecimal(copied.crc64nvme)),
-        )
-        common = [(theirs, ours) for theirs, ours in sums if theirs and ours]
-        if same_other(self.info.other_checksum, copied.other_checksum) is not None:
-            common.append((self.info.other_checksum, copied.other_checksum))
-        wrong = [f"{ours} instead of {theirs}" for theirs, ours in common if theirs != ours]
-        return "; ".join(wrong) if common else None
+
+def compared(info: ObjectInfo, copied: Copied) -> str | None:
+    """How a copy differs from what the source vouches for; empty if it does not, None if no sum is in common."""
+    if copied.stored.size != info.size:
+        return f"{copied.stored.size} bytes instead of {info.size}"
+    sums = (
+        (_hexadecimal(info.crc32c), _hexadecimal(copied.stored.crc32c)),
+        (_hexadecimal(info.crc64nvme), _hexadecimal(copied.crc64nvme)),
+    )
+    common = [(theirs, ours) for theirs, ours in sums if theirs and ours]
+    if same_other(info.other_checksum, copied.other_checksum) is not None:
+        common.append((info.other_checksum, copied.other_checksum))
+    wrong = [f"{ours} instead of {theirs}" for theirs, ours in common if theirs != ours]
+    return "; ".join(wrong) if common else None
 
 
 def _hexadecimal(checksum: int | None) -> str:

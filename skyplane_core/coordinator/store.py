@@ -85,3 +85,7 @@ class AgentStore(ListedStore, Protocol):
     def get_bytes(self, key: str) -> bytes:
         """Read a small object of the coordinator's own. Raises ObjectNotFound."""
         ...
+
+    def peek(self, key: str) -> bytes | None:
+        """As :meth:`get_bytes`, None where there is no such object. Tried once, and counts as no answer."""
+        ...

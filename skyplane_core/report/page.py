@@ -14,7 +14,7 @@ from skyplane_core.report.chart import throughput
 from skyplane_core.report.markup import Html, element, joined
 from skyplane_core.report.value import Report
 from skyplane_core.shrinkage import describe
-from skyplane_core.spec import Progress
+from skyplane_core.spec import Progress, TransferState
 from skyplane_core.units import dollars, duration, human
 
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
@@ -80,8 +80,8 @@ def _header(report: Report, history: History) -> Html:
 
 def _tiles(progress: Progress, history: History) -> Html:
     tiles = [
-        ("Objects copied", f"{progress.objects_copied:,}"),
-        ("Bytes copied", human(progress.bytes_copied)),
+        ("Objects copied", _of(progress, f"{progress.objects_copied:,}", f"{progress.objects_selected:,}")),
+        ("Bytes copied", _of(progress, human(progress.bytes_copied), human(progress.bytes_selected))),
         ("Skipped", f"{progress.objects_skipped:,}"),
         ("Failed", f"{progress.objects_failed:,}"),
     ]
@@ -97,10 +97,19 @@ def _tiles(progress: Progress, history: History) -> Html:
     )
 
 
+def _of(progress: Progress, copied: str, selected: str) -> str:
+    """How far a transfer came that did not get through."""
+    if progress.state is TransferState.DONE:
+        return copied
+    return f"{copied} of {selected}{'' if progress.listing_done else ' found so far'}"
+
+
 def _throughput(progress: Progress, history: History) -> Html:
     drawing = throughput(history.samples)
     if not drawing:
-        if progress.state.ended:
+        if progress.state.ended and progress.history is None:
+            drawing = element("p", "How it went over time is not known.", class_="quiet")
+        elif progress.state.ended:
             drawing = element("p", "It was over too soon to be measured, or moved nothing.", class_="quiet")
         else:
             drawing = element("p", "The transfer has not ended.", class_="quiet")

@@ -13,7 +13,7 @@ from gateway.manifest import Answer, ManifestPart
 from gateway.store_calls import CompleteUpload, Delete, GetBytes, ListPage, PutBytes
 from gateway.wire import VERSION, Codec, FrameType, Header, transfer_tag
 from skyplane_core.control import PeerAddress
-from skyplane_core.coordinator.journal import AckRecord, BeganRecord, ClosedRecord, UploadRecord
+from skyplane_core.coordinator.journal import AckRecord, BeganRecord, ClosedRecord, RecallRecord, UploadRecord
 from skyplane_core.coordinator.receipt import ReceiptSummary
 from skyplane_core.errors import ErrorRecord
 from skyplane_core.model import (
@@ -80,7 +80,7 @@ def seeds() -> dict[str, dict[str, bytes]]:
                 msgspec.json.encode(record) + b"\n"
                 for record in (
                     BeganRecord("a -> b"), UploadRecord("k", "v", 10, 0, "d", "u", 5), AckRecord("u", ACK),
-                    ClosedRecord("u"),
+                    ClosedRecord("u"), RecallRecord("n", hand_over=True),
                 )
             )
         },

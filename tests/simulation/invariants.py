@@ -30,7 +30,7 @@ class Incarnation:
         self.process = Process(f"head{number}")
         self.run: TransferRun | None = None
         self.progress: Progress | None = None
-        self.cancelled = False
+        self.cancelled = self.taken_over = False
         self.readers: dict[int, str] = {}
         self.opened: set[str] = set()
         """Uploads whose id reached it."""
@@ -198,12 +198,16 @@ class Incarnation:
             self.world.violated("it ended with objects in flight")
         self._check_tally(progress)
         # Nothing fences a head that died off: the summary that it had on its way may replace a later one.
-        if progress.receipt and f"{STATE}receipt.json" not in self.world.late:
+        # Whoever is told of a successor leaves it the receipt, also if only a head that died seems to be one.
+        left = self.taken_over and progress.state is TransferState.FAILED
+        if progress.receipt and f"{STATE}receipt.json" not in self.world.late and not left:
             self._check_receipt(progress)
         if progress.state is not TransferState.FAILED:
             self._check_uploads()
         if progress.state is TransferState.CANCELLED and not self.cancelled:
             self.world.violated("nobody cancelled it")
+        if "has taken this transfer over" in progress.error and not self.taken_over:
+            self.world.violated("nobody has taken it over")
         if self.world.plan.patient and progress.state is not TransferState.DONE:
             failed = [line for line in self.lines if line.outcome is Outcome.FAILED]
             if progress.error or any(line.destination_key not in self.world.late for line in failed):

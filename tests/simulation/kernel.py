@@ -204,9 +204,12 @@ class Condition(Lock):
         return bool(told)
 
     def wait_for(self, predicate: Callable[[], bool], timeout: float | None = None) -> bool:
-        assert timeout is None
+        kernel = Kernel.current
+        end = None if timeout is None else kernel.now + timeout
         while not predicate():
-            self.wait()
+            if end is not None and kernel.now >= end:
+                return False
+            self.wait(None if end is None else end - kernel.now)
         return True
 
     def notify(self, count: int = 1) -> None:

@@ -69,6 +69,7 @@ class Plan:
     misread: float = 0.0
     max_copy: int = 0
     copy_refused: float = 0.0
+    recalls: int = 0
 
 
 def plan(seed: int, **fixed: Any) -> Plan:
@@ -116,6 +117,7 @@ def plan(seed: int, **fixed: Any) -> Plan:
         "misread": rate(0.0 if patient else 0.5, 0.05, 0.3),
         "max_copy": rng.choice((0, 0, 20, 100)),
         "copy_refused": rate(0.4, 0.1, 1.0),
+        "recalls": count(0.0 if patient else 0.4, 2),
     }
     if patient and not drawn["attests"]:
         # Without the store's own sums nobody can tell that another id stands for the same bytes.

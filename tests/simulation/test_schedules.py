@@ -74,6 +74,7 @@ COUNTS = st.integers(0, 2)
     gateway_crashes=COUNTS,
     head_crashes=COUNTS,
     cancels=COUNTS,
+    recalls=COUNTS,
     source_changes=COUNTS,
     foreign_writes=COUNTS,
 )

@@ -389,6 +389,7 @@ class World:
             (plan.source_changes, self._change_source),
             (plan.foreign_writes, self._write_foreign),
             (plan.clock_jumps, self._jump),
+            (plan.recalls, self._recall),
         ]
         for count, trouble in troubles:
             for _ in range(count):
@@ -415,6 +416,15 @@ class World:
             self.kernel.log("cancel")
             self.head.cancelled = True
             self.kernel.spawn(process, run.cancel)
+
+    def _recall(self) -> None:
+        """Somebody who cannot reach the head leaves word for it, which an earlier or a later one must not heed."""
+        if self.head.run is not None and self.head.progress is None and not self.head.process.dead:
+            hand_over = self.kernel.rng.random() < 0.5
+            self.kernel.log(f"recall, hand over: {hand_over}")
+            self.head.cancelled |= not hand_over
+            self.head.taken_over |= hand_over
+            journal.recall(self.destination.write, STATE, f"{self.kernel.now}", hand_over=hand_over)
 
     def _change_source(self) -> None:
         rng = self.kernel.rng

@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from skyplane_core.testing.objectserver import Fault, Faults
 from tests.servers.airflow_clouds import CONTROL_SECRET, SECRET_KEY, Clouds
 from tests.servers.airflow_stack import AirflowStack
 
@@ -30,6 +31,11 @@ with DAG("copies", schedule=None, start_date=datetime(2025, 1, 1, tzinfo=timezon
     ) >> SkyplaneS3ToGCSOperator(
         task_id="drop_in", bucket="src", prefix="data/f00", dest_gcs="gs://dst/{{ params.to }}-again/", **how
     )
+with DAG("fans", schedule=None, start_date=datetime(2025, 1, 1, tzinfo=timezone.utc)):
+    SkyplaneOperator(
+        task_id="copy", source="s3://src/data/", recursive=True,
+        destination=["gs://dst/fan-a/", "gs://dst/fan-b/"], **how,
+    )
 """
 
 
@@ -48,15 +54,15 @@ def slow(world: Clouds) -> Iterator[None]:
     world.source.set_network(latency=0.0)
 
 
-def gateway_pids(airflow: AirflowStack, run: str) -> list[int]:
-    reference = json.loads(airflow.xcom("copies", run, "copy", "skyplane_run")["dataplane"])
+def gateway_pids(airflow: AirflowStack, run: str, dag: str = "copies") -> list[int]:
+    reference = json.loads(airflow.xcom(dag, run, "copy", "skyplane_run")["dataplane"])
     return [gateway["pid"] for gateway in reference["gateways"]]
 
 
-def succeeds(airflow: AirflowStack, run: str, task: str) -> None:
+def succeeds(airflow: AirflowStack, run: str, task: str, dag: str = "copies") -> None:
     """Wait for a task's success; show its log, and the scheduler's, if it ends otherwise."""
-    state = airflow.wait_for_task("copies", run, task, {"success", "failed", "upstream_failed"}, seconds=150)
-    assert state == "success", airflow.task_log("copies", run, task)[-8000:] + airflow.log("scheduler")[-3000:]
+    state = airflow.wait_for_task(dag, run, task, {"success", "failed", "upstream_failed"}, seconds=150)
+    assert state == "success", airflow.task_log(dag, run, task)[-8000:] + airflow.log("scheduler")[-3000:]
 
 
 def gone(pids: list[int], seconds: float = 40) -> bool:
@@ -93,17 +99,32 @@ def test_a_copy_is_deferred_and_returns_what_it_moved(airflow: AirflowStack, wor
     assert secrets_on_disk(airflow.home) == []
 
 
-def test_it_survives_the_death_of_the_triggerer_and_of_the_scheduler(airflow: AirflowStack, slow: None) -> None:
-    """And with the scheduler that of LocalExecutor's workers."""
-    run = airflow.run_dag("copies", {"to": "two"})
-    assert airflow.wait_for_task("copies", run, "copy", {"deferred", "success", "failed"}) == "deferred"
-    pids = gateway_pids(airflow, run)
+def test_it_survives_the_death_of_the_triggerer_and_of_the_scheduler(
+    airflow: AirflowStack, world: Clouds, slow: None
+) -> None:
+    """And with the scheduler that of LocalExecutor's workers. So does one that has several destinations."""
+    fans = ("fan-a", "fan-b")
+    # What matches is counted, and goes through.
+    world.destination.set_faults(Faults(*(Fault("PutObject", "stall", key=f"{fan}/f*", seconds=0.0) for fan in fans)))
+    run, fan_run = airflow.run_dag("copies", {"to": "two"}), airflow.run_dag("fans")
+    for dag, dag_run in (("copies", run), ("fans", fan_run)):
+        assert airflow.wait_for_task(dag, dag_run, "copy", {"deferred", "success", "failed"}) == "deferred"
+    began = airflow.xcom("fans", fan_run, "copy", "skyplane_run")["transfer_id"]
+    pids = gateway_pids(airflow, run) + gateway_pids(airflow, fan_run, "fans")
     for component in ("triggerer", "scheduler"):
         airflow.stop_component(component, signal.SIGKILL)
     assert all(psutil.pid_exists(pid) for pid in pids)
     for component in ("triggerer", "scheduler"):
         airflow.start_component(component)
     succeeds(airflow, run, "copy")
+    succeeds(airflow, fan_run, "copy", "fans")
     assert airflow.xcom("copies", run, "copy")["objects_copied"] == len(OBJECTS)
+    told = airflow.xcom("fans", fan_run, "copy")
+    assert (told["transfer_id"], told["objects_copied"]) == (began, 2 * len(OBJECTS))
+    assert world.destination.statistics["faults_fired"] == [len(OBJECTS)] * 2
+    for fan in fans:
+        moved = {name: body for name, (_, _, body) in world.objects("dst").items() if name.startswith(f"{fan}/f")}
+        assert moved == {key.replace("data/", f"{fan}/"): body for key, body in OBJECTS.items()}
+    world.destination.set_faults(None)
     assert gone(pids)
     succeeds(airflow, run, "drop_in")

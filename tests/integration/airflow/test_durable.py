@@ -9,9 +9,14 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 
+from airflow_provider_skyplane.links.report import PREFIX, REPORT_XCOM_KEY, page_path
+from airflow_provider_skyplane.several import separate
+from skyplane_core.report.value import decode
+from skyplane_core.spec import Progress, TransferState
 from skyplane_core.testing.objectserver import Fault, Faults
 from tests.servers.airflow_clouds import Clouds
 from tests.servers.airflow_stack import AirflowStack
@@ -44,6 +49,10 @@ with DAG("ended", schedule=None, start_date=begin):
     copy("timed_out", execution_timeout=timedelta(seconds=10), **defers)
     copy("renewed", destination_conn_id="expiring", **defers)
     copy("stopped")
+    SkyplaneOperator(
+        task_id="fan_out", source="s3://src/fan_out/", destination=["gs://dst/fan_a/", "gs://dst/fan_b/"],
+        recursive=True, **defers
+    )
 """
 
 
@@ -52,7 +61,7 @@ def world(airflow: AirflowStack, stack_clouds: Clouds) -> Iterator[Clouds]:
     airflow.add_dag("lives", DAG)
     for task in ("retried", "orphaned", "renewed"):
         stack_clouds.put("src", {f"{task}/{name}": body for name, body in SMALL.items()})
-    for task in ("marked", "cleared", "timed_out", "stopped"):
+    for task in ("marked", "cleared", "timed_out", "stopped", "fan_out"):
         stack_clouds.put("src", {f"{task}/big": BIG})
     yield stack_clouds
     stack_clouds.source.set_faults(None)
@@ -83,6 +92,24 @@ class Run:
 
     def summary(self, task: str) -> dict[str, Any]:
         found: dict[str, Any] = self.airflow.xcom(self.dag, self.run_id, task)
+        return found
+
+    def reports(self, task: str) -> list[Progress]:
+        """What the reports of a task tell, once its page shows them."""
+
+        def page() -> str:
+            answer = httpx.get(
+                f"{self.airflow.url}{PREFIX}{page_path(self.dag, self.run_id, task, -1)}",
+                headers=self.airflow.headers,
+                trust_env=False,
+                timeout=30,
+            )
+            return answer.text if answer.status_code == httpx.codes.OK else ""
+
+        shown = self.airflow.until(page, f"no report: {self.told(task)}")
+        left = self.airflow.xcom(self.dag, self.run_id, task, REPORT_XCOM_KEY)
+        found = [report.progress for report in decode(left)]
+        assert all(one.transfer_id in shown for one in found)
         return found
 
     def until_said(self, task: str, text: str) -> None:
@@ -157,8 +184,11 @@ def test_a_retry_goes_on_with_what_a_killed_try_has_started(airflow: AirflowStac
 
 
 def test_what_ends_a_deferred_task_ends_its_transfer(airflow: AirflowStack, world: Clouds, tokens: TokenServer) -> None:
-    """As does what ends one that runs on a worker. One whose credentials are about to expire wakes a worker."""
-    tasks = ("marked", "cleared", "timed_out", "renewed")
+    """As does what ends one that runs on a worker. One whose credentials are about to expire wakes a worker.
+
+    What was ended leaves its report.
+    """
+    tasks = ("marked", "cleared", "timed_out", "renewed", "fan_out")
     hold(world, *tasks, "stopped")
     run = Run(airflow, "ended")
     for task in tasks:
@@ -166,17 +196,18 @@ def test_what_ends_a_deferred_task_ends_its_transfer(airflow: AirflowStack, worl
     run.until_said("stopped", "is running on dataplane")
     pids = {task: run.pids(task) for task in (*tasks, "stopped")}
     earlier, given = run.left("cleared")["transfer_id"], tokens.given
-    for task in ("marked", "cleared"):
+    for task in ("marked", "cleared", "fan_out"):
         run.until_watched(task)
-    doomed = {"marked/big", "cleared/big", "stopped/big"}
+    doomed = {"marked/big", "cleared/big", "stopped/big", "fan_a/big", "fan_b/big"}
     airflow.until(lambda: {key for key, _, _ in world.destination.uploads("dst")} >= doomed, "no uploads")
 
-    airflow.mark_failed(run.dag, run.run_id, "marked")
-    airflow.mark_failed(run.dag, run.run_id, "stopped")
+    for task in ("marked", "stopped", "fan_out"):
+        airflow.mark_failed(run.dag, run.run_id, task)
     airflow.clear(run.dag, run.run_id, "cleared")
     assert gone(pids["marked"]), run.told("marked")
     assert gone(pids["cleared"]), run.told("cleared")
     assert gone(pids["stopped"]), run.told("stopped")
+    assert gone(pids["fan_out"]), run.told("fan_out")
     run.reaches("timed_out", "failed")
     assert "ran past its deadline" in airflow.task_log(run.dag, run.run_id, "timed_out")
     assert gone(pids["timed_out"])
@@ -193,3 +224,8 @@ def test_what_ends_a_deferred_task_ends_its_transfer(airflow: AirflowStack, worl
     assert run.summary("cleared")["bytes_copied"] == len(BIG)
     assert airflow.task(run.dag, run.run_id, "marked")["state"] == "failed"
     assert world.destination.uploads("dst") == []
+    for task, transfers in (("marked", 1), ("stopped", 1), ("timed_out", 1), ("fan_out", 2)):
+        told = run.reports(task)
+        assert [one.transfer_id for one in told] == separate(run.left(task)["transfer_id"])
+        ends = [(one.state, one.objects_copied, one.objects_selected, one.bytes_selected) for one in told]
+        assert ends == [(TransferState.CANCELLED, 0, 1, len(BIG))] * transfers

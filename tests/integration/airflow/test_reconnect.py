@@ -7,11 +7,13 @@ import json
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import msgspec
 import psutil
 import pytest
 from airflow.providers.common.compat.sdk import AirflowException
@@ -20,6 +22,7 @@ from airflow_provider_skyplane.durable import DestinationReferences
 from airflow_provider_skyplane.engine import Run
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
 from airflow_provider_skyplane.reconnect import Reconnection
+from skyplane_core.spec import TransferState
 from skyplane_core.testing.objectserver import Fault, Faults
 from tests.servers.airflow_clouds import CONTROL_SECRET, Clouds, clouds
 
@@ -114,6 +117,104 @@ def test_what_died_with_its_gateways_is_continued(world: Clouds) -> None:
     assert world.destination.get("dst", "big/object") == BIG
     assert world.destination.uploads("dst") == []
     assert references(world) == []
+
+
+def started_elsewhere(world: Clouds, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """A first try on another host: its gateways run, and nothing of theirs listens on this one."""
+    world.source.set_faults(Faults(Fault("GetObject", "hold-before", key="big/*", nth=(3,))))
+    with monkeypatch.context() as there:
+        there.setattr(socket, "gethostname", lambda: "another-host")
+        run = first_try(operator := copier("big"))
+    kept = DestinationReferences(operator.hook.engine, operator._request(), ("d", "r", "copy", -1))
+    reference = kept.load()
+    assert reference is not None
+    dataplane = json.loads(reference.dataplane)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        for gateway in dataplane["gateways"]:
+            gateway["control_port"] = listener.getsockname()[1]
+    kept.save(msgspec.structs.replace(reference, dataplane=json.dumps(dataplane)))
+    world.source.wait_held()
+    deadline = time.monotonic() + 30
+    while not any(parts for _, _, parts in world.destination.uploads("dst")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    return run
+
+
+@pytest.mark.parametrize("alive", [True, False])
+def test_a_retry_on_another_host_takes_the_transfer_over(
+    world: Clouds, monkeypatch: pytest.MonkeyPatch, alive: bool
+) -> None:
+    run = started_elsewhere(world, monkeypatch)
+    if not alive:
+        kill(run)
+        monkeypatch.setattr("airflow_provider_skyplane.reconnect.RECALLED_SECONDS", 1.0)
+    try:
+        result = copier("big").execute({"ti": TaskInstance()})
+        assert (result["transfer_id"], result["objects_copied"]) == (run.transfer_id, 1)
+        assert world.destination.requests["CreateMultipartUpload"] == 1
+        assert world.destination.requests["CompleteMultipartUpload"] == 1
+        assert world.destination.get("dst", "big/object") == BIG
+        assert world.destination.uploads("dst") == []
+        assert references(world) == []
+        left = [name for name in world.destination.list("dst") if "journal-" in name]
+        assert [name.rpartition("/")[2] for name in left] == ["journal-recall.jsonl"]
+        if alive:
+            # Nothing was killed by a number that means another process here.
+            assert all(psutil.pid_exists(pid) for pid in pids(run))
+            told = run.progress()
+            assert (told.state, "somebody else has taken" in told.error) == (TransferState.FAILED, True)
+    finally:
+        run.stop()
+
+
+def test_gateways_that_come_back_when_all_is_over_change_nothing(
+    world: Clouds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = started_elsewhere(world, monkeypatch)
+    monkeypatch.setattr("airflow_provider_skyplane.reconnect.RECALLED_SECONDS", 1.0)
+    cut_off = [process for pid in pids(run) for process in (psutil.Process(pid), *psutil.Process(pid).children())]
+    try:
+        for process in cut_off:
+            process.suspend()
+        operator = copier("big")
+        result = operator.execute({"ti": TaskInstance()})
+        assert (result["transfer_id"], result["objects_copied"]) == (run.transfer_id, 1)
+        for process in cut_off:
+            process.resume()
+        world.source.release()
+        deadline = time.monotonic() + 30
+        while not (told := run.progress()).state.ended:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert told.state is TransferState.FAILED
+        receipt = operator.hook.engine.ended(operator._request(), run.transfer_id)
+        assert receipt is not None
+        assert (receipt.state, receipt.objects_copied) == (TransferState.DONE, 1)
+        assert world.destination.requests["CompleteMultipartUpload"] == 1
+        assert world.destination.get("dst", "big/object") == BIG
+        assert world.destination.uploads("dst") == []
+    finally:
+        for process in cut_off:
+            process.resume()
+        run.stop()
+
+
+def test_what_was_cleared_and_starts_on_another_host_has_the_old_one_ended_first(
+    world: Clouds, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = started_elsewhere(world, monkeypatch)
+    try:
+        monkeypatch.setattr(TaskInstance, "max_tries", 2)
+        result = copier("big").execute({"ti": TaskInstance()})
+        assert result["transfer_id"] != run.transfer_id
+        assert run.progress().state is TransferState.CANCELLED
+        assert world.destination.requests["CompleteMultipartUpload"] == 1
+        assert world.destination.get("dst", "big/object") == BIG
+        assert world.destination.uploads("dst") == []
+        assert not [name for name in world.destination.list("dst") if "journal-" in name]
+    finally:
+        run.stop()
 
 
 def test_a_task_that_is_killed_in_the_middle_of_a_call_ends_its_gateways(

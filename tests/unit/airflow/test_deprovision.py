@@ -15,6 +15,7 @@ from airflow_provider_skyplane.operators.base import RUN_XCOM_KEY
 from airflow_provider_skyplane.operators.deprovision import SkyplaneDeprovisionOperator
 from skyplane_core.errors import GatewayRefused, GatewayUnreachable, SkyplaneError
 from skyplane_core.identity import new_dataplane_id
+from skyplane_core.spec import Progress
 
 SECRET = "canary-control-secret-0123456789abcdef"
 HERE = socket.gethostname()
@@ -30,7 +31,7 @@ class FakeRun:
         self.fails: SkyplaneError | None = None
         self.calls: list[str] = []
 
-    def cancel(self, seconds: float) -> bool:
+    def cancel(self, seconds: float) -> Progress:
         self.calls.append("cancel")
         raise GatewayUnreachable("gone")
 

@@ -38,6 +38,7 @@ DATAPLANE = json.dumps(
 KEPT = Reference(DATAPLANE, "t0", "asked", 1, HERE)
 DONE = Progress("t0", TransferState.DONE, objects_copied=3, bytes_copied=9, started_at=10.0, ended_at=12.0)
 RUNNING = Progress("t0", TransferState.RUNNING)
+CANCELLED = Progress("t0", TransferState.CANCELLED)
 
 texts = st.text(max_size=20)
 references = st.builds(Reference, texts, texts, texts, st.integers(0, 9), texts)
@@ -63,7 +64,8 @@ class FakeRun:
     dataplane_id, ca_fingerprint, fingerprint = "dp", "fp", "asked"
 
     def __init__(self, transfer_id: str, says: Progress | Exception, stop: Exception | None = None) -> None:
-        self.transfer_id, self.says, self.stop_fails, self.reference = transfer_id, says, stop, f"of {transfer_id}"
+        self.transfer_id, self.says, self.stop_fails = transfer_id, says, stop
+        self.reference = DATAPLANE if transfer_id == "t0" else f"of {transfer_id}"
         self.calls: list[str] = []
         self.outlives_task = False
 
@@ -79,9 +81,9 @@ class FakeRun:
     def take_over(self, engine: Any, request: Any) -> None:
         self.calls.append("take over")
 
-    def cancel(self, seconds: float) -> bool:
+    def cancel(self, seconds: float) -> Progress:
         self.calls.append("cancel")
-        return True
+        return CANCELLED
 
     def leave(self) -> None:
         self.calls.append("leave")
@@ -98,6 +100,8 @@ class FakeEngine:
     def __init__(self, old: FakeRun, receipt: Progress | None = None) -> None:
         self.old, self.new, self.receipt = old, FakeRun("t1", RUNNING), receipt
         self.continued: list[str | None] = []
+        self.recalled: list[bool] = []
+        self.last_word: Progress | None = None
 
     def attach(self, reference: str, transfer_id: str) -> FakeRun:
         return self.old
@@ -127,6 +131,20 @@ class TaskInstance:
 @pytest.fixture
 def connected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_SKYPLANE_DEFAULT", f'{{"conn_type": "skyplane", "password": "{SECRET}"}}')
+
+
+@pytest.fixture(autouse=True)
+def recalling(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is recalled answers at once, or never."""
+
+    def recall(engine: FakeEngine, _request: Any, transfer_id: str, *, hand_over: bool) -> bool:
+        assert transfer_id == "t0"
+        engine.recalled.append(hand_over)
+        engine.receipt = engine.last_word
+        return True
+
+    monkeypatch.setattr("airflow_provider_skyplane.reconnect.recall", recall)
+    monkeypatch.setattr("airflow_provider_skyplane.reconnect.RECALLED_SECONDS", 0.0)
 
 
 def retry(engine: FakeEngine, kept: Reference | None = KEPT, **kwargs: Any) -> tuple[Any, StateStore, TaskInstance]:
@@ -208,6 +226,7 @@ def test_only_the_same_request_of_a_task_that_nobody_cleared_is_gone_on_with(
 
 def test_an_id_is_used_again_only_where_its_gateways_are_gone() -> None:
     assert [standing for standing in Standing if decide(standing) is Next.CONTINUE] == [Standing.ENDED]
+    assert [standing for standing in Standing if decide(standing) is Next.TAKE_OVER] == [Standing.UNKNOWN]
     assert {standing for standing in Standing if decide(standing) is Next.ATTACH} == {Standing.RUNNING, Standing.DONE}
 
 
@@ -266,11 +285,11 @@ def test_a_retry_returns_what_has_arrived(
         (FakeRun("t0", GatewayUnreachable("gone")), None, "t0"),
         (FakeRun("t0", GatewayUnreachable("gone")), Progress("t0", TransferState.CANCELLED), None),
         (FakeRun("t0", GatewayRefused("another's port")), None, "t0"),
-        (FakeRun("t0", UsageError("no such host any more"), stop=UsageError("no such host any more")), None, None),
-        (FakeRun("t0", GatewayRefused("not you"), stop=GatewayRefused("not you")), None, None),
+        (FakeRun("t0", UsageError("no such host any more"), stop=UsageError("no such host any more")), None, "t0"),
+        (FakeRun("t0", GatewayRefused("not you"), stop=GatewayRefused("not you")), None, "t0"),
     ],
 )
-def test_a_retry_starts_anew_otherwise_and_continues_an_id_only_if_its_gateways_are_gone(
+def test_a_retry_starts_anew_otherwise_and_continues_an_id_only_if_its_gateways_are_gone_or_let_go_of_it(
     connected: None, old: FakeRun, receipt: Progress | None, continued: str | None
 ) -> None:
     engine = FakeEngine(old, receipt)
@@ -278,6 +297,7 @@ def test_a_retry_starts_anew_otherwise_and_continues_an_id_only_if_its_gateways_
     assert result["transfer_id"] == "t1"
     assert engine.continued == [continued]
     assert "stop" in old.calls
+    assert engine.recalled == [True] * (old.stop_fails is not None)
     assert store.values == {}
     old.calls.clear()
 
@@ -311,10 +331,45 @@ def test_a_dataplane_that_this_version_does_not_know_is_none(connected: None, mo
     assert retry(engine)[0]["transfer_id"] == "t1"
 
 
-def test_local_gateways_of_another_host_may_still_run_whatever_this_one_sees(connected: None) -> None:
+@pytest.mark.parametrize(
+    ("last_word", "result", "continued"),
+    [
+        (None, "t1", ["t0"]),
+        (Progress("t0", TransferState.FAILED, error="taken over"), "t1", ["t0"]),
+        (CANCELLED, "t1", ["t0"]),
+        (DONE, "t0", []),
+    ],
+)
+def test_local_gateways_of_another_host_are_told_to_let_go_before_their_transfer_is_continued(
+    connected: None, last_word: Progress | None, result: str, continued: list[str]
+) -> None:
     engine = FakeEngine(FakeRun("t0", GatewayUnreachable("nobody here")))
-    retry(engine, Reference(DATAPLANE, "t0", "asked", 1, "another-host"))
-    assert engine.continued == [None]
+    engine.last_word = last_word
+    got, store, _ = retry(engine, Reference(DATAPLANE, "t0", "asked", 1, "another-host"))
+    assert (got["transfer_id"], engine.continued, engine.recalled) == (result, continued, [True])
+    assert ("leave" in engine.old.calls) is bool(continued)
+    assert store.values == {}
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+@pytest.mark.parametrize("host", [HERE, "another-host"])
+def test_what_was_cleared_is_told_to_end_where_it_cannot_be_reached(
+    connected: None, monkeypatch: pytest.MonkeyPatch, host: str, reachable: bool
+) -> None:
+    engine = FakeEngine(FakeRun("t0", RUNNING))
+
+    def silent(_seconds: float = 0.0) -> Progress:
+        raise GatewayUnreachable("nobody here")
+
+    if not reachable:
+        monkeypatch.setattr(engine.old, "cancel", silent)
+        monkeypatch.setattr(engine.old, "progress", silent)
+    got, _, _ = retry(engine, Reference(DATAPLANE, "t0", "asked", 0, host))
+    assert (got["transfer_id"], engine.continued) == ("t1", [None])
+    there = not reachable and host != HERE
+    assert engine.recalled == [False] * there
+    # What has its number on this machine is another process.
+    assert ("stop" in engine.old.calls) is not there
 
 
 @pytest.mark.parametrize("kwargs", [{"durable": False}, {}])
@@ -362,18 +417,18 @@ def test_a_result_that_cannot_be_read_is_come_back_to(connected: None, monkeypat
 
 @pytest.mark.parametrize(
     ("cancel", "kept"),
-    [(True, False), (False, True), (GatewayUnreachable("gone"), True)],
+    [(CANCELLED, False), (RUNNING, True), (GatewayUnreachable("gone"), True)],
     ids=["orderly", "slow", "gone"],
 )
 def test_a_try_that_fails_is_come_back_to_unless_its_transfer_has_ended_in_order(
-    connected: None, monkeypatch: pytest.MonkeyPatch, cancel: bool | Exception, kept: bool
+    connected: None, monkeypatch: pytest.MonkeyPatch, cancel: Progress | Exception, kept: bool
 ) -> None:
     engine = FakeEngine(FakeRun("t0", RUNNING))
 
     def fails(_report: Any) -> Finished:
         raise GatewayUnreachable("no answer")
 
-    def cancelled(_seconds: float) -> bool:
+    def cancelled(_seconds: float) -> Progress:
         if isinstance(cancel, Exception):
             raise cancel
         return cancel
@@ -386,6 +441,22 @@ def test_a_try_that_fails_is_come_back_to_unless_its_transfer_has_ended_in_order
         operator.execute({"ti": TaskInstance(), "task_state_store": store})
     assert bool(store.values) is kept
     assert engine.new.calls == ["stop"]
+
+
+def test_a_try_that_was_thought_to_be_dead_does_not_forget_what_the_next_one_has_started(connected: None) -> None:
+    engine = FakeEngine(FakeRun("t0", RUNNING))
+    operator = SkyplaneOperator(task_id="t", source="s3://src/a/", destination="gs://dst/b/", recursive=True)
+    operator.hook.engine = engine
+    store = StateStore()
+
+    def overtaken(_report: Any) -> Finished:
+        StateStoreReferences(store).save(KEPT)
+        return Finished("t1", 1, 0, 0, 1, 1.0, "", error="somebody else has taken this transfer over")
+
+    engine.new.wait = overtaken
+    with pytest.raises(AirflowException, match="somebody else"):
+        operator.execute({"ti": TaskInstance(), "task_state_store": store})
+    assert StateStoreReferences(store).load() == KEPT
 
 
 def test_a_store_that_cannot_forget_does_not_fail_what_has_arrived(

@@ -14,7 +14,7 @@ from statsd import StatsClient
 
 from airflow_provider_skyplane import asset_events, metrics
 from airflow_provider_skyplane.compat import web_server_is_flask
-from airflow_provider_skyplane.extras import Extras, reports_of
+from airflow_provider_skyplane.extras import Extras
 from airflow_provider_skyplane.finished import Finished, outcome
 from airflow_provider_skyplane.links.report import (
     LINK_XCOM_KEY,
@@ -24,6 +24,7 @@ from airflow_provider_skyplane.links.report import (
     push_link,
 )
 from airflow_provider_skyplane.plugins.kept import page_of
+from airflow_provider_skyplane.reports import reports_of
 from airflow_provider_skyplane.several import as_one
 from skyplane_core.history import History, Sample
 from skyplane_core.report.value import decode

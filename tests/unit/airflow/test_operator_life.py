@@ -62,9 +62,9 @@ class FakeRun:
     def take_over(self, engine: Any, request: Any) -> None:
         self.calls.append("take over")
 
-    def cancel(self, seconds: float) -> bool:
+    def cancel(self, seconds: float) -> Progress:
         self.calls.append("cancel")
-        return True
+        return Progress("t1", TransferState.CANCELLED)
 
     def leave(self) -> None:
         self.calls.append("leave")

@@ -121,6 +121,17 @@ def test_a_copy_with_another_sum_or_size_goes_and_fails(told: Copied) -> None:
     assert (m.tally.server_side, m.in_flight) == (0, 0)
 
 
+def test_a_damaged_copy_goes_also_if_the_transfer_was_given_up_while_it_was_made() -> None:
+    m = machine()
+    right, wrong = copy(m, crc32c=7), word(9)
+    m.give_up(TransferCancelled("cancelled"))
+    assert m.copied(right, wrong) == [Discard(0, "to/k", "d1")]
+    m = machine()
+    asked = copy(m, crc32c=7)
+    m.give_up(TransferCancelled("cancelled"))
+    assert m.copied(asked, word(7)) == []
+
+
 @pytest.mark.parametrize("verify", [Verification.TRANSFERRED, Verification.FULL])
 def test_a_copy_that_the_store_does_not_vouch_for_is_read_back(verify: Verification) -> None:
     m = machine(verify)

@@ -163,7 +163,7 @@ def test_a_striped_object_is_committed_once_all_parts_are_acknowledged() -> None
         events += m.on_result(ack(lease), 0.0)
     (commit,) = [e for e in events if isinstance(e, Commit)]
     assert [p.number for p in commit.parts] == [1, 2, 3]
-    assert outcomes(m.committed(1, 0, Stored("d", commit.size, 0, Attestation.WHOLE), 0)) == [Outcome.COPIED]
+    assert outcomes(m.committed(1, 0, Stored("d", commit.info.size, 0, Attestation.WHOLE), 0)) == [Outcome.COPIED]
 
 
 def test_parts_that_an_earlier_coordinator_stored_are_not_leased() -> None:
@@ -307,7 +307,7 @@ def test_whatever_readers_do_each_object_ends_exactly_once(seed: int, sizes: lis
                 new += m.committed(
                     event.object,
                     event.destination,
-                    Stored("d", event.size, event.crc32c, Attestation.WHOLE),
+                    Stored("d", event.info.size, event.crc32c, Attestation.WHOLE),
                     event.crc32c,
                 )
             elif isinstance(event, Finished):

@@ -118,6 +118,9 @@ class MemoryStore:
             raise ObjectNotFound("no such object", where=key)
         return self.state[key]
 
+    def peek(self, key: str) -> bytes | None:
+        return self.state.get(key)
+
 
 def failing(
     call: str, prefix: str = "", error: Exception | None = None, times: int = 10**9

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from types import SimpleNamespace
 from typing import Any
 
+import pytest
+
+from gateway import copying as by_store
 from gateway.agent_store import CalledStore
 from gateway.committer import Committer
 from gateway.limits import new_machine
-from gateway.store_calls import perform
+from gateway.store_calls import CopyObject, perform
 from gateway.uploads import Uploads
 from skyplane_core.checksum import crc32c
-from skyplane_core.coordinator.events import Acked, Event, Finished
-from skyplane_core.errors import PreconditionFailed
+from skyplane_core.coordinator.events import Acked, Copy, Event, Finished
+from skyplane_core.errors import PermissionDenied, PreconditionFailed
 from skyplane_core.model import (
     Attestation,
     LeaseResult,
@@ -21,6 +25,7 @@ from skyplane_core.model import (
     PartAck,
     PartFailure,
     PartTarget,
+    Precondition,
     Stored,
 )
 from skyplane_core.spec import SOURCE_VERSION_KEY, Outcome, ReceiptLine, Route
@@ -38,14 +43,18 @@ class Copying:
     """One object, leased; ``acked`` and ``met`` say what came of its put."""
 
     def __init__(
-        self, store: ModelStore, cut: Sequence[tuple[int, int, int]] = ((1, 0, len(OURS)),), upload_id: str = ""
+        self,
+        store: ModelStore,
+        cut: Sequence[tuple[int, int, int]] = ((1, 0, len(OURS)),),
+        upload_id: str = "",
+        precondition: Precondition = Precondition(),
     ) -> None:
         self.machine = new_machine(transfer(), [Route("r")], 1 << 20)
         self.lines: list[ReceiptLine] = []
         agent = CalledStore(lambda call, _: perform(store, call), 1)  # type: ignore[arg-type]
         self._committer = Committer(self.machine, {0: agent}, self._do, lambda upload_id: None, NO_UPLOADS, NO_COPYING)
         info = ObjectInfo("p/a", len(OURS), "v1")
-        self._do(lambda: self.machine.admit(1, info, "new", [PartTarget(0, KEY, upload_id)], cut))
+        self._do(lambda: self.machine.admit(1, info, "new", [PartTarget(0, KEY, upload_id, precondition)], cut))
         lease = self.machine.table.take("r", 0.0)
         assert lease is not None
         self.lease_id = lease.lease_id
@@ -135,6 +144,59 @@ def test_what_a_conditional_put_met_is_deleted_if_it_says_that_it_is_ours_and_is
     copying.met()
     assert outcome(copying) is Outcome.FAILED
     assert KEY not in store.objects
+
+
+@pytest.mark.parametrize(("attributes", "goes"), [(MARKED, True), (ObjectAttributes(), False)])
+def test_what_a_conditional_completion_met_is_deleted_only_if_it_says_that_it_is_ours_and_is_damaged(
+    attributes: ObjectAttributes, goes: bool
+) -> None:
+    """As a copy by the store may have left it, whose answer was lost."""
+    store = ModelStore("d")
+    upload_id = store.create_upload(KEY, MARKED)
+    copying = Copying(store, [(1, 0, 4), (2, 4, 5)], upload_id, Precondition(absent=True))
+    acks = []
+    for number, data in ((1, OURS[:4]), (2, OURS[4:])):
+        part = store.put_part(KEY, upload_id, number, 0, memoryview(data), crc32c=crc32c(data))
+        acks.append(PartAck(1, number, 0, len(data), crc32c(data), part))
+    store.write(KEY, b"our bytez", attributes)
+    copying.result(LeaseResult(copying.lease_id, "t", tuple(acks)))
+    assert outcome(copying) is Outcome.FAILED
+    assert (KEY not in store.objects) is goes
+
+
+@pytest.mark.parametrize(
+    ("there", "attributes", "goes"),
+    [
+        (b"our bytez", MARKED, True),
+        (b"our", MARKED, True),
+        (OURS, MARKED, False),
+        (b"our bytez", ObjectAttributes(), False),
+        (None, MARKED, True),
+    ],
+)
+def test_what_a_copy_by_the_store_has_left_is_deleted_if_it_failed_and_is_damaged(
+    there: bytes | None, attributes: ObjectAttributes, goes: bool
+) -> None:
+    store, refusals = ModelStore("d"), []
+
+    def refuse(call: Any, _kind: Any) -> Any:
+        if isinstance(call, CopyObject):
+            raise PermissionDenied("not any more")
+        return perform(store, call)  # type: ignore[arg-type]
+
+    if there is not None:
+        store.write(KEY, there, attributes)
+    machine: Any = SimpleNamespace(
+        tally=SimpleNamespace(server_side_refused=""),
+        awaits=lambda _asked: True,
+        copy_refused=lambda _asked, why: refusals.append(why) or [],
+    )
+    info = ObjectInfo("p/a", len(OURS), "v1", crc32c=crc32c(OURS))
+    agent = CalledStore(refuse, 1)
+    asked = by_store.Copying(transfer(), machine, {0: agent}, lambda change: change() and None, lambda _info: {})
+    asked.copy(Copy(1, 0, KEY, info, MARKED, Precondition()))
+    assert len(refusals) == 1
+    assert (KEY not in store.objects) is goes
 
 
 def test_what_a_conditional_put_met_stays_if_it_is_somebody_elses() -> None:

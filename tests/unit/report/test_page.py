@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -122,8 +123,18 @@ def test_without_a_history_or_an_end_there_is_a_page_all_the_same() -> None:
     running = Progress("t1", TransferState.RUNNING, started_at=5.0)
     assert "has not ended" in render(Report(running))
     over = Progress("t1", TransferState.DONE, started_at=5.0, ended_at=5.0)
-    assert "too soon" in render(Report(over))
+    assert "is not known" in render(Report(over))
+    assert "too soon" in render(Report(msgspec.structs.replace(over, history=History())))
     assert "<script" not in notice("<script>")
+
+
+def test_of_what_did_not_get_through_it_says_how_far_it_came() -> None:
+    counts = {"objects_copied": 1, "objects_selected": 4, "bytes_copied": 1024, "bytes_selected": 4096}
+    cancelled = Progress("t1", TransferState.CANCELLED, **counts)
+    assert "1 of 4 found so far" in render(Report(cancelled))
+    page = render(Report(msgspec.structs.replace(cancelled, listing_done=True)))
+    assert "1.0 KiB of 4.0 KiB<" in page
+    assert "of 4" not in render(Report(msgspec.structs.replace(cancelled, state=TransferState.DONE)))
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e6), st.integers(0, 2**60)), max_size=30))
