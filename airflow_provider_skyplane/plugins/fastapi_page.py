@@ -12,6 +12,7 @@ from fastapi.responses import HTMLResponse
 from sqlalchemy import select
 
 from airflow_provider_skyplane.links.report import REPORT_XCOM_KEY
+from airflow_provider_skyplane.plugins import stored_token
 from airflow_provider_skyplane.plugins.kept import HEADERS, page_of
 
 
@@ -27,6 +28,8 @@ def application() -> FastAPI:
         status, html = page_of(_left(dag_id, run_id, task_id, map_index))
         return HTMLResponse(html, status, HEADERS)
 
+    if stored_token.is_needed():
+        stored_token.fetch_with_stored_token(app)
     return app
 
 

@@ -21,122 +21,26 @@ from airflow_provider_skyplane.finished import Finished
 from airflow_provider_skyplane.links.report import LINK_XCOM_KEY
 from airflow_provider_skyplane.operators.base import FAILED_XCOM_KEY, RUN_XCOM_KEY
 from airflow_provider_skyplane.operators.skyplane import SkyplaneOperator
-from airflow_provider_skyplane.transfers.s3_to_gcs import SkyplaneS3ToGCSOperator
 from airflow_provider_skyplane.triggers.skyplane import RENEW_PAUSE_SECONDS
 from skyplane_core.errors import (
     GatewayUnreachable,
-    InvalidURI,
     NothingToTransfer,
     ProvisionFailed,
     StoreUnavailable,
     UsageError,
 )
-from skyplane_core.model import AttributeRules, Compression, Shrinkage, Unfit
-from skyplane_core.spec import Compare, MappingKind, Outcome, Progress, ReceiptLine, TransferState
-
-SECRET = "canary-control-secret-0123456789abcdef"
-DONE = Finished("t1", 2, 1, 0, 30, 1.5, "gs://dst/in/.skyplane/t1/receipt.json")
-EVENT = {"dataplane": "{}", "transfer_id": "t1"}
-
-
-class FakeRun:
-    transfer_id, dataplane_id, ca_fingerprint, reference, fingerprint = "t1", "dp", "fp", "{}", "asked"
-    outlives_task = False
-
-    def __init__(self, end: Finished | BaseException = DONE) -> None:
-        self.end, self.calls = end, []
-        self.renew_fails: BaseException | None = None
-        self.stop_fails: Exception | None = None
-
-    def wait(self, on_progress: Any) -> Finished:
-        self.calls.append("wait")
-        if isinstance(self.end, BaseException):
-            raise self.end
-        return self.end
-
-    def renew(self, engine: Any, request: Any) -> None:
-        self.calls.append("renew")
-        if self.renew_fails is not None:
-            raise self.renew_fails
-
-    def take_over(self, engine: Any, request: Any) -> None:
-        self.calls.append("take over")
-
-    def cancel(self, seconds: float) -> Progress:
-        self.calls.append("cancel")
-        return Progress("t1", TransferState.CANCELLED)
-
-    def leave(self) -> None:
-        self.calls.append("leave")
-
-    def stop(self) -> None:
-        self.calls.append("stop")
-        if self.stop_fails is not None:
-            raise self.stop_fails
-
-
-class FakeEngine:
-    def __init__(self, run: FakeRun, refuse: Exception | None = None) -> None:
-        self.run, self.refuse, self.requests = run, refuse, []
-        self.discarded: list[str] = []
-        self.discard_fails = False
-
-    def discard_receipt(self, request: Any, transfer_id: str) -> None:
-        if self.discard_fails:
-            raise StoreUnavailable("the store is down")
-        self.discarded.append(transfer_id)
-
-    def start(self, request: Any, *, transfer_id: str | None, announce: Any) -> FakeRun:
-        if self.refuse:
-            raise self.refuse
-        announce(self.run)
-        self.requests.append(request)
-        return self.run
-
-    def attach(self, reference: str, transfer_id: str) -> FakeRun:
-        self.run.calls.append("attach")
-        return self.run
-
-    def receipt(self, request: Any, transfer_id: str) -> list[ReceiptLine]:
-        def line(key: str, outcome: Outcome) -> ReceiptLine:
-            return ReceiptLine(key, 0, f"in/{key}", 1, "v", outcome, "")
-
-        return [line("b", Outcome.COPIED), line("a", Outcome.COPIED), line("c", Outcome.SKIPPED)]
-
-
-class TaskInstance:
-    dag_id, run_id, task_id, map_index, try_number, max_tries = "d", "r", "t", -1, 1, 0
-
-    def __init__(self) -> None:
-        self.xcoms: dict[str, Any] = {}
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.xcoms[key] = value
-
-    def xcom_pull(self, task_ids: str, key: str, map_indexes: int) -> Any:
-        return self.xcoms.get(key)
-
-
-def with_engine(operator: Any, run: FakeRun, refuse: Exception | None = None) -> Any:
-    operator.hook.engine = FakeEngine(run, refuse)
-    return operator
-
-
-def copier(run: FakeRun | None = None, refuse: Exception | None = None, **kwargs: Any) -> Any:
-    operator = SkyplaneOperator(task_id="t", source="s3://src/a/", destination="gs://dst/b/", **kwargs)
-    return with_engine(operator, run or FakeRun(), refuse)
-
-
-def drop_in(run: FakeRun | None = None, refuse: Exception | None = None, **kwargs: Any) -> Any:
-    kwargs = {"dest_gcs": "gs://dst/in/", "return_gcs_uris": False, **kwargs}
-    with pytest.warns(FutureWarning) if not kwargs["return_gcs_uris"] else SimpleContext():
-        operator = SkyplaneS3ToGCSOperator(task_id="t", bucket="src", **kwargs)
-    return with_engine(operator, run or FakeRun(), refuse)
-
-
-class SimpleContext:
-    def __enter__(self) -> None: ...
-    def __exit__(self, *exc_info: object) -> None: ...
+from skyplane_core.model import Compression, Shrinkage
+from skyplane_core.spec import Progress, TransferState
+from tests.unit.airflow.recorded import (
+    DONE,
+    EVENT,
+    SECRET,
+    FakeRun,
+    TaskInstance,
+    copier,
+    drop_in,
+    with_engine,
+)
 
 
 @pytest.fixture
@@ -462,134 +366,3 @@ def test_on_kill_tears_down_what_was_started() -> None:
     operator.on_kill()
     # Over connections of its own: the signal may have interrupted a call on those of the run.
     assert run.calls == ["attach", "cancel", "stop"]
-
-
-@pytest.mark.parametrize(
-    "kwargs",
-    [
-        {"source": "gcs://x/y"},
-        {"destination": "https://x/y"},
-        {"source": ""},
-    ],
-)
-def test_a_literal_uri_that_cannot_be_is_refused_at_parse(kwargs: dict[str, str]) -> None:
-    with pytest.raises(InvalidURI):
-        SkyplaneOperator(**{"task_id": "t", "source": "s3://a/b", "destination": "gs://c/d", **kwargs})
-
-
-def test_a_templated_uri_is_checked_once_rendered() -> None:
-    operator = copier()
-    operator.source = "wrong://{{ nothing }}"
-    with pytest.raises(AirflowException, match="unknown scheme"):
-        operator.execute({})
-    assert operator.hook.engine.requests == []
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "said"),
-    [
-        ({"source": "s3://a"}, "recursive=True"),
-        ({"source": "s3://a/", "destination": "{{ there }}"}, "recursive=True"),
-        ({"source": "file:///data/"}, "recursive=True"),
-        ({"destination": "s3://a/b"}, "same"),
-        ({"destination": "s3://a/"}, "same"),
-        ({"destination": "s3://a/b/", "recursive": True}, "same"),
-        ({"destination": "s3://a/b/c", "mode": "sync"}, "inside"),
-        ({"source": "s3://a", "destination": "s3://a/c", "recursive": True}, "inside"),
-        ({"destination": "s3://a/b", "source_conn_id": "x", "destination_conn_id": "x"}, "same"),
-    ],
-)
-def test_literal_uris_that_cannot_go_together_are_refused_at_parse(kwargs: dict[str, Any], said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        SkyplaneOperator(**{"task_id": "t", "source": "s3://a/b", "destination": "gs://c/d", **kwargs})
-
-
-@pytest.mark.parametrize(
-    "kwargs",
-    [
-        {"source": "s3://a", "recursive": True},
-        {"source": "s3://a", "mode": "sync"},
-        {"source": "{{ here }}", "destination": "s3://a/b"},
-        {"destination": "s3://a/b/c"},
-        {"destination": "s3://a/bc", "recursive": True},
-        {"destination": "s3://a/b", "destination_conn_id": "another_service"},
-        {"source": "file:///a/b", "destination": "file:///a/b/link/../../c", "recursive": True},
-    ],
-)
-def test_what_may_be_right_is_not_refused_at_parse(kwargs: dict[str, Any]) -> None:
-    SkyplaneOperator(**{"task_id": "t", "source": "s3://a/b", "destination": "gs://c/d", **kwargs})
-
-
-@pytest.mark.parametrize(("kwargs", "tree"), [({}, False), ({"recursive": True}, True), ({"mode": "sync"}, True)])
-def test_a_sync_is_recursive_by_itself(kwargs: dict[str, Any], tree: bool) -> None:
-    operator = copier(**kwargs)
-    operator.execute({})
-    assert operator.hook.engine.requests[0].recursive is tree
-    with pytest.raises(ValueError, match="recursive"):
-        copier(mode="sync", recursive=False)
-
-
-@pytest.mark.parametrize(
-    "kwargs",
-    [{"mode": "move"}, {"compression": "zip"}, {"gateways": 0}, {"gateways": 4}, {"poll_interval": 0}],
-)
-def test_other_bad_arguments_are_refused_at_parse(kwargs: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(kwargs))):
-        copier(**kwargs)
-
-
-@pytest.mark.parametrize(
-    "kwargs",
-    [{"compare": "hash"}, {"compare": "size", "replace": True}, {"gzip": True, "preserve_metadata": True}],
-)
-def test_contradictions_of_the_drop_in_are_refused_at_parse(kwargs: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="compare"):
-        SkyplaneS3ToGCSOperator(task_id="t", bucket="b", return_gcs_uris=True, **kwargs)
-
-
-def test_the_drop_ins_defaults_ask_for_parity() -> None:
-    operator = drop_in(prefix="data/")
-    operator.execute({})
-    (request,) = operator.hook.engine.requests
-    assert request.options.compare is Compare.NAME
-    assert not request.options.keep_attributes
-    assert not request.options.record_source
-    assert request.selection.drop_covered_markers
-    assert not request.selection.tree
-    assert request.mapping.kind is MappingKind.APPEND
-
-
-@pytest.mark.parametrize(
-    ("kwargs", "compare", "kind"),
-    [
-        ({"replace": True}, Compare.ALWAYS, MappingKind.APPEND),
-        ({"compare": "exact"}, Compare.EXACT, MappingKind.APPEND),
-        ({"compare": "size", "apply_gcs_prefix": True}, Compare.SIZE, MappingKind.REPLACE),
-    ],
-)
-def test_the_drop_ins_opt_ins(kwargs: dict[str, Any], compare: Compare, kind: MappingKind) -> None:
-    operator = drop_in(prefix="data/", **kwargs)
-    operator.execute({})
-    (request,) = operator.hook.engine.requests
-    assert request.options.compare is compare
-    assert request.options.record_source is (compare is Compare.EXACT)
-    assert request.mapping.kind is kind
-
-
-def test_a_skyplane_connection_that_was_asked_for_must_exist() -> None:
-    with pytest.raises(AirflowNotFoundException, match=r"no connection 'nowhere'.*another one with skyplane_conn_id"):
-        _ = SkyplaneOperator(
-            task_id="t", source="s3://a/b", destination="gs://c/d", skyplane_conn_id="nowhere"
-        ).hook.engine
-
-
-def test_rules_and_options_reach_the_engine() -> None:
-    operator = copier(
-        attribute_rules={"storage_class": "NEARLINE", "metadata": {"team": "a"}, "unfit": "drop"},
-        source_options={"anonymous": True, "requester_pays": True},
-    )
-    operator.execute({})
-    (request,) = operator.hook.engine.requests
-    assert request.options.attributes == AttributeRules(
-        storage_class="NEARLINE", metadata={"team": "a"}, unfit=Unfit.DROP
-    )
