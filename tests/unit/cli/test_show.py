@@ -80,6 +80,39 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert err == "on the way\nError: no answer [gs://dst]. Try again.\n"
 
 
+def said_in_json(capsys: pytest.CaptureFixture[str]) -> list[int]:
+    return [json.loads(line)["progress"].get("bytes_acked", 0) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_json_tells_progress_every_ten_seconds_and_in_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    show = JsonShow(clock=iter((5.0, 5.2, 14.9, 15.0, 24.0, 26.0, 27.0)).__next__)
+    with show.watching():
+        for moved in range(1, 8):
+            show.progress(Progress("t", TransferState.RUNNING, bytes_acked=moved))
+        assert said_in_json(capsys) == [1, 4, 6]
+    assert said_in_json(capsys) == [7]
+
+
+def test_json_does_not_repeat_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    show = JsonShow(clock=iter(range(0, 100, 20)).__next__)
+    with show.watching():
+        for moved in (1, 1, 2, 2):
+            show.progress(Progress("t", TransferState.RUNNING, bytes_acked=moved))
+    assert said_in_json(capsys) == [1, 2]
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt(), ProvisionFailed("lost")])
+def test_json_tells_how_it_stood_when_it_was_broken_off(
+    capsys: pytest.CaptureFixture[str], how: BaseException
+) -> None:
+    show = JsonShow(clock=lambda: 0.0)
+    with pytest.raises(type(how)), show.watching():
+        show.progress(Progress("t", TransferState.RUNNING, bytes_acked=1))
+        show.progress(Progress("t", TransferState.RUNNING, bytes_acked=2))
+        raise how
+    assert said_in_json(capsys) == [1, 2]
+
+
 def test_text_is_for_people_and_for_no_terminal_to_obey(capsys: pytest.CaptureFixture[str]) -> None:
     everything(TextShow())
     out, err = capsys.readouterr()
