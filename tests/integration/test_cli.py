@@ -150,6 +150,30 @@ def broken_off(program: Program, end: Callable[[subprocess.Popen[str]], object])
     return process.returncode, err
 
 
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == "click":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupts())
+from skyplane_core.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("mode", ["--json", "--no-json"])
+def test_what_is_interrupted_while_it_is_imported_says_so(program: Program, mode: str) -> None:
+    argv = [sys.executable, "-c", INTERRUPTED_IMPORT, "cp", "-r", mode, "src", "out"]
+    done = subprocess.run(argv, cwd=program.home, env=program.env, capture_output=True, text=True, check=False)
+    assert done.stderr == "Error: cancelled. The gateways that were started have been stopped.\n"
+    assert done.returncode == 4
+    assert [json.loads(line)["exit_code"] for line in done.stdout.splitlines()] == [4] * (mode == "--json")
+    assert not (program.home / "out").exists()
+
+
 def test_what_was_cancelled_is_completed_as_the_message_says(program: Program) -> None:
     code, err = broken_off(program, lambda process: process.send_signal(signal.SIGINT))
     assert code == 4

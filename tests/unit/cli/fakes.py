@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from skyplane_core.cli.context import Context
-from skyplane_core.cli.main import run
+from skyplane_core.cli.program import run
 from skyplane_core.diff import Decision
 from skyplane_core.dry_run import DryRun
 from skyplane_core.model import Attestation, ObjectInfo

@@ -102,9 +102,7 @@ def test_json_does_not_repeat_itself(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize("how", [KeyboardInterrupt(), ProvisionFailed("lost")])
-def test_json_tells_how_it_stood_when_it_was_broken_off(
-    capsys: pytest.CaptureFixture[str], how: BaseException
-) -> None:
+def test_json_tells_how_it_stood_when_it_was_broken_off(capsys: pytest.CaptureFixture[str], how: BaseException) -> None:
     show = JsonShow(clock=lambda: 0.0)
     with pytest.raises(type(how)), show.watching():
         show.progress(Progress("t", TransferState.RUNNING, bytes_acked=1))

@@ -465,7 +465,7 @@ def test_sigterm_is_ctrl_c(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_an_output_that_nobody_reads_cancels(shell: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
     redirected: list[int] = []
-    monkeypatch.setattr("skyplane_core.cli.main.os.dup2", lambda _to, what: redirected.append(what))
+    monkeypatch.setattr("skyplane_core.cli.program.os.dup2", lambda _to, what: redirected.append(what))
     shell.client.steps = [RUNNING, BrokenPipeError()]
     assert shell("cp", "-r", "src", "out") == 4
     assert shell.client.events == CARRIED_OUT
