@@ -125,12 +125,22 @@ def test_a_dry_run_says_what_it_would_cost(program: Program) -> None:
     assert events[-2] == {"event": "cost", "usd": 0.0, "usd_known": 0.0, "usd_month": 0.0, "unknown": []}
 
 
-def test_nothing_is_made_for_a_source_that_is_not_there(program: Program) -> None:
-    code, events, err = program("cp", "-r", "nowhere", "out")
+@pytest.mark.parametrize("command", [["cp", "-r"], ["sync"]], ids=" ".join)
+@pytest.mark.parametrize("source", ["nowhere", "nowhere/", "src/nowhere"])
+def test_nothing_is_made_for_a_source_that_is_not_there(program: Program, command: list[str], source: str) -> None:
+    code, events, err = program(*command, source, "out")
     assert code in (2, 3)
     assert [event["event"] for event in events] == ["error"]
-    assert err.startswith("Error: ")
+    where = f"file://{program.home}/{source.rstrip('/')}"
+    assert err == f"Error: the directory does not exist [{where}]. Create it, or check its name.\n"
     assert sorted(path.name for path in program.home.iterdir()) == ["src"]
+
+
+def test_an_empty_directory_is_one_with_nothing_in_it(program: Program) -> None:
+    (program.home / "empty").mkdir()
+    code, _, err = program("sync", "empty", "out")
+    assert code == 2
+    assert "there is nothing under the source" in err
 
 
 def many_small_files(program: Program) -> None:
