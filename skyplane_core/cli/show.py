@@ -23,7 +23,7 @@ from skyplane_core.planner.plan import Plan
 from skyplane_core.progress_lines import ProgressLines
 from skyplane_core.shrinkage import describe
 from skyplane_core.spec import Progress, TransferSpec, TransferState
-from skyplane_core.units import human
+from skyplane_core.units import counted, human
 
 
 class Show(Protocol):
@@ -212,7 +212,7 @@ class TextShow:
             click.echo(_stopped(progress.stopped_at))
         if progress.objects_server_side:
             moved = human(progress.bytes_server_side)
-            click.echo(f"Copied by the store itself: {progress.objects_server_side} objects, {moved}")
+            click.echo(f"Copied by the store itself: {counted(progress.objects_server_side, 'object')}, {moved}")
         if progress.server_side_refused:
             click.echo(clean(f"The store does not copy by itself: {progress.server_side_refused}"))
         if progress.shrinkage is not None:

@@ -223,7 +223,7 @@ def test_what_was_deleted_and_what_was_not_selected_is_told(capsys: pytest.Captu
 def test_what_the_store_copied_and_what_it_refused_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     moved = msgspec.structs.replace(DONE, objects_server_side=1, bytes_server_side=2048)
     TextShow().result(moved)
-    assert "Copied by the store itself: 1 objects, 2.0 KiB" in capsys.readouterr().out
+    assert "Copied by the store itself: 1 object, 2.0 KiB" in capsys.readouterr().out
     TextShow().result(msgspec.structs.replace(DONE, server_side_refused="access denied\x1b"))
     assert "The store does not copy by itself: access denied" in capsys.readouterr().out
     TextShow().result(DONE)

@@ -340,7 +340,7 @@ def test_a_dry_run_tells_what_would_go_and_what_would_be_left(shell: Shell, caps
         "destination": f"file://{shell.home}/out/old", "size": 2048, "destination_version": "w",
     }  # fmt: skip
     assert (totals["delete"], totals["bytes_deleted"], totals["stopped_at"]) == (1, 2048, "max_bytes")
-    assert "1 of 1 objects" in totals["refused"]
+    assert "1 of 1 object has no" in totals["refused"]
 
 
 def test_a_dry_run_decides_and_does_nothing(shell: Shell, capsys: Captured) -> None:
@@ -372,7 +372,7 @@ def test_failed_objects_are_exit_code_1_and_named(shell: Shell, capsys: Captured
     out, err = capsys.readouterr()
     assert "Failed: 0 copied, 0 skipped, 1 failed" in out
     assert "failed a: no" in err
-    assert "Error: 1 of 1 objects did not arrive" in err
+    assert "Error: 1 of 1 object did not arrive" in err
 
 
 def test_a_dataplane_that_does_not_start_is_exit_code_3(shell: Shell, capsys: Captured) -> None:
