@@ -97,7 +97,7 @@ def test_a_receipt_that_could_not_be_stored_is_not_spoken_of(
     with pytest.raises(TransferFailed) as raised:
         client.copy(source("p/"), destination("q/"), recursive=True)
     text = str(raised.value)
-    assert "1 of 1 objects did not arrive" in text
+    assert "1 of 1 object did not arrive" in text
     assert "the receipt names all" not in text
 
 
