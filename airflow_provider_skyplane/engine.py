@@ -50,6 +50,7 @@ from skyplane_core.stores.base import ObjectStore
 from skyplane_core.stores.registry import open_store
 from skyplane_core.stores.whole import get_bytes
 from skyplane_core.tracker import watch
+from skyplane_core.units import counted
 
 __all__ = ["Engine", "FanOut", "Location", "Request", "Run", "listing", "resolve"]
 
@@ -244,7 +245,9 @@ class Engine:
 
             return check_hosts(config.hosts)
         count = config.gateways
-        return [f"Gateways would be {count} process(es) of a task's worker; what it has installed is not checked."]
+        return [
+            f"Gateways would be {counted(count, 'process')} of a task's worker; what it has installed is not checked."
+        ]
 
     def provision(self) -> str:
         """Start gateways that transfers can share; returns a reference as :attr:`Run.reference` is one.

@@ -13,7 +13,7 @@ from airflow_provider_skyplane.several import Several
 from skyplane_core.report.value import brief
 from skyplane_core.shrinkage import describe
 from skyplane_core.spec import Progress, TransferState
-from skyplane_core.units import duration, human
+from skyplane_core.units import counted, duration, human
 
 _NAMED_FAILURES = 5
 _REASON_CHARS = 1000
@@ -122,9 +122,9 @@ class Finished:
         if self.destinations:
             failed = [one for one in self.each if one.failed]
             texts = [f"{one.destination or one.transfer_id}: {one.failure_text()}" for one in failed]
-            return f"{len(failed)} of {len(self.destinations)} destinations failed. {'. '.join(texts)}"
+            return f"{len(failed)} of {counted(len(self.destinations), 'destination')} failed. {'. '.join(texts)}"
         total = self.objects_copied + self.objects_skipped + self.objects_failed
-        text = self.error or f"{self.objects_failed} of {total} objects did not arrive"
+        text = self.error or f"{self.objects_failed:,} of {counted(total, 'object')} did not arrive"
         causes = [f"{key}: {reason}" for key, reason in self.failures[:_NAMED_FAILURES]]
         if causes:
             text = f"{text.rstrip('.')}. First causes: {'; '.join(causes)}"

@@ -15,6 +15,7 @@ from skyplane_core.dry_run import Totals
 from skyplane_core.errors import UsageError
 from skyplane_core.planner.cost import Cost
 from skyplane_core.planner.plan import Plan
+from skyplane_core.units import counted
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +71,7 @@ def check_budget(client: SkyplaneClient, prepared: Sequence[Prepared], budget_us
             f"the transfer would cost {'at least ' if unknown else ''}{_dollars(usd)} by list prices, and the budget "
             f"is {_dollars(budget_usd)}",
             where=f"{found[0].plan.source} -> {', '.join(uri for one in found for uri in one.plan.destinations)}",
-            why=f"{objects:,} objects with {size:,} bytes",
+            why=f"{counted(objects, 'object')} with {counted(size, 'byte')}",
             next_step="Select less, use gateways in the source's region, or raise budget_usd in the connection.",
         )
     log.info("The transfer costs %s by list prices, and the budget is %s.", _dollars(usd), _dollars(budget_usd))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from skyplane_core.coordinator.machine import TransferMachine
 from skyplane_core.errors import TransferStalled
+from skyplane_core.units import counted
 
 REPORT_SECONDS = 0.2
 RENEW_SECONDS = 5.0
@@ -59,7 +60,7 @@ def stalled(machine: TransferMachine, limit: float, now: float, unanswered: str 
     """
     held = machine.table.outstanding()
     where = held[0].lease.parts[0].key if held else ", ".join(machine.in_flight_keys()[:3])
-    why = f"{len(held)} leases are out, {machine.in_flight} objects are in flight"
+    why = f"{counted(len(held), 'lease')} out, {counted(machine.in_flight, 'object')} in flight"
     if held:
         why += f"; the oldest is with {' -> '.join((held[0].reader, *held[0].lease.route))}"
     trouble = machine.table.stranded(now, 0.0) or unanswered

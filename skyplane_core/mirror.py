@@ -9,6 +9,7 @@ from skyplane_core.filters import Filters, Passing
 from skyplane_core.model import ObjectInfo
 from skyplane_core.selection import reserved, tree_root
 from skyplane_core.spec import DeleteCap, KeyMapping
+from skyplane_core.units import counted
 
 
 def may_go(filters: Filters, mapping: KeyMapping, now: float) -> Callable[[ObjectInfo], bool]:
@@ -48,9 +49,10 @@ def check_cap(cap: DeleteCap, objects: int, held: int, where: str) -> None:
     if not (too_many or too_large):
         return
     allowed = f"{cap.objects}" if too_many else f"{cap.percent:g}%"
+    count = f"{objects:,} of {counted(held, 'object')} {'has' if objects == 1 else 'have'}"
     raise DeletionRefused(
         "the sync would delete more than it may, so it deletes nothing",
         where=where,
-        why=f"{objects} of {held} objects have no counterpart at the source, and the limit is {allowed}",
+        why=f"{count} no counterpart at the source, and the limit is {allowed}",
         next_step="Look at them with a dry run; if they are to go, allow more (--max-delete, max_delete).",
     )

@@ -317,9 +317,20 @@ def _check_source(source: ObjectStore, spec: TransferSpec, selection: Selection)
             raise UsageError(
                 "the source is one object, not a prefix", where=uri, next_step="Copy it without recursive (without -r)."
             )
+    if selection.tree and selection.prefix and source.capabilities.keys_are_paths:
+        _require_directory(source, selection.prefix, uri)
     raise NothingToTransfer(
         "there is nothing under the source", where=uri, next_step="Check the prefix; keys are case-sensitive."
     )
+
+
+def _require_directory(source: ObjectStore, prefix: str, uri: str) -> None:
+    try:
+        source.head(tree_root(prefix))
+    except ObjectNotFound as error:
+        raise NothingToTransfer(
+            "the directory does not exist", where=uri, next_step="Create it, or check its name."
+        ) from error
 
 
 def _directory(mapping: KeyMapping) -> str:

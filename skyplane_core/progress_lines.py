@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from skyplane_core.spec import Progress
-from skyplane_core.units import duration, human
+from skyplane_core.units import counted, duration, human
 
 EVERY_SECONDS = 30.0
 
@@ -44,8 +44,11 @@ def _line(progress: Progress, speed: float) -> str:
 
 
 def _objects(progress: Progress) -> str:
-    more = "" if progress.listing_done else "+"
-    words = f"{progress.objects_copied:,} of {progress.objects_selected:,}{more} objects"
+    if progress.listing_done:
+        selected = counted(progress.objects_selected, "object")
+    else:
+        selected = f"{progress.objects_selected:,}+ objects"
+    words = f"{progress.objects_copied:,} of {selected}"
     aside = [
         f"{count:,} {name}"
         for name, count in (

@@ -14,6 +14,7 @@ from skyplane_core.errors import GatewayUnreachable, TransferCancelled, Transfer
 from skyplane_core.receipt_file import write_receipt
 from skyplane_core.receipt_place import format_of
 from skyplane_core.spec import Progress, ReceiptLine, TransferState
+from skyplane_core.units import counted
 
 if TYPE_CHECKING:
     from skyplane_core.dataplane import Dataplane
@@ -74,9 +75,9 @@ class Result:
         causes = [f"{json.dumps(key)}: {reason}" for key, reason in progress.failures[:5]]
         what = progress.error
         if progress.objects_failed:
-            what = f"{progress.objects_failed} of {progress.objects_selected} objects did not arrive"
+            what = f"{progress.objects_failed:,} of {counted(progress.objects_selected, 'object')} did not arrive"
             causes += [progress.error] if progress.error else []
-        arrived = f"{progress.objects_copied} objects arrived"
+        arrived = f"{counted(progress.objects_copied, 'object')} arrived"
         error = TransferFailed(
             what or "the transfer failed",
             where=progress.transfer_id,

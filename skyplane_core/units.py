@@ -14,6 +14,12 @@ def human(number: float) -> str:
     return f"{number:.1f} TiB"
 
 
+def counted(number: int, noun: str) -> str:
+    """``1 object``, ``1,234 objects``, ``2 processes``."""
+    plural = f"{noun}es" if noun.endswith("s") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else plural}"
+
+
 _SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(?:([KMGT])(iB|B)?|B)?", re.IGNORECASE)
 _POWERS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
 

@@ -12,6 +12,7 @@ from airflow_provider_skyplane.compat import AirflowException, BaseOperator
 from airflow_provider_skyplane.hooks.skyplane import DEFAULT_CONN_ID, SkyplaneHook
 from airflow_provider_skyplane.operators.base import RUN_XCOM_KEY, engine_errors
 from airflow_provider_skyplane.reconnect import CANCEL_SECONDS, end
+from skyplane_core.units import counted
 
 if TYPE_CHECKING:
     from airflow_provider_skyplane.compat import Context
@@ -77,8 +78,10 @@ class SkyplaneDeprovisionOperator(BaseOperator):
             )
         complaints = [complaint for run in left if (complaint := self._ended(run))]
         if complaints:
-            raise AirflowException(f"{len(complaints)} of {len(left)} transfers may still run. {' '.join(complaints)}")
-        self.log.info("None of %d transfers runs any more.", len(left))
+            raise AirflowException(
+                f"{len(complaints)} of {counted(len(left), 'transfer')} may still run. {' '.join(complaints)}"
+            )
+        self.log.info("None of %s runs any more.", counted(len(left), "transfer"))
         return sorted(run["transfer_id"] for run in left)
 
     def _left(self, context: Context) -> list[Any]:

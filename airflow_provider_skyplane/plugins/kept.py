@@ -25,12 +25,13 @@ class Page(NamedTuple):
 
 
 def page_of(value: object) -> Page:
-    """The page for the value of a report's XCom; None where there is none (yet)."""
+    """The page for the value of a report's XCom; None where the task has left none."""
     if value is None:
         return Page(
             HTTPStatus.NOT_FOUND,
             notice(
-                "There is no report yet. A task leaves one when its transfer has ended; until then, look at its log."
+                "This task has left no report. Its transfer has not started yet or still runs; or the task failed "
+                "before it could start one, or was killed: look into its log."
             ),
         )
     try:

@@ -17,6 +17,7 @@ from airflow_provider_skyplane.rendered import refuse_nothing
 from airflow_provider_skyplane.sensors.base import SkyplaneBaseSensor
 from airflow_provider_skyplane.several import as_one, separate
 from skyplane_core.errors import GatewayUnreachable, TransferNotFound, UsageError
+from skyplane_core.units import counted
 from skyplane_core.uri import parse
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class SkyplaneTransferSensor(SkyplaneBaseSensor):
         given = (self.destination,) if isinstance(self.destination, str) else tuple(self.destination)
         if len(given) != len(found.destinations):
             raise UsageError(
-                f"the sensor was given {len(given)} destinations, and the task has {len(found.destinations)}",
+                f"the sensor was given {counted(len(given), 'destination')}, the task has {len(found.destinations)}",
                 where=found.transfer_id,
                 next_step="Give all destinations, in the order in which the task has them.",
             )

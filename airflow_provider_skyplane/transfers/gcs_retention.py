@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import datetime
-from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
+from skyplane_core.attempts import attempt_all
 from skyplane_core.moving import arrived, concerned, remove
 from skyplane_core.stores.registry import open_store
 
@@ -46,7 +46,7 @@ def retain(
 
     Raises:
         SkyplaneError: a copy could not be retained, and every source object is there still; or a source object could
-            not be deleted, or was written since.
+            not be deleted, or was written since. What else could be done has been, and the message counts what not.
     """
     from skyplane_core.stores.gcs_retention import retain as retain_copies
 
@@ -59,7 +59,7 @@ def retain(
         versions = ((line.destination_key, line.destination_version) for line in kept)
         retain_copies(destination, versions, retention.until, locked=retention.locked)
         if moves:
-            deque(pool.map(partial(remove, origin), kept), maxlen=0)
+            attempt_all(pool, partial(remove, origin), kept, "deletion")
     return len(kept)
 
 

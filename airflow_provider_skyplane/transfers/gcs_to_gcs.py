@@ -28,6 +28,7 @@ from skyplane_core.errors import NothingToTransfer, ObjectNotFound
 from skyplane_core.keys import select, source_prefix
 from skyplane_core.model import Compression, StoreConfig
 from skyplane_core.spec import Compare, KeyMapping, MappingKind, ReceiptLine, Selection, TransferOptions
+from skyplane_core.units import counted
 
 if TYPE_CHECKING:
     from airflow_provider_skyplane.compat import Context
@@ -278,7 +279,7 @@ class SkyplaneGCSToGCSOperator(SkyplaneDropIn):
             same=self._again,
             moves=self.move_object,
         )
-        self.log.info("Retained %d objects until %s", count, until)
+        self.log.info("Retained %s until %s", counted(count, "object"), until)
 
     def _names(self, copied: Sequence[ReceiptLine]) -> list[str]:
         named = self._asked()

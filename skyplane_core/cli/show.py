@@ -6,6 +6,7 @@ JSON goes to stdout, one object a line, each with an ``event``. Text: the result
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Protocol
@@ -22,7 +23,7 @@ from skyplane_core.planner.plan import Plan
 from skyplane_core.progress_lines import ProgressLines
 from skyplane_core.shrinkage import describe
 from skyplane_core.spec import Progress, TransferSpec, TransferState
-from skyplane_core.units import human
+from skyplane_core.units import counted, human
 
 
 class Show(Protocol):
@@ -65,11 +66,22 @@ class Show(Protocol):
         ...
 
 
-class JsonShow:
-    """One JSON object a line."""
+JSON_PROGRESS_SECONDS = 10.0
+"""Between two lines of progress in JSON: a log that is kept has 360 of them for an hour."""
 
-    def __init__(self) -> None:
-        self._last: Progress | None = None
+
+class JsonShow:
+    """One JSON object a line.
+
+    Args:
+        clock: seconds that do not go back.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._due = -math.inf
+        self._said: Progress | None = None
+        self._seen: Progress | None = None
 
     def plan(self, plan: Plan) -> None:
         """``{"event": "plan", "plan": ...}``."""
@@ -92,15 +104,21 @@ class JsonShow:
         """``{"event": "dry-run", "copy": ..., "skip": ..., "refuse": ..., "delete": ..., "bytes": ..., ...}``."""
         self._say("dry-run", **msgspec.to_builtins(totals))
 
-    def watching(self) -> contextlib.AbstractContextManager[None]:
-        """Nothing surrounds them."""
-        return contextlib.nullcontext()
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """How it stood last is said in the end, however it ended."""
+        try:
+            yield
+        finally:
+            self._say_progress()
 
     def progress(self, progress: Progress) -> None:
-        """``{"event": "progress", "progress": ...}``, when something has changed."""
-        if progress != self._last:
-            self._last = progress
-            self._say("progress", progress=progress)
+        """``{"event": "progress", "progress": ...}``, when something has changed and a line is due."""
+        self._seen = progress
+        now = self._clock()
+        if now >= self._due:
+            self._due = now + JSON_PROGRESS_SECONDS
+            self._say_progress()
 
     def result(self, progress: Progress) -> None:
         """``{"event": "result", "progress": ...}``."""
@@ -120,6 +138,11 @@ class JsonShow:
         """``{"event": "error", ...}``, and the text to stderr."""
         self._say("error", exit_code=int(exit_of(error)), **msgspec.to_builtins(error.record()))
         click.echo(f"Error: {readable(str(error))}", err=True)
+
+    def _say_progress(self) -> None:
+        if self._seen != self._said:
+            self._said = self._seen
+            self._say("progress", progress=self._seen)
 
     def _say(self, event: str, **values: Any) -> None:
         click.echo(msgspec.json.encode({"event": event, **values}))
@@ -189,7 +212,7 @@ class TextShow:
             click.echo(_stopped(progress.stopped_at))
         if progress.objects_server_side:
             moved = human(progress.bytes_server_side)
-            click.echo(f"Copied by the store itself: {progress.objects_server_side} objects, {moved}")
+            click.echo(f"Copied by the store itself: {counted(progress.objects_server_side, 'object')}, {moved}")
         if progress.server_side_refused:
             click.echo(clean(f"The store does not copy by itself: {progress.server_side_refused}"))
         if progress.shrinkage is not None:

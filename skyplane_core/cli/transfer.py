@@ -25,6 +25,7 @@ from skyplane_core.spec import (
     TransferOptions,
     Verification,
 )
+from skyplane_core.units import counted
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -217,7 +218,8 @@ def _transfer(
     hosts = chosen(hosts_file, host_names)
     if hosts and gateways is not None and gateways != len(hosts):
         raise UsageError(
-            f"--gateways {gateways} and {len(hosts)} hosts contradict each other", next_step="Leave --gateways out."
+            f"--gateways {gateways} and {counted(len(hosts), 'host')} contradict each other",
+            next_step="Leave --gateways out.",
         )
     if hosts and layout:
         raise UsageError(

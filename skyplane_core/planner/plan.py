@@ -14,6 +14,7 @@ from skyplane_core.model import Role
 from skyplane_core.planner.prices import stays_here
 from skyplane_core.server_side import wanted
 from skyplane_core.spec import Route, Site, TransferSpec
+from skyplane_core.units import counted
 
 __all__ = ["Plan", "Price", "Shape", "Site", "Via", "plan", "shape"]
 
@@ -65,7 +66,7 @@ class Plan(msgspec.Struct, frozen=True):
     def render(self) -> list[str]:
         """The plan as lines of text, for a dry run."""
         count = len(self.gateways)
-        lines = [f"Plan: {self.kind}, {count} gateway{'' if count == 1 else 's'}", f"  from {self.source}"]
+        lines = [f"Plan: {self.kind}, {counted(count, 'gateway')}", f"  from {self.source}"]
         lines += [f"  to   {uri}" for uri in self.destinations]
         if self.server_side:
             lines.append("  the store copies by itself what it can, and the rest goes over the routes")

@@ -19,6 +19,7 @@ from skyplane_core.provision.hosts import Control, SshHost, host_of, in_order
 from skyplane_core.provision.ssh_client import check_settings
 from skyplane_core.provision.ssh_session import Probe, Started
 from skyplane_core.provision.ssh_tunnel import SshTransport, control_bind
+from skyplane_core.units import counted
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ class SshProvisioner:
             ProvisionFailed: one did not start, and names its host; the others are stopped again.
         """
         if not 0 < count <= len(self._hosts):
-            raise UsageError(f"a dataplane of {count} gateways on {len(self._hosts)} hosts")
+            raise UsageError(f"a dataplane of {counted(count, 'gateway')} on {counted(len(self._hosts), 'host')}")
         hosts = self._hosts[:count]
         for host in hosts:
             check_settings(host)

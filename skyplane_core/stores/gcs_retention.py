@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import datetime
-from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
+from skyplane_core.attempts import attempt_all
 from skyplane_core.model import StoreConfig
 from skyplane_core.stores import gcs_wire as wire
 from skyplane_core.stores.gcs_calls import GcsCalls, open_pool
@@ -19,7 +19,7 @@ _AT_ONCE = 16
 def retain(
     config: StoreConfig, objects: Iterable[tuple[str, str]], until: datetime.datetime, *, locked: bool = False
 ) -> None:
-    """Retain objects until a moment, each at the generation that is given: one request each.
+    """Retain objects until a moment, each at the generation that is given: one request for each of them.
 
     Args:
         objects: keys and generations.
@@ -28,7 +28,7 @@ def retain(
 
     Raises:
         PreconditionFailed: an object is another one by now.
-        StoreError: GCS refused it; a bucket without object retention says so.
+        StoreError: GCS refused it; a bucket without object retention says so. With how many it refused.
     """
     moment = until if until.tzinfo else until.replace(tzinfo=datetime.timezone.utc)
     retention = {
@@ -54,6 +54,6 @@ def retain(
 
     try:
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="retention") as pool:
-            deque(pool.map(one, objects), maxlen=0)
+            attempt_all(pool, one, objects, "retention")
     finally:
         connections.close()

@@ -7,6 +7,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,12 +125,22 @@ def test_a_dry_run_says_what_it_would_cost(program: Program) -> None:
     assert events[-2] == {"event": "cost", "usd": 0.0, "usd_known": 0.0, "usd_month": 0.0, "unknown": []}
 
 
-def test_nothing_is_made_for_a_source_that_is_not_there(program: Program) -> None:
-    code, events, err = program("cp", "-r", "nowhere", "out")
+@pytest.mark.parametrize("command", [["cp", "-r"], ["sync"]], ids=" ".join)
+@pytest.mark.parametrize("source", ["nowhere", "nowhere/", "src/nowhere"])
+def test_nothing_is_made_for_a_source_that_is_not_there(program: Program, command: list[str], source: str) -> None:
+    code, events, err = program(*command, source, "out")
     assert code in (2, 3)
     assert [event["event"] for event in events] == ["error"]
-    assert err.startswith("Error: ")
+    where = f"file://{program.home}/{source.rstrip('/')}"
+    assert err == f"Error: the directory does not exist [{where}]. Create it, or check its name.\n"
     assert sorted(path.name for path in program.home.iterdir()) == ["src"]
+
+
+def test_an_empty_directory_is_one_with_nothing_in_it(program: Program) -> None:
+    (program.home / "empty").mkdir()
+    code, _, err = program("sync", "empty", "out")
+    assert code == 2
+    assert "there is nothing under the source" in err
 
 
 def many_small_files(program: Program) -> None:
@@ -141,11 +152,36 @@ def broken_off(program: Program, end: Callable[[subprocess.Popen[str]], object])
     """A copy of many files that ``end`` stops after some have arrived: exit code and stderr."""
     many_small_files(program)
     with program.start("cp", "-r", "--concurrency", "1", "src", "out") as process:
-        assert process.stdout is not None
-        next(line for line in process.stdout if '"objects_copied"' in line)
+        while not any((program.home / "out").glob("[0-9]*")):
+            assert process.poll() is None
+            time.sleep(0.01)
         end(process)
         _, err = process.communicate(timeout=120)
     return process.returncode, err
+
+
+INTERRUPTED_IMPORT = """
+import os, signal, sys
+
+class Interrupts:
+    def find_spec(self, name, *_):
+        if name == "click":
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupts())
+from skyplane_core.cli.main import main
+main()
+"""
+
+
+@pytest.mark.parametrize("mode", ["--json", "--no-json"])
+def test_what_is_interrupted_while_it_is_imported_says_so(program: Program, mode: str) -> None:
+    argv = [sys.executable, "-c", INTERRUPTED_IMPORT, "cp", "-r", mode, "src", "out"]
+    done = subprocess.run(argv, cwd=program.home, env=program.env, capture_output=True, text=True, check=False)
+    assert done.stderr == "Error: cancelled. The gateways that were started have been stopped.\n"
+    assert done.returncode == 4
+    assert [json.loads(line)["exit_code"] for line in done.stdout.splitlines()] == [4] * (mode == "--json")
+    assert not (program.home / "out").exists()
 
 
 def test_what_was_cancelled_is_completed_as_the_message_says(program: Program) -> None:

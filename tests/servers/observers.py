@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import select
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,6 +33,11 @@ class Observers:
                 {"type": "file", "log_file_path": str(self.events_file), "append": True}
             ),
         }
+
+    def forget(self) -> None:
+        """All metrics that have come: other tests may use the same Airflow."""
+        while select.select([self.statsd], [], [], 0)[0]:
+            self.statsd.recv(4000)
 
     def metrics(self, *names: str) -> dict[str, list[str]]:
         """What came, by name, once each of ``names`` was there."""

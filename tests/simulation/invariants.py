@@ -12,6 +12,7 @@ from skyplane_core.coordinator.receipt import read_receipt
 from skyplane_core.errors import SkyplaneError
 from skyplane_core.model import Attestation, Lease, PartLease
 from skyplane_core.spec import Method, Outcome, Progress, ReceiptLine, TransferState
+from tests.simulation.journalled import journalled
 from tests.simulation.kernel import Process, threading
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Incarnation:
         self._free: Counter[tuple[int, int]] = Counter()
         """Sendings that a lost gateway or connection cost: they are not the part's fault."""
         self.lines: list[ReceiptLine] = []
-        _, _, self._durable_acks = world.journalled()
+        _, _, self._durable_acks = journalled(world.destination, STATE)
 
     def watch(self) -> None:
         """Put the checks around what it calls."""
@@ -246,7 +247,7 @@ class Incarnation:
 
     def _check_uploads(self) -> None:
         """After DONE or CANCELLED no upload of ours is open, but for one that a surviving journal names."""
-        uploads, closed, _ = self.world.journalled()
+        uploads, closed, _ = journalled(self.world.destination, STATE)
         for upload_id, upload in self.world.destination.uploads.items():
             if not upload.ours or (upload_id in uploads and upload_id not in closed):
                 continue

@@ -28,7 +28,7 @@ from gateway.store_calls import (
 )
 from skyplane_core import read_ahead
 from skyplane_core.coordinator import decide, journal, queues, receipt
-from skyplane_core.coordinator.journal import ClosedRecord, UploadRecord, decode
+from skyplane_core.coordinator.journal import UploadRecord, decode
 from skyplane_core.errors import PermissionDenied, SkyplaneError, StoreUnavailable, Throttled
 from skyplane_core.model import Lease, LeaseResult, ObjectAttributes, StoreConfig
 from skyplane_core.spec import (
@@ -479,23 +479,6 @@ class World:
         theirs = self.destination.uploads.get(self._foreign)
         if theirs is None or set(theirs.parts) != {1} or theirs.parts[1].data != b"theirs":
             self.violated("somebody else's upload was touched")
-
-    def journalled(self) -> tuple[dict[str, UploadRecord], set[str], dict[tuple[str, int], str]]:
-        """What the store holds of journals now: uploads, which of them are closed, and the part ids of acks."""
-        uploads: dict[str, UploadRecord] = {}
-        closed: set[str] = set()
-        acks: dict[tuple[str, int], str] = {}
-        for key in sorted(self.destination.objects):
-            if not key.startswith(f"{STATE}journal-"):
-                continue
-            for record in decode(self.destination.objects[key].data):
-                if isinstance(record, UploadRecord):
-                    uploads[record.upload_id] = record
-                elif isinstance(record, ClosedRecord):
-                    closed.add(record.upload_id)
-                elif isinstance(record, journal.AckRecord) and record.ack.stored_part is not None:
-                    acks[record.upload_id, record.ack.part] = record.ack.stored_part.part_id
-        return uploads, closed, acks
 
 
 def virtual_crc(data: bytes) -> int:

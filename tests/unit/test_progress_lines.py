@@ -31,6 +31,11 @@ LINES = [
     ),
     ({"listing_done": True}, "100%: 0 B of 0 B, 0 B/s, ETA unknown, 0 of 0 objects"),
     ({"listing_done": True, "bytes_selected": 10}, "0%: 0 B of 10 B, 0 B/s, ETA unknown, 0 of 0 objects"),
+    (
+        {"listing_done": True, "bytes_acked": 2, "bytes_selected": 4, "objects_selected": 1},
+        "50%: 2 B of 4 B, 0 B/s, ETA 30 s, 0 of 1 object",
+    ),
+    ({"bytes_selected": 4, "objects_selected": 1}, "0 B of 4 B found so far, 0 B/s, 0 of 1+ objects"),
 ]  # fmt: skip
 
 

@@ -44,8 +44,11 @@ enable_lineage(dag)
 
 
 @pytest.fixture(scope="module")
-def run(airflow: AirflowStack, stack_clouds: Clouds, tmp_path_factory: pytest.TempPathFactory) -> str:
+def run(
+    airflow: AirflowStack, stack_clouds: Clouds, stack_observers: Observers, tmp_path_factory: pytest.TempPathFactory
+) -> str:
     """A run of three tasks, the last of which has failed for one object."""
+    stack_observers.forget()
     directory = tmp_path_factory.mktemp("failing")
     (directory / HOSTILE / "x").mkdir(parents=True)
     stack_clouds.put("src", OBJECTS)

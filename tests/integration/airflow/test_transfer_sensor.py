@@ -143,7 +143,7 @@ def test_several_destinations_are_one_wait(server: ObjectServer, tmp_path: Path)
     assert while_there == afterwards == run(sensor(afterwards, "poke"))
     assert afterwards["objects_copied"] == 10
     assert [(one["destination"], one["objects_copied"]) for one in afterwards["destinations"]] == [(u, 5) for u in uris]
-    with pytest.raises(UsageError, match="was given 1 destinations, and the task has 2"):
+    with pytest.raises(UsageError, match="was given 1 destination, the task has 2"):
         run(sensor(left(begun), "poke", destination=uris[0]))
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import msgspec
-import psutil
 import pytest
 
 from skyplane_core.client import Location, SkyplaneClient
@@ -19,6 +17,7 @@ from skyplane_core.model import Attestation, AttributeRules, Credentials, Object
 from skyplane_core.spec import SOURCE_VERSION_KEY, Compare, Outcome, TransferOptions
 from skyplane_core.stores.registry import open_store
 from skyplane_core.testing.objectserver import Fault, Faults, ObjectServer
+from tests.servers.power_loss import lose_power
 
 MIB = 1024 * 1024
 ACCOUNT = "account"
@@ -182,11 +181,7 @@ def test_killed_gateways_cost_only_the_blocks_that_had_not_arrived(
             and len([key for key in azure.list("box", "q/.skyplane/") if "journal" in key]) >= 2
         ):
             time.sleep(0.05)
-        for address in first.reference.gateways:
-            family = psutil.Process(address.pid)
-            for process in (*family.children(recursive=True), family):
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    process.kill()
+        lose_power(*first.reference.gateways)
     assert "q/large" not in azure.list("box", "q/")
     azure.set_network(bandwidth=0)
     sent_before = azure.requests["UploadPart"]

@@ -8,7 +8,6 @@ import random
 import time
 from collections.abc import Callable
 
-import psutil
 import pytest
 
 from skyplane_core.client import ClientConfig, Dataplane, Location, SkyplaneClient
@@ -20,6 +19,7 @@ from skyplane_core.spec import TransferOptions, TransferState
 from skyplane_core.testing.objectserver import ObjectServer
 from tests.integration.engine.conftest import MIB, SECRET
 from tests.integration.engine.test_secrets import holds, processes
+from tests.servers.power_loss import lose_power
 
 At = Callable[..., Location]
 
@@ -59,10 +59,7 @@ def counters(dataplane: Dataplane) -> list[dict[str, int]]:
 def kill(dataplane: Dataplane, number: int) -> str:
     """End one gateway with all its processes, as a machine that loses power."""
     address = dataplane.reference.gateways[number]
-    family = psutil.Process(address.pid)
-    for process in (*family.children(recursive=True), family):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+    lose_power(address)
     return address.gateway_id
 
 

@@ -9,7 +9,6 @@ import time
 import urllib.parse
 from collections.abc import Callable, Iterator
 
-import psutil
 import pytest
 
 from skyplane_core.client import ClientConfig, Location, SkyplaneClient
@@ -21,6 +20,7 @@ from skyplane_core.testing.listserver.serve import STATE, Handler, Server
 from skyplane_core.testing.objectserver import Fault, Faults, ObjectServer
 from skyplane_core.tracker import Result
 from tests.integration.engine.conftest import SECRET
+from tests.servers.power_loss import lose_power
 
 At = Callable[..., Location]
 MIB = 1024 * 1024
@@ -44,14 +44,6 @@ def until(condition: Callable[[], object], what: str) -> None:
     while not condition():
         assert time.monotonic() < deadline, what
         time.sleep(0.02)
-
-
-def kill(plane: Dataplane) -> None:
-    for address in plane.reference.gateways:
-        family = psutil.Process(address.pid)
-        for process in (*family.children(recursive=True), family):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
 
 
 def test_copying_begins_with_the_first_page(
@@ -94,7 +86,7 @@ def test_a_head_that_is_killed_while_it_lists_is_continued() -> None:
             tracker = plane.submit(prepared)
             until(lambda: tracker.progress().objects_skipped >= 20_000, "some of it is decided")
             assert not tracker.progress().listing_done
-            kill(plane)
+            lose_power(*plane.reference.gateways)
         left = gcs.behind.list("b")
         assert left, "the killed head has left nothing"
         assert not any(key.endswith("receipt.json") for key in left)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
 from collections.abc import Callable
 
-import psutil
 import pytest
 
-from skyplane_core.client import Dataplane, Location, SkyplaneClient
+from skyplane_core.client import Location, SkyplaneClient
 from skyplane_core.errors import TransferFailed, UsageError
 from skyplane_core.spec import Compare, DeleteCap, Outcome, TransferOptions
 from skyplane_core.testing.objectserver import Fault, Faults, ObjectServer
+from tests.servers.power_loss import lose_power
 
 At = Callable[..., Location]
 MIB = 1024 * 1024
@@ -39,7 +38,7 @@ def test_killed_gateways_cost_only_what_was_not_acknowledged(
             and len([key for key in gcs.list("dst", "q/.skyplane/") if "journal" in key]) >= 2
         ):
             time.sleep(0.05)
-        kill_all(first)
+        lose_power(*first.reference.gateways)
     assert "q/large" not in gcs.list("dst", "q/")
     assert len(gcs.uploads("dst")) == 1
     if changed:
@@ -98,7 +97,7 @@ def test_a_receipt_that_could_not_be_stored_is_not_spoken_of(
     with pytest.raises(TransferFailed) as raised:
         client.copy(source("p/"), destination("q/"), recursive=True)
     text = str(raised.value)
-    assert "1 of 1 objects did not arrive" in text
+    assert "1 of 1 object did not arrive" in text
     assert "the receipt names all" not in text
 
 
@@ -119,7 +118,7 @@ def test_deletions_that_were_broken_off_are_finished_and_all_of_them_are_in_the_
         gcs.wait_held()
         while tracker.progress().objects_deleted < 39:
             time.sleep(0.01)
-        kill_all(first)
+        lose_power(*first.reference.gateways)
     assert gcs.list("dst", "q/old/") == [old[5]]
     gcs.set_faults(None)
     gcs.release()
@@ -145,11 +144,3 @@ def test_deletions_that_were_broken_off_are_finished_and_all_of_them_are_in_the_
     assert result.progress.objects_deleted == 40
     assert sorted(line.destination_key for line in result.lines() if line.outcome is Outcome.DELETED) == old
     assert [key.partition("/.skyplane/")[0] for key in gcs.list("dst", "q/")] == ["q", "q", "q/a"]
-
-
-def kill_all(dataplane: Dataplane) -> None:
-    for address in dataplane.reference.gateways:
-        family = psutil.Process(address.pid)
-        for process in (*family.children(recursive=True), family):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()

@@ -95,7 +95,7 @@ def test_that_a_transfer_has_ended_long_ago_is_told_as_such_and_not_as_a_failure
     monkeypatch.setattr(SkyplaneDeprovisionOperator, "log", log)
     operator.execute({})
     said = [line for line in caplog.messages if "cannot be called outside" not in line]
-    assert said == ["Transfer t1 does not answer any more.", "None of 1 transfers runs any more."]
+    assert said == ["Transfer t1 does not answer any more.", "None of 1 transfer runs any more."]
 
 
 def test_a_task_that_started_nothing_has_left_nothing() -> None:

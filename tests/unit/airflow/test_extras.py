@@ -137,7 +137,10 @@ def test_a_report_is_kept_and_becomes_a_page() -> None:
     assert status == 200
     assert "s3://src/" in html
     assert saved == {"t1": html.encode()}
-    assert page_of(None).status == 404
+    none = page_of(None)
+    assert none.status == 404
+    assert "This task has left no report" in none.html
+    assert "before it could start one" in none.html
     assert page_of({"not": "ours"}).status == 422
 
 

@@ -133,7 +133,7 @@ def test_a_dry_run_starts_nothing_and_returns_the_totals(tmp_path: Path, monkeyp
         "refused": totals["refused"], "usd": 0.0, "usd_known": 0.0, "usd_month": 0.0, "unknown": [],
         "routes": [{"gateways": ["gateway-0"], "share": 1.0}],
     }  # fmt: skip
-    assert "1 of 1 objects" in totals["refused"]
+    assert "1 of 1 object has no" in totals["refused"]
     assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["a.csv", "b.tmp", "old.csv", "old.tmp"]
     with pytest.raises(AirflowException, match="the directory does not exist"):
         operator(tmp_path, source=f"file://{tmp_path}/none/", dry_run_only=True).execute({})

@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from skyplane_core.cli.context import Context
-from skyplane_core.cli.main import run
+from skyplane_core.cli.program import run
 from skyplane_core.diff import Decision
 from skyplane_core.dry_run import DryRun
 from skyplane_core.model import Attestation, ObjectInfo
@@ -20,6 +22,7 @@ from skyplane_core.spec import Outcome, Progress, ReceiptLine, TransferState
 from skyplane_core.stores.base import Capabilities
 from skyplane_core.tracker import Result
 
+Captured = pytest.CaptureFixture[str]
 Step = Progress | BaseException
 """What a tracker reports next, or what happens instead."""
 

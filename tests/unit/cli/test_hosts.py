@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from skyplane_core.cli.context import Context
-from skyplane_core.cli.main import run
+from skyplane_core.cli.program import run
 from skyplane_core.provision import bundle_build
 from skyplane_core.provision.bundle import Bundle, BundleInfo, Target, this_target
 from skyplane_core.provision.hosts import SshHost

@@ -80,6 +80,37 @@ def test_json_is_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert err == "on the way\nError: no answer [gs://dst]. Try again.\n"
 
 
+def said_in_json(capsys: pytest.CaptureFixture[str]) -> list[int]:
+    return [json.loads(line)["progress"].get("bytes_acked", 0) for line in capsys.readouterr().out.splitlines()]
+
+
+def test_json_tells_progress_every_ten_seconds_and_in_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    show = JsonShow(clock=iter((5.0, 5.2, 14.9, 15.0, 24.0, 26.0, 27.0)).__next__)
+    with show.watching():
+        for moved in range(1, 8):
+            show.progress(Progress("t", TransferState.RUNNING, bytes_acked=moved))
+        assert said_in_json(capsys) == [1, 4, 6]
+    assert said_in_json(capsys) == [7]
+
+
+def test_json_does_not_repeat_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    show = JsonShow(clock=iter(range(0, 100, 20)).__next__)
+    with show.watching():
+        for moved in (1, 1, 2, 2):
+            show.progress(Progress("t", TransferState.RUNNING, bytes_acked=moved))
+    assert said_in_json(capsys) == [1, 2]
+
+
+@pytest.mark.parametrize("how", [KeyboardInterrupt(), ProvisionFailed("lost")])
+def test_json_tells_how_it_stood_when_it_was_broken_off(capsys: pytest.CaptureFixture[str], how: BaseException) -> None:
+    show = JsonShow(clock=lambda: 0.0)
+    with pytest.raises(type(how)), show.watching():
+        show.progress(Progress("t", TransferState.RUNNING, bytes_acked=1))
+        show.progress(Progress("t", TransferState.RUNNING, bytes_acked=2))
+        raise how
+    assert said_in_json(capsys) == [1, 2]
+
+
 def test_text_is_for_people_and_for_no_terminal_to_obey(capsys: pytest.CaptureFixture[str]) -> None:
     everything(TextShow())
     out, err = capsys.readouterr()
@@ -192,7 +223,7 @@ def test_what_was_deleted_and_what_was_not_selected_is_told(capsys: pytest.Captu
 def test_what_the_store_copied_and_what_it_refused_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     moved = msgspec.structs.replace(DONE, objects_server_side=1, bytes_server_side=2048)
     TextShow().result(moved)
-    assert "Copied by the store itself: 1 objects, 2.0 KiB" in capsys.readouterr().out
+    assert "Copied by the store itself: 1 object, 2.0 KiB" in capsys.readouterr().out
     TextShow().result(msgspec.structs.replace(DONE, server_side_refused="access denied\x1b"))
     assert "The store does not copy by itself: access denied" in capsys.readouterr().out
     TextShow().result(DONE)

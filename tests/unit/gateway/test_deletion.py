@@ -15,6 +15,7 @@ from skyplane_core.errors import PermissionDenied
 from skyplane_core.filters import Filters, NameRule
 from skyplane_core.model import ObjectInfo
 from skyplane_core.spec import Compare, DeleteCap, Outcome, Progress, TransferOptions, TransferSpec, TransferState
+from skyplane_core.units import counted
 from tests.unit.gateway.memory_agent import STATE, MemoryStore, Reader, failing, objects, transfer
 
 DENIED = PermissionDenied("no")
@@ -93,7 +94,7 @@ def test_beyond_the_cap_nothing_goes_and_all_is_copied(cap: DeleteCap, count: in
     assert progress.state is (TransferState.DONE if goes else TransferState.FAILED)
     assert [key for key in destination.listed if "x" in key] == ([] if goes else [info.key for info in numbered(count)])
     if not goes:
-        assert f"{count} of {held} objects" in progress.error
+        assert f"{count} of {counted(held, 'object')} ha" in progress.error
 
 
 def test_by_default_at_most_half_and_at_most_a_thousand_go() -> None:
