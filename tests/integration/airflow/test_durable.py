@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from airflow import __version__
 
 from airflow_provider_skyplane.links.report import PREFIX, REPORT_XCOM_KEY, page_path
 from airflow_provider_skyplane.several import separate
@@ -151,6 +152,8 @@ def release(world: Clouds) -> None:
 
 def test_a_retry_goes_on_with_what_a_killed_try_has_started(airflow: AirflowStack, world: Clouds) -> None:
     """And what no retry comes back to is ended by a SkyplaneDeprovisionOperator."""
+    if __version__.startswith("3.0."):
+        pytest.skip("Airflow 3.0 itself fails a task whose process was killed, whatever retries it has")
     hold(world, "retried", "orphaned")
     # What matches is counted, and goes through.
     world.destination.set_faults(Faults(Fault("PutObject", "stall", key="retried/f*", seconds=0.0)))
