@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from gateway.copying import Copying
 from gateway.uploads import Uploads, tagged
+from skyplane_core.compare import made_from
 from skyplane_core.coordinator.events import (
     Abort,
     Commit,
@@ -23,7 +24,6 @@ from skyplane_core.coordinator.machine import TransferMachine
 from skyplane_core.coordinator.store import AgentStore
 from skyplane_core.errors import ObjectNotFound, PreconditionFailed, SkyplaneError, SourceChanged, StoreRejected
 from skyplane_core.model import Attestation, ObjectInfo, Precondition, Stored, StoredPart
-from skyplane_core.spec import SOURCE_VERSION_KEY
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +133,7 @@ class Committer:
             raise refused from None
         crc, _ = _sum_of(store, info, event.info.size)
         if info.size != event.info.size or crc != event.crc32c:
-            if _made_from(info) == event.info.version:
+            if made_from(info) == event.info.version:
                 # Ours, and damaged on its way: a copy by the store, say, whose answer was lost.
                 self._discard(Discard(event.destination, event.key, info.version))
             raise refused
@@ -181,7 +181,7 @@ class Committer:
         store = self._destinations[event.destination]
         info = store.head(event.key)
         crc, read = _sum_of(store, info, event.part.size)
-        if read and crc != event.crc32c and _made_from(info) == event.part.version:
+        if read and crc != event.crc32c and made_from(info) == event.part.version:
             # Ours, and damaged on its way.
             damaged, found = Stored(info.version, info.size), crc or 0
             self._do(
@@ -246,11 +246,6 @@ def _vouched(store: AgentStore, info: ObjectInfo) -> Stored:
     """An object that was found, as its store vouches for it."""
     attestation = store.capabilities.attestation if info.crc32c is not None else None
     return Stored(info.version, info.size, info.crc32c, attestation)
-
-
-def _made_from(info: ObjectInfo) -> str | None:
-    """The source version that an object says it is a copy of."""
-    return info.attributes.metadata.get(SOURCE_VERSION_KEY) if info.attributes is not None else None
 
 
 def _replaced(key: str) -> PreconditionFailed:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from skyplane_core.compare import same_other
+from skyplane_core.compare import made_from
 from skyplane_core.coordinator.events import Copy, CopyPart, Event
 from skyplane_core.coordinator.machine import TransferMachine
 from skyplane_core.coordinator.objects import compared
@@ -21,7 +21,7 @@ from skyplane_core.errors import (
     StoreRejected,
 )
 from skyplane_core.model import Attestation, Copied, CopySource, ObjectInfo, Precondition, Stored
-from skyplane_core.spec import SOURCE_VERSION_KEY, TransferSpec
+from skyplane_core.spec import TransferSpec
 
 log = logging.getLogger(__name__)
 
@@ -128,8 +128,7 @@ def _withdraw(store: AgentStore, event: Copy) -> None:
     """A copy that failed may have been made all the same. If it is damaged it goes: a later sync would believe it."""
     try:
         there = store.head(event.key)
-        copied = Copied(Stored(there.version, there.size, there.crc32c), there.crc64nvme, there.other_checksum)
-        if _made_from(there) == event.info.version and compared(event.info, copied):
+        if made_from(there) == event.info.version and compared(event.info, _as_copied(there)):
             store.delete(event.key, Precondition(version=there.version))
     except ObjectNotFound:
         return
@@ -138,9 +137,10 @@ def _withdraw(store: AgentStore, event: Copy) -> None:
         log.warning("what a failed copy has left is not known", extra={"key": event.key, "why": str(error)})
 
 
-def _made_from(info: ObjectInfo) -> str | None:
-    """The source version that an object says it is a copy of."""
-    return info.attributes.metadata.get(SOURCE_VERSION_KEY) if info.attributes is not None else None
+def _as_copied(there: ObjectInfo, attestation: Attestation | None = None) -> Copied:
+    """What stands at the destination, as the answer to a copy would tell it."""
+    stored = Stored(there.version, there.size, there.crc32c, attestation)
+    return Copied(stored, there.crc64nvme, there.other_checksum)
 
 
 def _found(store: AgentStore, event: Copy, refused: PreconditionFailed) -> Copied | None:
@@ -155,20 +155,16 @@ def _found(store: AgentStore, event: Copy, refused: PreconditionFailed) -> Copie
         there = store.head(event.key)
     except ObjectNotFound:
         raise refused from None
-    source, crc32c = event.info, there.crc32c
+    source, read = event.info, there
     if there.size != source.size:
         raise refused
-    if source.crc32c is not None and crc32c is None:
-        crc32c = store.read_back(event.key, there.version, there.size)
-    sums = ((source.crc32c, crc32c), (source.crc64nvme, there.crc64nvme))
-    alike = [theirs == ours for theirs, ours in sums if theirs is not None and ours is not None]
-    other = same_other(source.other_checksum, there.other_checksum)
-    alike += [] if other is None else [other]
-    made_from = _made_from(there)
-    if not alike and made_from is None:
+    if source.crc32c is not None and there.crc32c is None:
+        read = msgspec.structs.replace(there, crc32c=store.read_back(event.key, there.version, there.size))
+    differs, recorded = compared(source, _as_copied(read)), made_from(there)
+    if differs is None and recorded is None:
         return None
-    if not (all(alike) if alike else made_from == source.version):
+    if differs or (differs is None and recorded != source.version):
         raise refused
     summed = there.crc32c is not None or there.crc64nvme is not None or bool(there.other_checksum)
     attestation: Attestation | None = store.capabilities.attestation if summed else None
-    return Copied(Stored(there.version, there.size, there.crc32c, attestation), there.crc64nvme, there.other_checksum)
+    return _as_copied(there, attestation)

@@ -160,5 +160,10 @@ def _are_markers(source: ObjectInfo, there: ObjectInfo) -> bool:
     return source.size == there.size == 0 and source.key.endswith("/") and there.key.endswith("/")
 
 
+def made_from(there: ObjectInfo) -> str | None:
+    """The source version that an object says it is a copy of; None if it says nothing."""
+    return there.attributes.metadata.get(SOURCE_VERSION_KEY) if there.attributes is not None else None
+
+
 def _recorded(there: ObjectInfo) -> str:
-    return there.attributes.metadata.get(SOURCE_VERSION_KEY, "") if there.attributes is not None else ""
+    return made_from(there) or ""
