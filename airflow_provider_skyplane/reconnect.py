@@ -124,7 +124,7 @@ class Reconnection:
 
     def _silent(self, run: Run, reference: Reference) -> Standing:
         """Whether gateways that do not answer are gone for certain, which they are once they have been stopped."""
-        if _elsewhere(run, reference):
+        if elsewhere(run, reference.host):
             return Standing.UNKNOWN
         try:
             run.stop()
@@ -138,7 +138,7 @@ class Reconnection:
         return Found()
 
     def _unwanted(self, run: Run, reference: Reference) -> Found:
-        if _elsewhere(run, reference) and not _answers(run):
+        if elsewhere(run, reference.host) and not _answers(run):
             run.leave()
             self._recall(reference, hand_over=False)
             return Found()
@@ -183,9 +183,9 @@ class Reconnection:
         return told
 
 
-def _elsewhere(run: Run, reference: Reference) -> bool:
-    """Whether its gateways are processes of another machine, so that nothing here tells whether they run."""
-    return not run.outlives_task and reference.host != socket.gethostname()
+def elsewhere(run: Run, host: str) -> bool:
+    """Whether its gateways, started from ``host``, are processes there, so that nothing here tells whether they run."""
+    return not run.outlives_task and host != socket.gethostname()
 
 
 def _answers(run: Run) -> bool:

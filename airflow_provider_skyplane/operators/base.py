@@ -20,7 +20,7 @@ from airflow_provider_skyplane.hooks.settings import gateway_count
 from airflow_provider_skyplane.hooks.skyplane import DEFAULT_CONN_ID, SkyplaneHook
 from airflow_provider_skyplane.lineage import Lineage
 from airflow_provider_skyplane.links.report import SkyplaneReportLink, push_link
-from airflow_provider_skyplane.reconnect import CANCEL_SECONDS, Ending, Found, Reconnection, end
+from airflow_provider_skyplane.reconnect import CANCEL_SECONDS, Ending, Found, Reconnection, elsewhere, end
 from airflow_provider_skyplane.rendered import truth
 from airflow_provider_skyplane.reports import cancelled
 from skyplane_core.errors import NothingToTransfer, SkyplaneError
@@ -312,7 +312,7 @@ class SkyplaneBaseOperator(Lineage, BaseOperator):
         try:
             left = self._pushed_run(context) if "ti" in context else None
             # Processes of another machine are only known not to run here.
-            if left and (run.outlives_task or left["host"] == socket.gethostname()):
+            if left and not elsewhere(run, left["host"]):
                 context["ti"].xcom_push(key=RUN_XCOM_KEY, value={**left, "ended": True})
         except Exception as error:  # noqa: BLE001  # what counts is how the transfer ended
             self.log.warning("The end of transfer %s could not be noted: %s", run.transfer_id, error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_skyplane.compat import AirflowException, BaseOperator
 from airflow_provider_skyplane.hooks.skyplane import DEFAULT_CONN_ID, SkyplaneHook
 from airflow_provider_skyplane.operators.base import RUN_XCOM_KEY, engine_errors
-from airflow_provider_skyplane.reconnect import CANCEL_SECONDS, end
+from airflow_provider_skyplane.reconnect import CANCEL_SECONDS, elsewhere, end
 from skyplane_core.units import counted
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ class SkyplaneDeprovisionOperator(BaseOperator):
             return ""
         with engine_errors():
             run = self.hook.engine.attach(left["dataplane"], left["transfer_id"])
-        if not run.outlives_task and left["host"] != socket.gethostname():
+        if elsewhere(run, left["host"]):
             return (
                 f"Transfer {run.transfer_id} has its gateways on host {left['host']!r}: run this task there, or wait "
                 "for them to end by their expiry."
