@@ -24,6 +24,7 @@ from airflow_provider_skyplane.triggers import skyplane as triggers
 from tests.servers import azurite
 from tests.servers.airflow_azure import Three
 from tests.servers.airflow_clouds import SECRET_KEY, clouds
+from tests.servers.deferral import TaskInstance, event_of
 from tests.servers.differential import Pair, case
 
 TREE = {"in/a": b"a" * 100, "in/b ü.csv": b"b" * 200, "in/sub/c": b"c" * 300, "in/sub/empty": b""}
@@ -144,7 +145,7 @@ def test_the_same_is_returned_after_a_deferral_by_another_process(
 
     with pytest.raises(TaskDeferred) as deferred:
         operator().execute({"ti": TaskInstance()})
-    event = asyncio.run(_event(deferred.value.trigger))
+    event = asyncio.run(event_of(deferred.value.trigger))
     assert operator().execute_complete({"ti": TaskInstance()}, event) == ["key"]
     found = world.objects("azure", "deferred") or {}
     assert {name: body for name, (*_, body) in found.items()} == {"to/blob": b"k"}
@@ -170,20 +171,3 @@ def test_no_secret_is_left_anywhere(
     for text in (caplog.text, refused.raised[1], *map(bytes.decode, kept)):
         assert world.key not in text
         assert SECRET_KEY not in text
-
-
-class TaskInstance:
-    """What a deferring task needs of one."""
-
-    dag_id = task_id = run_id = "copy"
-    map_index, try_number, max_tries = -1, 1, 0
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        json.dumps({key: value})
-
-
-async def _event(trigger: Any) -> dict[str, Any]:
-    async for event in trigger.run():
-        payload: dict[str, Any] = event.payload
-        return payload
-    raise AssertionError("the trigger ended without an event")

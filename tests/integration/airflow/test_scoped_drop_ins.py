@@ -36,6 +36,7 @@ from tests.servers.botocore_files import read_once
 from tests.servers.bounded_aws import Aws, moto_aws, policies, sessions_are_bounded
 from tests.servers.bounded_google import OWN, BoundedGoogle, bounded_google
 from tests.servers.bounded_s3 import bounded_s3
+from tests.servers.deferral import TaskInstance, event_of
 from tests.servers.kept_dataplane import kept_dataplane
 from tests.servers.process_memory import family, held_of
 
@@ -339,23 +340,6 @@ def test_s3_copies_by_itself_with_what_its_destination_was_given(
 # --- while deferred ---------------------------------------------------------------------------------------------------
 
 
-class TaskInstance:
-    """What a deferring task needs of one."""
-
-    dag_id = task_id = run_id = "copy"
-    map_index, try_number, max_tries = -1, 1, 0
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        json.dumps({key: value})
-
-
-async def _event(trigger: Any) -> dict[str, Any]:
-    async for event in trigger.run():
-        payload: dict[str, Any] = event.payload
-        return payload
-    raise AssertionError("the trigger ended without an event")
-
-
 def deferred(call: Any, *given: Any) -> Any:
     """The trigger for which a task gives up its slot."""
     with pytest.raises(TaskDeferred) as raised:
@@ -436,7 +420,7 @@ def test_what_a_woken_task_renews_is_as_narrow_and_no_gateway_ever_holds_a_lasti
         given = google.tokens()[first:]
         server.wait_held()
         assert held(trigger, {**lasting(always), "bound": given[0]}) == {"bound"}
-        event = asyncio.run(_event(trigger))
+        event = asyncio.run(event_of(trigger))
         assert event["status"] == "renew"
         monkeypatch.setattr(google, "seconds", 3000)
         trigger = deferred(run.task(**HOW).execute_complete, event)
@@ -445,6 +429,6 @@ def test_what_a_woken_task_renews_is_as_narrow_and_no_gateway_ever_holds_a_lasti
         assert fresh not in given
         google.revoke(keep=fresh)
         assert held(trigger, {**lasting(always), "bound": fresh}) == {"bound"}
-    event = asyncio.run(_event(trigger))
+    event = asyncio.run(event_of(trigger))
     returned = [name.replace("gcs/", "late/") for name in run.returned]
     assert run.task(**HOW).execute_complete({"ti": TaskInstance()}, event) == returned
