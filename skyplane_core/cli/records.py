@@ -92,7 +92,8 @@ def _locked(path: Path, content: bytes) -> Iterator[None]:
             # Unbuffered: what cannot be written is not tried again when the file is closed.
             file = opened.enter_context(os.fdopen(fd, "wb", buffering=0))
             fcntl.flock(fd, fcntl.LOCK_EX)
-            file.write(content)
+            while content:
+                content = content[file.write(content) :]
         except OSError as error:
             raise ProvisionFailed(
                 "the gateways that were started cannot be noted, and have been stopped",

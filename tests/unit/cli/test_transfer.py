@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 import signal
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -254,3 +255,18 @@ def test_gateways_that_cannot_be_noted_are_stopped(
     said = capsys.readouterr().err
     assert f"cannot be noted, and have been stopped [{noted}]: No space left on device." in said
     assert "Free some space there, or let XDG_STATE_HOME name another directory." in said
+
+
+def test_gateways_that_can_be_noted_in_part_only_are_stopped(
+    shell: Shell, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is left of a disk takes the first bytes of a note, and says nothing of the others."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(shell.home / "state"))
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, limits[1]))
+    try:
+        assert shell("cp", "-r", "src", "out") == 3
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert shell.client.events == ["provision", "deprovision dp-new"]
+    assert "cannot be noted, and have been stopped" in capsys.readouterr().err
